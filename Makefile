@@ -1,0 +1,62 @@
+# Two commands need nothing but Python (3.11 or newer, with pip) and make:
+#   make run     a service, a simulated seller and a PostgreSQL on this machine
+#   make test    the whole suite, on a throw-away PostgreSQL
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := .tools/bin/uv
+
+export UV_SYSTEM_CERTS ?= true
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test check lock clean help FORCE
+
+run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
+	@exec $(BIN)/chain-orders dev $(if $(PORT),--port $(PORT)) $(if $(SELLER_PORT),--seller-port $(SELLER_PORT)) \
+		$(if $(DATA),--data $(DATA))
+
+test: $(VENV)/ready  ## The whole suite. ARGS= goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/ready  ## Lint, types, import contracts, lock files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@! grep -nE '://' requirements.lock requirements-dev.lock tools.lock || { echo 'a lock file holds a URL'; exit 1; }
+
+lock: $(UV)  ## Renew the lock files
+	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate $(ARGS) -o requirements.lock
+	$(UV) pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate $(ARGS) -o requirements-dev.lock
+	echo 'uv==$(shell $(UV) --version | cut -d" " -f2)' | $(UV) pip compile - --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -o tools.lock
+
+# The environment is made again when a lock file or the Python changes.
+$(VENV)/ready: $(UV) requirements-dev.lock pyproject.toml $(VENV)/.python
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements-dev.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.python: FORCE
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer with pip is needed; name it with PYTHON='; exit 1; }
+	@mkdir -p $(VENV)
+	@$(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else find $(VENV) -mindepth 1 ! -name .python.new -delete; mv $@.new $@; fi
+
+$(UV): tools.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --upgrade \
+		--target .tools --require-hashes -r tools.lock
+	@touch $@
+
+clean:  ## Remove the environment and the tools; data folders stay
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10

@@ -1,0 +1,1 @@
+"""chain-orders: the marketplace's side of VTEX's chain-order protocol."""

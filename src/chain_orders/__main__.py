@@ -1,0 +1,5 @@
+"""`python -m chain_orders` is the command `chain-orders`."""
+
+from .cli import main
+
+main()

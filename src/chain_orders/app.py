@@ -1,0 +1,175 @@
+"""The one place where the parts are joined: settings in, a running service out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from . import logs
+from .capability import Keyring
+from .database import Bell, Database, check
+from .deliveries.worker import Limits, Worker
+from .notifications.applier import Applier
+from .notifications.inbox import Inbox
+from .operators import edges, health
+from .operators import orders as order_routes
+from .operators import sellers as seller_routes
+from .orders.authorizing import Authorize
+from .orders.placing import Bases, Place
+from .orders.watch import Watch
+from .outbound import Wire
+from .receivers import routes as receivers
+from .sellers.vault import Vault
+from .settings import Settings
+
+log = logs.get("app")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything one process is made of."""
+
+    settings: Settings
+    database: Database
+    bell: Bell
+    keyring: Keyring
+    vault: Vault
+    wire: Wire
+    inbox: Inbox
+    applier: Applier
+    worker: Worker
+    place: Place
+    bases: Bases
+
+    async def close(self) -> None:
+        await self.wire.close()
+        await self.database.close()
+
+
+def assemble(settings: Settings) -> Parts:
+    """Make the parts. Opens no connection yet."""
+    url = settings.database_url.get_secret_value()
+    listen = settings.listen_url.get_secret_value() if settings.listen_url is not None else url
+    database, bell = Database(url, pool_size=settings.pool_size), Bell(listen)
+    keyring = Keyring(settings.key_bytes("callback"))
+    vault = Vault(settings.key_bytes("credential"))
+    bases = Bases(settings.public_url, keyring)
+    wire = Wire(
+        deadline=settings.exchange_seconds,
+        connect=settings.connect_seconds,
+        allow_private=settings.development,
+        concurrency=settings.worker_slots,
+    )
+    place = Place(database, wire, vault, bases, settings.verify_at[-1])
+    worker = Worker(
+        database,
+        bell,
+        {"place": place, "authorize": Authorize(database, wire, vault)},
+        Limits(
+            slots=settings.worker_slots,
+            lease=timedelta(seconds=settings.lease_seconds),
+            exchange=timedelta(seconds=settings.exchange_seconds),
+            poll_seconds=settings.poll_seconds,
+        ),
+        settings.retry_schedule,
+        settings.verify_at,
+    )
+    applier = Applier(
+        database, bell, poll_seconds=settings.poll_seconds, sweep=timedelta(seconds=settings.sweep_seconds)
+    )
+    inbox = Inbox(database, bell, commit_seconds=settings.commit_seconds)
+    return Parts(settings, database, bell, keyring, vault, wire, inbox, applier, worker, place, bases)
+
+
+class Refused(Exception):
+    """The service does not start: what it would acknowledge could be lost."""
+
+
+async def check_database(parts: Parts) -> None:
+    """Raise Refused when the server is set to lose what it committed."""
+    wrong = await check(parts.database, development=parts.settings.development)
+    if wrong:
+        raise Refused("the database does not keep what it commits: " + "; ".join(wrong))
+
+
+def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
+    """The ASGI application: callbacks, operators' API, and with `worker` also the sending and the applying."""
+    parts = assemble(settings)
+    app = FastAPI(
+        title="chain-orders",
+        version=version("chain-orders"),
+        summary="The marketplace's side of VTEX's chain-order protocol.",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lambda app: _running(app, parts, worker),
+        redirect_slashes=False,
+    )
+    app.state.database, app.state.bell, app.state.vault = parts.database, parts.bell, parts.vault
+    app.state.bases, app.state.place, app.state.limits = parts.bases, parts.place, settings
+    app.state.watch = Watch(parts.database, parts.bell)
+    app.state.stopping = asyncio.Event()
+    app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
+    for routes in (seller_routes, order_routes, health):
+        app.include_router(routes.router)
+    edges.install(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        schema["webhooks"] = receivers.describe()
+        schema["components"] = schema.get("components", {}) | {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}
+        }
+        schema["security"] = [{"key": []}]
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+@contextlib.asynccontextmanager
+async def _running(app: FastAPI, parts: Parts, worker: bool) -> AsyncIterator[None]:
+    await check_database(parts)
+    async with running(parts, worker=worker, watch=app.state.watch) as stop:
+        log.info("started", surface="all", version=app.version)
+        yield
+        app.state.stopping.set()
+        stop.set()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    parts: Parts, *, worker: bool, intake: bool = True, watch: Watch | None = None
+) -> AsyncIterator[asyncio.Event]:
+    """Run the loops of one process. Setting the event that is yielded stops them; leaving waits for them."""
+    stop = asyncio.Event()
+    cancelled = [asyncio.create_task(parts.bell.run())]
+    if watch is not None:
+        cancelled.append(asyncio.create_task(watch.run()))
+    finishing = []
+    if intake:
+        finishing.append(asyncio.create_task(parts.inbox.run(stop)))
+    if worker:
+        finishing.append(asyncio.create_task(parts.worker.run(stop)))
+        finishing.append(asyncio.create_task(parts.applier.run(stop)))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        for ended in await asyncio.gather(*finishing, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                log.error("loop-failed", exc_info=ended)
+        for task in cancelled:
+            task.cancel()
+        await asyncio.gather(*cancelled, return_exceptions=True)
+        await parts.close()

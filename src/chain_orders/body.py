@@ -1,0 +1,59 @@
+"""Reading a request's body: bounded in size and time, uncompressed, strict JSON, so that no input is a 500.
+
+Used by the callbacks and by the operators' API alike. The frameworks' own reading would answer `NaN` with a 500.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from . import strict_json
+from .errors import Malformed, TooLarge, UnsupportedMedia
+
+CANCELLATION = 16 * 1024
+INVOICE = 4 * 1024 * 1024
+OPERATOR = 256 * 1024
+SECONDS = 10.0
+
+
+class TooSlow(Malformed):
+    status = 408
+    title = "The body did not arrive in time"
+
+
+async def read(request: Request, *, limit: int) -> bytes:
+    """The body's bytes. Raises TooLarge, TooSlow, UnsupportedMedia."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise UnsupportedMedia("content-encoding", "send the body uncompressed")
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+    except TimeoutError:
+        raise TooSlow("body-timeout", f"the body did not arrive within {SECONDS:.0f} seconds") from None
+    except ClientDisconnect:
+        raise TooSlow("client-gone", "the connection closed before the body was complete") from None
+    return b"".join(parts)
+
+
+def parse(raw: bytes) -> Any:
+    """The JSON value. Raises Malformed with the place where it stops being JSON."""
+    try:
+        return strict_json.parse(raw)
+    except strict_json.NotJson as wrong:
+        raise Malformed("not-json", f"the body is not valid JSON: {wrong}") from wrong
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge("body-too-large", f"the body may have at most {limit} bytes", headers={"Connection": "close"})

@@ -1,0 +1,215 @@
+"""PostgreSQL: the engine, transactions, single statements, and wake-ups between processes.
+
+Every write is a visible `async with database.transaction() as session:`; the intake alone uses `statement()`, one
+autocommitted statement on a driver connection of its own pool. Wake-ups are a courtesy, polling is the guarantee.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+from sqlalchemy import TIMESTAMP, BigInteger, LargeBinary, MetaData, Text, func, make_url, select
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as SATimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.elements import ColumnElement
+
+from . import logs
+
+log = logs.get("database")
+
+_SERVER_SETTINGS = {
+    "application_name": "chain-orders",
+    "timezone": "UTC",
+    "statement_timeout": "15s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+_NOTIFY_AFTER = 0.01  # seconds over which rings are gathered into one NOTIFY
+
+
+class Base(DeclarativeBase):
+    """Every table. Constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        }
+    )
+    type_annotation_map = {
+        str: Text,
+        int: BigInteger,
+        bytes: LargeBinary,
+        datetime: TIMESTAMP(timezone=True),
+        dict[str, Any]: JSONB,
+        list[dict[str, Any]]: JSONB,
+    }
+
+
+def now() -> ColumnElement[datetime]:
+    """The database's clock, which also moves inside a transaction: the only clock that due times know."""
+    return func.clock_timestamp(type_=TIMESTAMP(timezone=True))
+
+
+# Classes of SQLSTATE that pass by themselves: connection, rollback (deadlock, serialization), resources, lock
+# timeout, operator intervention (shutdown, crash recovery).
+_PASSING = ("08", "40", "53", "55", "57")
+
+
+def is_passing(failure: BaseException) -> bool:
+    """Whether the same work may succeed later: the database is away or busy, nothing is wrong with the work."""
+    if isinstance(failure, OSError | TimeoutError | asyncpg.InterfaceError | SATimeoutError):
+        return True
+    if isinstance(failure, DBAPIError):
+        state = getattr(failure.orig, "sqlstate", None) or ""
+        return failure.connection_invalidated or isinstance(failure, InterfaceError) or state.startswith(_PASSING)
+    return isinstance(failure, asyncpg.PostgresError) and (failure.sqlstate or "").startswith(_PASSING)
+
+
+async def read_clock(session: AsyncSession) -> datetime:
+    """The database's time, read now, in UTC."""
+    moment = (await session.execute(select(now()))).scalar_one()
+    return moment.astimezone(UTC)
+
+
+class Database:
+    """The connections of one process. Close it when the process ends."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, intake_size: int = 2) -> None:
+        self.url = url
+        options: dict[str, Any] = {
+            "pool_timeout": 5,
+            "pool_recycle": 600,
+            "connect_args": {"server_settings": _SERVER_SETTINGS, "timeout": 5, "command_timeout": 30},
+        }
+        self.engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, **options)
+        # Sellers' notifications never wait for an operator's query: they have connections of their own.
+        self._intake = create_async_engine(
+            url, pool_size=intake_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
+        )
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session inside one transaction: committed at the end of the block, rolled back when it raises."""
+        async with self._sessions() as session, session.begin():
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement is its own transaction. For the intake only."""
+        async with self._intake.connect() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        await self._intake.dispose()
+
+
+class Bell:
+    """Wakes whoever waits for a topic, in this process at once and in the others through NOTIFY.
+
+    Ring only after the commit. One connection outside the pool listens; while it is down the waiters poll.
+    """
+
+    CHANNEL = "chain_orders"
+
+    def __init__(self, listen_url: str) -> None:
+        self._url = listen_url
+        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._unsent: set[str] = set()
+        self._sending: asyncio.Task[None] | None = None
+
+    def ring(self, topic: str) -> None:
+        """Say that there is something new under `topic`."""
+        self._wake(topic)
+        if self._connection is not None:
+            self._unsent.add(topic)
+            if self._sending is None or self._sending.done():
+                self._sending = asyncio.create_task(self._notify())
+
+    @contextlib.contextmanager
+    def listening(self, topic: str) -> Any:
+        """An event that is set at each ring of `topic` while the block runs."""
+        heard = asyncio.Event()
+        self._waiting[topic].add(heard)
+        try:
+            yield heard
+        finally:
+            self._waiting[topic].discard(heard)
+
+    async def run(self) -> None:
+        """Keep the listening connection alive until cancelled."""
+        if not self._url:
+            return
+        while True:
+            try:
+                await self._listen()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as lost:
+                log.warning("listen-lost", error=type(lost).__name__)
+            await asyncio.sleep(1)
+
+    async def _listen(self) -> None:
+        dsn = make_url(self._url).set(drivername="postgresql").render_as_string(hide_password=False)
+        connection = await asyncpg.connect(dsn, timeout=5, server_settings={"application_name": "chain-orders"})
+        gone = asyncio.Event()
+        connection.add_termination_listener(lambda _: gone.set())
+        await connection.add_listener(self.CHANNEL, lambda _c, _pid, _ch, topic: self._wake(str(topic)))
+        self._connection = connection
+        try:
+            await gone.wait()
+        finally:
+            self._connection = None
+            connection.terminate()
+
+    def _wake(self, topic: str) -> None:
+        for heard in self._waiting[topic]:
+            heard.set()
+
+    async def _notify(self) -> None:
+        await asyncio.sleep(_NOTIFY_AFTER)
+        topics, self._unsent = self._unsent, set()
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            return
+        # A lost NOTIFY costs at most one polling interval.
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            for topic in topics:
+                await connection.execute("select pg_notify($1, $2)", self.CHANNEL, topic)
+
+
+async def wait_for(heard: asyncio.Event, seconds: float) -> None:
+    """Return when `heard` is set or the time is over, and forget what was heard."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await heard.wait()
+    heard.clear()
+
+
+async def check(database: Database, *, development: bool) -> list[str]:
+    """What is wrong with the server for a service that must not lose what it acknowledged. Empty when all is well."""
+    wanted = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+    async with database.transaction() as session:
+        found = {name: (await session.execute(select(func.current_setting(name)))).scalar_one() for name in wanted}
+        version = int((await session.execute(select(func.current_setting("server_version_num")))).scalar_one())
+    wrong = [
+        f"{name} is {found[name]}"
+        for name, good in wanted.items()
+        if found[name] not in {good, "remote_apply", "remote_write"}
+    ]
+    if version < 150000:
+        wrong.append("PostgreSQL 15 or newer is needed")
+    return [] if development else wrong

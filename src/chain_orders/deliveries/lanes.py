@@ -1,0 +1,93 @@
+"""The gate in front of each seller. A success does not touch it; trouble, and the end of trouble, do.
+
+429 and 503 stop the lane for as long as the seller asks. Refused credentials and a burst of failures open its
+breaker: then one call at a time goes through, as a probe, and the first that is answered closes it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Interval, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..outcome import Again, Ambiguous, Denied, GivenBack, Outcome, Throttled
+from ..sellers.models import Seller
+
+BURST = 10  # failures in a row that open the breaker
+PROBE_AFTER = timedelta(seconds=15)
+PROBE_AFTER_DENIED = timedelta(seconds=60)
+
+
+async def keep(session: AsyncSession, seller: Seller, *, forgive: bool = False) -> None:
+    """Make the seller's lane, or give it the seller's present limits. `forgive` also closes an open breaker."""
+    await session.execute(
+        _KEEP,
+        {
+            "lane": seller.lane,
+            "cap": seller.concurrency,
+            "rate": seller.rate_per_second,
+            "paused": seller.paused,
+        },
+    )
+    if forgive:
+        await session.execute(_CLOSE, {"lane": seller.lane})
+
+
+_KEEP = text(
+    """
+    insert into lanes (lane, concurrency, rate_per_second, tokens, paused)
+    values (:lane, :cap, :rate, :rate, :paused)
+    on conflict (lane) do update
+       set concurrency = excluded.concurrency, rate_per_second = excluded.rate_per_second, paused = excluded.paused
+    """
+)
+
+
+async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool) -> None:
+    """Tell the gate how an attempt ended. The last lock of its transaction."""
+    match outcome:
+        case Throttled(reason, after):
+            await session.execute(
+                _PAUSE_UNTIL, {"lane": lane, "after": timedelta(seconds=after or 1), "reason": reason}
+            )
+        case Denied(reason):
+            await session.execute(_OPEN, {"lane": lane, "after": PROBE_AFTER_DENIED, "reason": reason})
+        case Again(reason) | Ambiguous(reason):
+            await session.execute(
+                _COUNT_FAILURE, {"lane": lane, "after": PROBE_AFTER, "reason": reason, "burst": BURST}
+            )
+        case GivenBack():
+            pass
+        case _ if troubled:
+            await session.execute(_CLOSE, {"lane": lane})
+
+
+_PAUSE_UNTIL = text(
+    """
+    update lanes set next_at = greatest(next_at, clock_timestamp() + :after), reason = :reason where lane = :lane
+    """
+).bindparams(bindparam("after", type_=Interval))
+
+_OPEN = text(
+    """
+    update lanes set breaker = 'open', failures = failures + 1, next_at = clock_timestamp() + :after, reason = :reason
+     where lane = :lane
+    """
+).bindparams(bindparam("after", type_=Interval))
+
+_COUNT_FAILURE = text(
+    """
+    update lanes
+       set failures = failures + 1, reason = :reason,
+           breaker = case when failures + 1 >= :burst then 'open' else breaker end,
+           next_at = case when failures + 1 >= :burst then clock_timestamp() + :after else next_at end
+     where lane = :lane
+    """
+).bindparams(bindparam("after", type_=Interval))
+
+_CLOSE = text(
+    """
+    update lanes set breaker = 'closed', failures = 0, next_at = null, reason = null where lane = :lane
+    """
+)

@@ -1,0 +1,300 @@
+"""All SQL of the outbox: claim, settle, give up on the dead, count.
+
+A claim is one statement in one transaction: it locks the gates of due lanes, takes as many heads of sequences as
+each gate lets through, and writes lease, attempt number and attempt row before anything is sent. Settling names
+the attempt number, so that a worker whose lease was taken over changes nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Interval, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..outbound import Exchange
+from ..outcome import Outcome, name
+from ..vtex.messages import read_error
+from .retry import Course, Dead, Delivered, Rejected, Retry, Verdict, Verify
+
+_KEEP_ANSWERED, _KEEP_OTHER = 1024 * 1024, 16 * 1024
+
+
+class LeaseLost(Exception):
+    """Another worker has taken this delivery over; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that is ours until its lease ends."""
+
+    id: int
+    kind: str
+    lane: str
+    order_id: uuid.UUID
+    chain_order_key: int | None
+    method: str
+    target: str
+    body: bytes | None
+    attempt: int
+    course: Course
+    lane_troubled: bool
+
+    @property
+    def phase(self) -> str:
+        return "verify" if self.course.verifying else "send"
+
+    def with_body(self, body: bytes) -> Claimed:
+        return replace(self, body=body)
+
+
+# Returns the claimed deliveries. `gates` is served by the lanes' primary key, its `exists` and `heads` by
+# deliveries_due_idx, the two guards by deliveries_sequence_idx and deliveries_one_in_flight_per_order_key. A lane
+# that is paused or not yet due is left before any of its deliveries is looked at.
+_CLAIM = text(
+    """
+    with gates as materialized (
+        select l.lane,
+               least(l.rate_per_second,
+                     l.tokens + extract(epoch from clock_timestamp() - l.refilled_at)::float8 * l.rate_per_second
+               ) as tokens,
+               case when l.breaker = 'closed' then l.concurrency else 1 end as cap,
+               (select count(*) from deliveries s where s.lane = l.lane and s.state = 'sending') as sending,
+               (l.breaker <> 'closed' or l.failures > 0) as troubled
+          from lanes l
+         where not l.paused
+           and (l.next_at is null or l.next_at <= clock_timestamp())
+           and exists (select 1 from deliveries d
+                        where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
+                          and d.next_at <= clock_timestamp())
+         order by l.refilled_at
+         limit :lanes
+           for update of l skip locked
+    ), heads as materialized (
+        select g.lane, g.troubled, h.id, h.order_id
+          from gates g
+         cross join lateral (
+               select d.id, d.order_id
+                 from deliveries d
+                where d.lane = g.lane
+                  and d.state in ('ready', 'retrying', 'unknown')
+                  and d.next_at <= clock_timestamp()
+                  and not exists (select 1 from deliveries p
+                                   where p.sequence = d.sequence and p.id < d.id
+                                     and p.state in ('ready', 'retrying', 'unknown', 'sending', 'dead'))
+                  and not exists (select 1 from deliveries s
+                                   where s.order_id = d.order_id and s.state = 'sending')
+                order by d.next_at, d.id
+                limit greatest(0, least(floor(g.tokens)::int, g.cap - g.sending::int, :slots))
+                  for update of d skip locked
+         ) h
+    ), chosen as (
+        select id, troubled from (
+            select id, troubled, row_number() over (partition by coalesce(order_id::text, id::text) order by id) as nth
+              from heads
+        ) ranked
+         where nth = 1
+         limit :slots
+    ), taken as (
+        update deliveries d
+           set state = 'sending', attempts = d.attempts + 1, worker = :worker,
+               lease_until = clock_timestamp() + :lease
+          from chosen c
+         where d.id = c.id
+        returning d.*, c.troubled
+    ), noted as (
+        insert into attempts (delivery_id, number, phase, worker)
+        select id, attempts, phase, :worker from taken
+    ), paid as (
+        update lanes l
+           set tokens = g.tokens - (select count(*) from taken t where t.lane = l.lane),
+               refilled_at = clock_timestamp()
+          from gates g
+         where l.lane = g.lane
+    )
+    select id, kind, lane, order_id, chain_order_key, method, target, body, attempts, phase, failures, absences,
+           coalesce(clock_timestamp() - unclear_since, interval '0') as unclear_for, troubled
+      from taken
+     order by id
+    """
+).bindparams(bindparam("lease", type_=Interval))
+
+
+async def claim(session: AsyncSession, *, worker: str, slots: int, lease: timedelta, lanes: int = 16) -> list[Claimed]:
+    """Take up to `slots` due deliveries of up to `lanes` lanes. Commit before sending any of them."""
+    rows = await session.execute(_CLAIM, {"worker": worker, "slots": slots, "lease": lease, "lanes": lanes})
+    return [
+        Claimed(
+            id=row.id,
+            kind=row.kind,
+            lane=row.lane,
+            order_id=row.order_id,
+            chain_order_key=row.chain_order_key,
+            method=row.method,
+            target=row.target,
+            body=row.body,
+            attempt=row.attempts,
+            course=Course(row.phase == "verify", row.failures, row.absences, row.unclear_for),
+            lane_troubled=row.troubled,
+        )
+        for row in rows
+    ]
+
+
+# Changes nothing unless this attempt is still the latest and in flight: the fence.
+_SETTLE = text(
+    """
+    update deliveries
+       set state = :state, phase = :phase, worker = null, lease_until = null,
+           next_at = clock_timestamp() + :after,
+           failures = failures + :burns,
+           absences = case when :fresh then 0 else absences + :absent end,
+           unclear_since = case when :fresh then clock_timestamp()
+                                when :phase = 'send' then null else unclear_since end,
+           last_error = :reason, last_code = :code,
+           settled_at = case when :ended then clock_timestamp() end
+     where id = :id and attempts = :attempt and state = 'sending'
+    returning id
+    """
+).bindparams(bindparam("after", type_=Interval))
+
+_COMPLETE_ATTEMPT = text(
+    """
+    update attempts
+       set duration_ms = :duration, status = :status, code = :code, outcome = :outcome, error = :error,
+           response = :response
+     where delivery_id = :id and number = :attempt
+    """
+)
+
+
+async def settle(
+    session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict, exchange: Exchange | None
+) -> None:
+    """Record how an attempt ended and what follows. Raises LeaseLost when the attempt is no longer ours to settle."""
+    state, phase = _state(claimed, verdict)
+    settled = await session.execute(
+        _SETTLE,
+        {
+            "id": claimed.id,
+            "attempt": claimed.attempt,
+            "state": state,
+            "phase": phase,
+            "after": getattr(verdict, "after", timedelta()),
+            "burns": int(isinstance(verdict, Retry) and verdict.burns),
+            "fresh": isinstance(verdict, Verify) and verdict.fresh,
+            "absent": int(isinstance(verdict, Verify) and verdict.absent),
+            "reason": getattr(verdict, "reason", None),
+            "code": getattr(verdict, "code", None),
+            "ended": isinstance(verdict, Delivered | Rejected | Dead),
+        },
+    )
+    if settled.scalar_one_or_none() is None:
+        raise LeaseLost(f"delivery {claimed.id}, attempt {claimed.attempt}")
+    await session.execute(_COMPLETE_ATTEMPT, _attempt_values(claimed, outcome, exchange))
+
+
+def _state(claimed: Claimed, verdict: Verdict) -> tuple[str, str]:
+    match verdict:
+        case Delivered():
+            return "delivered", claimed.phase
+        case Rejected():
+            return "rejected", claimed.phase
+        case Dead():
+            return "dead", claimed.phase
+        case Verify():
+            return "unknown", "verify"
+        case Retry():
+            return "retrying", "send"
+
+
+def _attempt_values(claimed: Claimed, outcome: Outcome, exchange: Exchange | None) -> dict[str, Any]:
+    kept = exchange.body if exchange else b""
+    succeeded = exchange is not None and exchange.status is not None and 200 <= exchange.status < 300
+    return {
+        "id": claimed.id,
+        "attempt": claimed.attempt,
+        "duration": exchange.duration_ms if exchange else None,
+        "status": exchange.status if exchange else None,
+        "code": None if succeeded or not kept else read_error(kept)[0],
+        "outcome": name(outcome),
+        "error": exchange.error if exchange else None,
+        "response": kept[: _KEEP_ANSWERED if succeeded else _KEEP_OTHER] or None,
+    }
+
+
+# A lease that ended without a settlement: the worker died or froze. A call may have left, so it is unclear.
+_ABANDON = text(
+    """
+    with over as (
+        select id, attempts from deliveries
+         where state = 'sending' and lease_until < clock_timestamp()
+         order by id limit 500
+           for update skip locked
+    ), noted as (
+        update attempts a set outcome = 'abandoned'
+          from over o where a.delivery_id = o.id and a.number = o.attempts and a.outcome is null
+    )
+    update deliveries d
+       set state = 'unknown', worker = null, lease_until = null,
+           unclear_since = case when d.phase = 'send' then clock_timestamp() else d.unclear_since end,
+           absences = case when d.phase = 'send' then 0 else d.absences end,
+           phase = 'verify', next_at = clock_timestamp() + :after,
+           last_error = 'the worker stopped before it could say what happened'
+      from over o where d.id = o.id
+    returning d.kind, d.order_id
+    """
+).bindparams(bindparam("after", type_=Interval))
+
+
+async def abandon_expired(session: AsyncSession, *, first_read: timedelta) -> dict[str, list[uuid.UUID]]:
+    """Turn deliveries with a lease that is over into `unknown`; the orders they belong to, by kind of delivery."""
+    found: dict[str, list[uuid.UUID]] = {}
+    for row in await session.execute(_ABANDON, {"after": first_read}):
+        found.setdefault(row.kind, []).append(row.order_id)
+    return found
+
+
+_WITHDRAW = text(
+    """
+    update deliveries
+       set state = 'withdrawn', settled_at = clock_timestamp(), last_error = :reason
+     where order_id = :order_id and kind = any(:kinds) and state = 'ready' and attempts = 0
+       and (cast(:chain_order_key as bigint) is null or chain_order_key = :chain_order_key)
+    returning id
+    """
+)
+
+
+async def withdraw_unsent(
+    session: AsyncSession,
+    order_id: uuid.UUID,
+    kinds: Sequence[str],
+    reason: str,
+    chain_order_key: int | None = None,
+) -> int:
+    """Withdraw what has never been begun. The order's row must be locked. Says how many."""
+    rows = await session.execute(
+        _WITHDRAW,
+        {"order_id": order_id, "kinds": list(kinds), "reason": reason, "chain_order_key": chain_order_key},
+    )
+    return len(rows.all())
+
+
+_NEXT_DUE = text(
+    """
+    select extract(epoch from min(d.next_at) - clock_timestamp())::float8
+      from deliveries d join lanes l using (lane)
+     where d.state in ('ready', 'retrying', 'unknown') and d.next_at > clock_timestamp() and not l.paused
+    """
+)
+
+
+async def seconds_until_due(session: AsyncSession) -> float | None:
+    """How long until the next waiting delivery is due; None when none waits."""
+    seconds: float | None = (await session.execute(_NEXT_DUE)).scalar_one_or_none()
+    return seconds

@@ -1,0 +1,215 @@
+"""The worker: claim what is due, send or verify it outside any transaction, settle it in a second one.
+
+Relies on `queue` for the claim and the fence, on handlers (one a kind of delivery) for what is said to the seller
+and what the answer changes. Promises: nothing is sent without a committed attempt, nothing is sent twice blindly,
+and a crash at any point leaves a delivery that is verified before it is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .. import logs
+from ..database import Bell, Database, is_passing, wait_for
+from ..outbound import Exchange
+from ..outcome import Again, Ambiguous, GivenBack, Outcome, name
+from ..sellers.models import Seller
+from . import lanes, queue, retry
+from .queue import Claimed
+
+log = logs.get("worker")
+
+TOPIC = "deliveries"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What an attempt came to, and the exchange that tells it."""
+
+    outcome: Outcome
+    exchange: Exchange | None = None
+
+
+class Handler(Protocol):
+    """What the worker knows of a kind of delivery."""
+
+    async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+        """In the claim's transaction: fill in bodies, show that it is under way."""
+
+    async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+        """Make the call. `in_time` must be asked before the first byte."""
+
+    async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
+        """Read the seller and say whether it was done. Never sends."""
+
+    async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: retry.Verdict) -> None:
+        """In the settling transaction: move the order. Locks the order first."""
+
+    async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
+        """A worker died with these in flight: show that their outcome is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a worker takes on, and for how long."""
+
+    slots: int
+    lease: timedelta
+    exchange: timedelta
+    poll_seconds: float
+
+
+def boottime() -> float:
+    """Seconds on a clock that also counts while the machine sleeps, so that a lease is never believed too long."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class Worker:
+    def __init__(
+        self,
+        database: Database,
+        bell: Bell,
+        handlers: Mapping[str, Handler],
+        limits: Limits,
+        schedule: Sequence[timedelta],
+        verify_at: Sequence[timedelta],
+    ) -> None:
+        self._database = database
+        self._bell = bell
+        self._handlers = handlers
+        self._limits = limits
+        self._policy = retry.Policy(schedule, verify_at, random.random)
+        self._running: set[asyncio.Task[None]] = set()
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what is in flight."""
+        with self._bell.listening(TOPIC) as heard:
+            self._heard = heard
+            while not stop.is_set():
+                try:
+                    took = await self._round()
+                except Exception as failure:
+                    log.warning("claim-failed", passing=is_passing(failure), exc_info=failure)
+                    took = 0
+                if not took:
+                    await wait_for(heard, await self._pause())
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._limits.lease.total_seconds())
+
+    async def _pause(self) -> float:
+        """Sleep until the next delivery is due, a ring, or one polling interval."""
+        if len(self._running) >= self._limits.slots:
+            return self._limits.poll_seconds
+        try:
+            async with self._database.transaction() as session:
+                due = await queue.seconds_until_due(session)
+        except Exception as failure:
+            log.warning("due-unknown", exc_info=failure)
+            due = None
+        return self._limits.poll_seconds if due is None else min(max(due, 0.005), self._limits.poll_seconds)
+
+    async def _round(self) -> int:
+        slots = self._limits.slots - len(self._running)
+        if slots <= 0:
+            return 0
+        claimed_at = boottime()
+        async with self._database.transaction() as session:
+            for kind, orders in (await queue.abandon_expired(session, first_read=self._policy.verify_at[0])).items():
+                await self._handlers[kind].unclear(session, orders)
+            claimed = await queue.claim(session, worker=self._name, slots=slots, lease=self._limits.lease)
+            prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
+            sellers = await _sellers(session, prepared)
+        for one in prepared:
+            task = asyncio.create_task(self._attempt(one, sellers[one.lane], claimed_at))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+        return len(prepared)
+
+    async def _prepare(self, session: AsyncSession, kind: str, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+        mine = [one for one in claimed if one.kind == kind]
+        return await self._handlers[kind].prepare(session, mine) if mine else []
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._heard.set()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("attempt-crashed", exc_info=task.exception())
+
+    async def _attempt(self, claimed: Claimed, seller: Seller, claimed_at: float) -> None:
+        def in_time() -> bool:
+            spent = boottime() - claimed_at
+            return spent + self._limits.exchange.total_seconds() < self._limits.lease.total_seconds()
+
+        handler = self._handlers[claimed.kind]
+        attempted = await self._call(handler, claimed, seller, in_time)
+        verdict = retry.decide(attempted.outcome, claimed.course, self._policy)
+        await self._settle(handler, claimed, attempted, verdict)
+        log.info(
+            "attempt",
+            delivery_id=claimed.id,
+            order_id=str(claimed.order_id),
+            seller_id=seller.id,
+            kind=claimed.kind,
+            phase=claimed.phase,
+            attempt=claimed.attempt,
+            outcome=name(attempted.outcome),
+            verdict=type(verdict).__name__.lower(),
+            status=attempted.exchange.status if attempted.exchange else None,
+            duration_ms=attempted.exchange.duration_ms if attempted.exchange else None,
+        )
+
+    async def _call(self, handler: Handler, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+        """The exchange. A defect of ours makes a send unclear, and a read one that says nothing."""
+        if not in_time():
+            return Attempted(GivenBack())
+        try:
+            if claimed.course.verifying:
+                return await handler.verify(claimed, seller)
+            return await handler.send(claimed, seller, in_time)
+        except Exception as defect:  # the delivery must be settled whatever happened
+            log.error("attempt-failed", delivery_id=claimed.id, kind=claimed.kind, exc_info=defect)
+            reason = f"the service failed ({type(defect).__name__})"
+            return Attempted(Again(reason) if claimed.course.verifying else Ambiguous(reason))
+
+    async def _settle(self, handler: Handler, claimed: Claimed, attempted: Attempted, verdict: retry.Verdict) -> None:
+        """Commit the outcome. A database that is away is waited for, as long as the lease lasts."""
+        ends = boottime() + self._limits.lease.total_seconds()
+        while True:
+            try:
+                async with self._database.transaction() as session:
+                    await handler.record(session, claimed, attempted.outcome, verdict)
+                    await queue.settle(session, claimed, attempted.outcome, verdict, attempted.exchange)
+                    await lanes.note(session, claimed.lane, attempted.outcome, troubled=claimed.lane_troubled)
+                break
+            except queue.LeaseLost:
+                log.warning("lease-lost", delivery_id=claimed.id, attempt=claimed.attempt)
+                return
+            except Exception as failure:
+                # A defect leaves the lease to end: the delivery is then verified, and the defect seen again.
+                log.warning("settle-failed", delivery_id=claimed.id, exc_info=failure)
+                if boottime() > ends or not is_passing(failure):
+                    return
+                await asyncio.sleep(0.2)
+        for topic in ("orders", "notifications"):
+            self._bell.ring(topic)
+
+
+async def _sellers(session: AsyncSession, claimed: Sequence[Claimed]) -> dict[str, Seller]:
+    ids = {one.lane.removeprefix("seller:") for one in claimed}
+    if not ids:
+        return {}
+    found: Any = await session.scalars(select(Seller).where(Seller.id.in_(ids)))
+    return {seller.lane: seller for seller in found}

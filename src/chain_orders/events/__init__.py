@@ -1,0 +1,1 @@
+"""Facts in the order they became known: an order's timeline and the marketplace's feed."""

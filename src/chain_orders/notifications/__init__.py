@@ -1,0 +1,1 @@
+"""What sellers told us: kept raw, answered once, applied in order."""

@@ -1,0 +1,222 @@
+"""The only door for what sellers tell us: stored and answered in one statement, or not at all.
+
+Whatever has arrived is gathered and stored by one autocommitted statement, at most two of them at a time. A
+notification that means the same as an earlier one finds the earlier answer and changes a counter. The answer leaves
+after the commit and only then: a statement that takes too long, fails, or commits with a warning is answered 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import text
+
+from .. import logs, strict_json
+from ..database import Bell, Database, is_passing
+from ..errors import Unavailable
+
+log = logs.get("inbox")
+
+TOPIC = "notifications"
+_BATCH = 200
+_STATEMENTS = 2
+_MAXIMUM_WAITING = 4000
+_MAXIMUM_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A notification as it came. `meaning` is what makes two of them the same: scope, kind, ids, canonical content."""
+
+    kind: str
+    caller: str
+    ref: str | None
+    named: str
+    path: bytes
+    headers: bytes
+    body: bytes
+    meaning: bytes
+    receipt: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    @property
+    def dedupe_key(self) -> bytes:
+        return sha256(self.meaning).digest()
+
+    def answer(self) -> bytes:
+        """The seed's answer: when it was received, which order it is about, and our protocol number."""
+        date = datetime.now(UTC).isoformat(timespec="microseconds")
+        return strict_json.dump({"date": date, "orderId": self.named, "receipt": self.receipt})
+
+
+# Returns the answer to each key: the proposed one where the key is new, the stored one where it is not. Keys are
+# inserted in order, so that two batches that share keys wait for each other and never in a circle. A notification
+# is stored only where its own receipt was accepted.
+_STORE = text(
+    """
+    with given as (
+        select * from unnest(
+            cast(:keys as bytea[]), cast(:receipts as text[]), cast(:answers as bytea[]), cast(:repeats as int[]),
+            cast(:kinds as text[]), cast(:callers as text[]), cast(:refs as text[]),
+            cast(:paths as bytea[]), cast(:headers as bytea[]), cast(:bodies as bytea[])
+        ) with ordinality as g(dedupe_key, receipt, answer, repeats, kind, caller, ref, path, headers, body, nth)
+    ), kept as (
+        insert into receipts as r (dedupe_key, receipt, answer, repeats)
+        select dedupe_key, receipt, answer, repeats from given order by dedupe_key
+            on conflict (dedupe_key) do update
+           set repeats = r.repeats + excluded.repeats + 1, last_seen = clock_timestamp()
+        returning r.dedupe_key, r.receipt, r.answer
+    ), stored as (
+        insert into notifications (dedupe_key, receipt, kind, caller, order_id, path, headers, body)
+        select g.dedupe_key, g.receipt, g.kind, g.caller, o.id, g.path, g.headers, g.body
+          from given g
+          join kept k on k.dedupe_key = g.dedupe_key and k.receipt = g.receipt
+          left join orders o on o.ref = g.ref
+         order by g.nth
+    )
+    select dedupe_key, answer from kept
+    """
+)
+
+
+class _Doubtful(Exception):
+    """The statement returned, but the server warned during its commit: a standby may lack it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    incoming: Incoming
+    key: bytes
+    answered: asyncio.Future[bytes]
+
+
+class Inbox:
+    def __init__(self, database: Database, bell: Bell, *, commit_seconds: float) -> None:
+        self._database = database
+        self._bell = bell
+        self._budget = commit_seconds
+        self._waiting: list[_Waiting] = []
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._free = asyncio.Semaphore(_STATEMENTS)
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def receive(self, incoming: Incoming) -> bytes:
+        """Store a notification and return the answer's bytes: the first one's, for a repeat. Raises Unavailable."""
+        size = len(incoming.body) + len(incoming.headers)
+        if len(self._waiting) >= _MAXIMUM_WAITING or self._bytes + size > _MAXIMUM_BYTES:
+            raise _unavailable("too many notifications are waiting")
+        waiting = _Waiting(incoming, incoming.dedupe_key, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._bytes += size
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(self._budget * 2):
+                return await waiting.answered
+        except TimeoutError:
+            raise _unavailable("the notification could not be stored in time") from None
+        finally:
+            self._bytes -= size
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Gather and store until `stop` is set and nothing waits."""
+        while True:
+            await self._free.acquire()
+            while not self._waiting and not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), 0.5)
+                self._arrived.clear()
+            if not self._waiting:
+                break
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            task = asyncio.create_task(self._store(batch))
+            self._storing.add(task)
+            task.add_done_callback(self._stored)
+        if self._storing:
+            await asyncio.wait(self._storing)
+
+    def _stored(self, task: asyncio.Task[None]) -> None:
+        self._storing.discard(task)
+        self._free.release()
+
+    async def _store(self, batch: Sequence[_Waiting]) -> None:
+        """Answer everybody in the batch; where it fails as a whole, each by itself."""
+        try:
+            answers = await self._commit(batch)
+        except (TimeoutError, _Doubtful) as unsure:
+            log.warning("intake-unsure", error=type(unsure).__name__, count=len(batch))
+            self._refuse(batch)
+        except Exception as failure:  # a future left unanswered would be a caller left hanging
+            log.warning("intake-failed", exc_info=failure, count=len(batch))
+            if len(batch) == 1 or is_passing(failure):
+                self._refuse(batch)
+                return
+            for one in batch:
+                await self._store([one])
+        else:
+            for one in batch:
+                if not one.answered.done():
+                    one.answered.set_result(answers[one.key])
+            self._bell.ring(TOPIC)
+
+    @staticmethod
+    def _refuse(batch: Sequence[_Waiting]) -> None:
+        for one in batch:
+            if not one.answered.done():
+                one.answered.set_exception(_unavailable("the notification could not be stored"))
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> dict[bytes, bytes]:
+        """One statement, waited for at most the budget, never cancelled: a cancelled commit can report success."""
+        async with self._database.statement() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            warned: list[str] = []
+
+            def listen(_: Any, message: Any) -> None:
+                warned.append(str(getattr(message, "severity_en", None) or getattr(message, "severity", "")))
+
+            driver.add_log_listener(listen)
+            statement = asyncio.ensure_future(connection.execute(_STORE, _columns(batch)))
+            done, _ = await asyncio.wait([statement], timeout=self._budget)
+            if not done:
+                driver.terminate()
+                statement.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+                await connection.invalidate()
+                raise TimeoutError
+            rows = statement.result().all()
+            driver.remove_log_listener(listen)
+            if "WARNING" in warned:
+                await connection.invalidate()
+                raise _Doubtful
+            return {row.dedupe_key: row.answer for row in rows}
+
+
+def _columns(batch: Sequence[_Waiting]) -> dict[str, list[Any]]:
+    """The batch as columns, equal keys folded: an upsert may not touch a row twice."""
+    first: dict[bytes, _Waiting] = {}
+    repeats: dict[bytes, int] = {}
+    for one in batch:
+        if first.setdefault(one.key, one) is not one:
+            repeats[one.key] = repeats.get(one.key, 0) + 1
+    unique = [one.incoming for one in first.values()]
+    return {
+        "keys": list(first),
+        "receipts": [one.receipt for one in unique],
+        "answers": [one.answer() for one in unique],
+        "repeats": [repeats.get(key, 0) for key in first],
+        "kinds": [one.kind for one in unique],
+        "callers": [one.caller for one in unique],
+        "refs": [one.ref for one in unique],
+        "paths": [one.path for one in unique],
+        "headers": [one.headers for one in unique],
+        "bodies": [one.body for one in unique],
+    }
+
+
+def _unavailable(detail: str) -> Unavailable:
+    return Unavailable("not-stored", f"{detail}; send it again", headers={"Retry-After": "2"})

@@ -1,0 +1,58 @@
+"""The tables of the intake. `receipts` remembers answers for ever; `notifications` holds what was said, raw."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Identity, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..database import Base
+
+STATES = ("received", "applied", "parked", "conflict", "ignored", "unreadable")
+
+
+class Receipt(Base):
+    """The answer to a notification, found by what it meant. Written by the intake only and never deleted."""
+
+    __tablename__ = "receipts"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "90"}},)
+
+    dedupe_key: Mapped[bytes] = mapped_column(primary_key=True)
+    receipt: Mapped[str]
+    answer: Mapped[bytes]
+    repeats: Mapped[int] = mapped_column(server_default=text("0"))
+    last_seen: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class Notification(Base):
+    """One POST from a seller, as its bytes came. Its state says how far it has been applied."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        CheckConstraint("state in ('" + "', '".join(STATES) + "')", name="state"),
+        CheckConstraint("caller in ('base', 'open')", name="caller"),
+        Index("notifications_received_idx", "order_id", "id", postgresql_where=text("state = 'received'")),
+        Index("notifications_parked_idx", "next_at", "id", postgresql_where=text("state = 'parked'")),
+        Index("notifications_order_idx", "order_id", "id"),
+        {"postgresql_with": {"fillfactor": "80"}},
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    dedupe_key: Mapped[bytes]
+    receipt: Mapped[str]
+    kind: Mapped[str]
+    caller: Mapped[str]
+    """How the seller proved itself: the order's own `base`, or not at all in an `open` development service."""
+    order_id: Mapped[uuid.UUID | None]
+    path: Mapped[bytes]
+    headers: Mapped[bytes] = mapped_column(deferred=True)
+    body: Mapped[bytes]
+    state: Mapped[str] = mapped_column(server_default="received")
+    reason: Mapped[str | None]
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    next_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    applied_seq: Mapped[int | None]
+    received_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    applied_at: Mapped[datetime | None]

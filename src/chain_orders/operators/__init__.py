@@ -1,0 +1,1 @@
+"""The operators' side: the REST API, its keys and roles."""

@@ -1,0 +1,288 @@
+"""Routes of orders: place, authorize, correct, find, and tell their story."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import Database
+from ..deliveries.models import Attempt, Delivery
+from ..errors import Conflict, Fault, Invalid, Unavailable, Unknown
+from ..events.models import Event
+from ..notifications.models import Notification, Receipt
+from ..orders import authorizing, lookup, placing
+from ..orders.authorizing import GivenReceipt
+from ..orders.models import Order, OrderName
+from ..orders.states import Status
+from ..outcome import Absent, Answered, Conflicting
+from ..sellers import directory
+from ..vtex.placement import RECEIPT
+from . import access, edges, schemas
+from .access import Operator
+from .schemas import AuthorizationBody, ReceiptBody
+
+router = APIRouter(prefix="/v1", tags=["orders"])
+
+Acting = Annotated[Operator, Depends(access.allow("operator"))]
+Viewing = Annotated[Operator, Depends(access.allow("viewer"))]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(max_length=100)]
+
+_PLACEMENT_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "VTEX's order, as in its page on multilevel orders; an `authorizationReceipt` beside its "
+        "fields authorizes it as soon as it is placed.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+@router.post("/sellers/{seller_id}/orders", status_code=202, openapi_extra=_PLACEMENT_BODY)
+async def place_order(request: Request, operator: Acting, seller_id: str) -> Response:
+    """Place an order at the seller. `Prefer: wait=N` waits up to N seconds (30 at most) for the outcome."""
+    document = await edges.document(request)
+    receipt = _receipt(document)
+    state = request.app.state
+    database: Database = state.database
+    async with database.transaction() as session:
+        seller = await directory.get(session, seller_id)
+        taken = await placing.take(session, seller, document, receipt, state.bases, operator.actor)
+    state.bell.ring("deliveries")
+    waited = _preferred_wait(request)
+    if waited:
+        await state.watch.decided(taken.order_id, waited)
+    async with database.transaction() as session:
+        order = await lookup.loaded(session, taken.order_id)
+        refusal = await _refusal(session, order)
+    headers = {"Location": f"/v1/orders/{order.id}", **edges.etag(order.version)}
+    if waited:
+        headers["Preference-Applied"] = f"wait={waited}"
+    if refusal is not None and waited:
+        raise Invalid(
+            "seller-refused",
+            refusal.last_error or "the seller refused the order",
+            headers=headers,
+            extra={"sellerCode": refusal.last_code, "orderId": str(order.id)},
+        )
+    return edges.Answer(schemas.order_view(order), _placement_status(order, taken.created), headers)
+
+
+def _placement_status(order: Order, created: bool) -> int:
+    undecided = {Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.REJECTED}
+    if Status(order.status) in undecided:
+        return 202 if created else 200
+    return 201 if created else 200
+
+
+def _receipt(document: Any) -> GivenReceipt | None:
+    """The receipt beside an order's fields."""
+    if not isinstance(document, dict) or document.get(RECEIPT) is None:
+        return None
+    given = edges.validated(ReceiptBody, document[RECEIPT], under=f"/{RECEIPT}")
+    return GivenReceipt(given.date, given.receipt)
+
+
+async def _refusal(session: AsyncSession, order: Order) -> Delivery | None:
+    if order.status != Status.REJECTED:
+        return None
+    return await session.scalar(
+        select(Delivery)
+        .where(Delivery.order_id == order.id, Delivery.kind == "place", Delivery.state == "rejected")
+        .order_by(Delivery.id.desc())
+        .limit(1)
+    )
+
+
+def _preferred_wait(request: Request) -> int:
+    """`Prefer: wait=N` in seconds, 0 when there is none."""
+    for preference in ",".join(request.headers.getlist("prefer")).split(","):
+        found = re.fullmatch(r"\s*wait\s*=\s*(\d{1,4})\s*", preference, re.ASCII | re.IGNORECASE)
+        if found:
+            return min(int(found[1]), 30)
+    return 0
+
+
+@router.get("/orders")
+async def list_orders(
+    request: Request,
+    _: Viewing,
+    status: Annotated[list[Status] | None, Query()] = None,
+    seller: Annotated[str | None, Query(max_length=63)] = None,
+    attention: bool | None = None,
+    q: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Orders, newest first. `q` matches any id or number of the order exactly, letter case ignored."""
+    query = select(Order).options(lookup.WHOLE)
+    if status:
+        query = query.where(Order.status.in_(status))
+    if seller is not None:
+        query = query.where(Order.seller_id == seller)
+    if attention is not None:
+        query = query.where(Order.attention_code.is_not(None) if attention else Order.attention_code.is_(None))
+    if q is not None:
+        named = select(OrderName.order_id).where(func.lower(OrderName.value) == q.lower())
+        query = query.where(Order.id.in_(named))
+    after = edges.decode_cursor(cursor)
+    if after is not None:
+        query = query.where(Order.id < _uuid(after, "cursor"))
+    async with request.app.state.database.transaction() as session:
+        orders = list(await session.scalars(query.order_by(Order.id.desc()).limit(limit + 1)))
+    shown = orders[:limit]
+    following = str(shown[-1].id) if len(orders) > limit else None
+    return edges.page(request, [schemas.order_view(order) for order in shown], following)
+
+
+@router.get("/orders/{order_id}")
+async def get_order(request: Request, _: Viewing, order_id: str) -> Response:
+    """One order: its chain orders, invoices, tracking, money, and whose turn it is."""
+    async with request.app.state.database.transaction() as session:
+        order = await lookup.loaded(session, _order_id(order_id))
+    return edges.Answer(schemas.order_view(order), headers=edges.etag(order.version))
+
+
+@router.post("/orders/{order_id}/authorization", status_code=202, openapi_extra=edges.described(AuthorizationBody))
+async def authorize_order(
+    request: Request,
+    operator: Acting,
+    order_id: str,
+    body: Annotated[AuthorizationBody, Depends(edges.parsed(AuthorizationBody))],
+) -> Response:
+    """Say that payment is approved. Sent to each chain order; before the order is placed, as soon as it is."""
+    given = GivenReceipt(
+        body.authorization_receipt.date,
+        body.authorization_receipt.receipt,
+        [item.model_dump(by_alias=True) for item in body.items] if body.items else None,
+    )
+    state = request.app.state
+    async with state.database.transaction() as session:
+        order = await lookup.locked(session, _order_id(order_id))
+        edges.check_version(request, order.version, required=False)
+        authorizing.check_group(order, body.marketplace_order_group)
+        seller = await directory.get(session, order.seller_id)
+        await authorizing.authorize(session, order, seller, given, operator.actor, body.chain_order_id)
+    state.bell.ring("deliveries")
+    waiting = {Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.PLACED, Status.AUTHORIZING}
+    code = 202 if Status(order.status) in waiting else 200
+    return edges.Answer(schemas.order_view(order), code, edges.etag(order.version))
+
+
+@router.put("/orders/{order_id}/placement", status_code=202, openapi_extra=_PLACEMENT_BODY)
+async def correct_placement(request: Request, operator: Acting, order_id: str) -> Response:
+    """Give a rejected order a corrected body under the same group, once the seller shows no such order."""
+    document = await edges.document(request)
+    state = request.app.state
+    async with state.database.transaction() as session:
+        order = await lookup.loaded(session, _order_id(order_id))
+        edges.check_version(request, order.version, required=True)
+        seller = await directory.get(session, order.seller_id)
+    if order.status != Status.REJECTED:
+        raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
+    read = (await state.place.find(order, seller, window_over=True)).outcome
+    match read:
+        case Absent():
+            pass
+        case Answered() | Conflicting():
+            raise Conflict("order-at-seller", "the seller shows an order of this group; it cannot be corrected")
+        case _:
+            raise Unavailable("seller-unreadable", "the seller could not be read; nothing was changed")
+    async with state.database.transaction() as session:
+        order = await lookup.locked(session, order.id)
+        edges.check_version(request, order.version, required=True)
+        await placing.correct(session, order, seller, document, state.bases, operator.actor)
+    state.bell.ring("deliveries")
+    return edges.Answer(schemas.order_view(order), 202, edges.etag(order.version))
+
+
+@router.get("/orders/{order_id}/timeline")
+async def get_timeline(
+    request: Request, _: Viewing, order_id: str, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
+    """What happened, oldest first."""
+    after = _number(edges.decode_cursor(cursor))
+    query = select(Event).where(Event.order_id == _order_id(order_id), Event.id > after).order_by(Event.id)
+    events = await _page_of(request, order_id, query, limit)
+    shown = events[:limit]
+    following = shown[-1].id if len(events) > limit else None
+    return edges.page(request, [schemas.event_view(event) for event in shown], following)
+
+
+@router.get("/orders/{order_id}/deliveries")
+async def get_deliveries(
+    request: Request, _: Viewing, order_id: str, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """The calls owed to the seller for this order, each with its attempts, oldest first."""
+    after = _number(edges.decode_cursor(cursor))
+    query = select(Delivery).where(Delivery.order_id == _order_id(order_id), Delivery.id > after).order_by(Delivery.id)
+    deliveries = await _page_of(request, order_id, query, limit)
+    shown = deliveries[:limit]
+    async with request.app.state.database.transaction() as session:
+        attempts = list(
+            await session.scalars(
+                select(Attempt).where(Attempt.delivery_id.in_([one.id for one in shown])).order_by(Attempt.id)
+            )
+        )
+    of = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in shown}
+    following = shown[-1].id if len(deliveries) > limit else None
+    return edges.page(request, [schemas.delivery_view(one, of[one.id]) for one in shown], following)
+
+
+@router.get("/orders/{order_id}/notifications")
+async def get_notifications(
+    request: Request, _: Viewing, order_id: str, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """What the seller told us about this order, raw, oldest first."""
+    after = _number(edges.decode_cursor(cursor))
+    query = (
+        select(Notification)
+        .where(Notification.order_id == _order_id(order_id), Notification.id > after)
+        .order_by(Notification.id)
+    )
+    notes = await _page_of(request, order_id, query, limit)
+    shown = notes[:limit]
+    async with request.app.state.database.transaction() as session:
+        keys = [note.dedupe_key for note in shown]
+        rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
+        repeats = dict(rows.tuples().all())
+    following = shown[-1].id if len(notes) > limit else None
+    views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0)) for note in shown]
+    return edges.page(request, views, following)
+
+
+async def _page_of(request: Request, order_id: str, query: Select[Any], limit: int) -> Sequence[Any]:
+    """One row more than the page, so that it knows whether there is a next one. Raises Unknown."""
+    async with request.app.state.database.transaction() as session:
+        rows: Sequence[Any] = (await session.scalars(query.limit(limit + 1))).all()
+        if not rows and await session.get(Order, _order_id(order_id)) is None:
+            raise lookup.unknown(order_id)
+    return rows
+
+
+def _order_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Unknown("order-unknown", "there is no such order; ids of orders are UUIDs") from None
+
+
+def _uuid(text: str, name: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Invalid("parameter-invalid", f"{name} is not valid", faults=[Fault(f"/{name}", "invalid", "")]) from None
+
+
+def _number(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Invalid("parameter-invalid", "cursor is not valid", faults=[Fault("/cursor", "invalid", "is not valid")])
+    return int(text)

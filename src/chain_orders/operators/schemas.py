@@ -1,0 +1,265 @@
+"""The bodies of the operators' API: what it accepts, strictly, and how it shows what is stored. camelCase, cents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from ..deliveries.models import Attempt, Delivery
+from ..errors import Fault, Invalid
+from ..events.models import Event
+from ..notifications.models import Notification
+from ..orders import states
+from ..orders.models import ChainOrder, Invoice, Order
+from ..orders.states import Status
+from ..sellers.models import Seller
+from ..vtex import codes
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", strict=True, hide_input_in_errors=True, validate_by_name=False
+    )
+
+
+SellerId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Secret = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
+Affiliate = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{2,3}$")]
+Channel = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
+
+
+class _SellerSettings(_Body):
+    base_url: Annotated[str, StringConstraints(max_length=500)] | None = None
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    strict_amounts: bool | None = None
+    callback_base: Annotated[str, StringConstraints(max_length=500)] | None = None
+    callback_trust: Literal["base", "always-verify"] | None = None
+    change_policy: Literal["record", "accept", "refuse"] | None = None
+    authorization_group: Literal["group", "chainOrderId"] | None = None
+    omit_authorization_items: bool | None = None
+    concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    rate_per_second: Annotated[float, Field(gt=0, le=10000, strict=False)] | None = None
+
+
+class NewSeller(_SellerSettings):
+    """`POST /v1/sellers`. `sellerId` is ours to choose and is the account name unless given."""
+
+    seller_id: SellerId | None = None
+    account_name: SellerId
+    sales_channel: Channel
+    affiliate_id: Affiliate
+    app_key: Secret
+    app_token: Secret
+
+
+class SellerChange(_SellerSettings):
+    """`PATCH /v1/sellers/{sellerId}`: only what is given changes."""
+
+    sales_channel: Channel | None = None
+    affiliate_id: Affiliate | None = None
+    app_key: Secret | None = None
+    app_token: Secret | None = None
+
+
+class ReceiptBody(_Body):
+    """The marketplace's word that payment is approved. What is missing is minted by the service, once."""
+
+    date: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    receipt: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+
+
+class AuthorizationItem(_Body):
+    id: Annotated[str, StringConstraints(min_length=1)]
+    quantity: Annotated[int, Field(ge=1)]
+    seller: str
+    price: Annotated[int, Field(ge=0)]
+
+
+class AuthorizationBody(_Body):
+    """`POST /v1/orders/{id}/authorization`: the seed's second body, with an optional chain order."""
+
+    authorization_receipt: ReceiptBody = Field(default_factory=ReceiptBody)
+    marketplace_order_group: str | None = None
+    items: list[AuthorizationItem] | None = None
+    chain_order_id: str | None = None
+
+
+def seller_view(seller: Seller) -> dict[str, Any]:
+    """A seller without its credentials, which never come out."""
+    return {
+        "sellerId": seller.id,
+        "accountName": seller.account_name,
+        "baseUrl": seller.base_url,
+        "salesChannel": seller.sales_channel,
+        "affiliateId": seller.affiliate_id,
+        "currency": seller.currency,
+        "strictAmounts": seller.strict_amounts,
+        "callbackBase": seller.callback_base,
+        "callbackTrust": seller.callback_trust,
+        "changePolicy": seller.change_policy,
+        "authorizationGroup": seller.authorization_group,
+        "omitAuthorizationItems": seller.omit_authorization_items,
+        "concurrency": seller.concurrency,
+        "ratePerSecond": seller.rate_per_second,
+        "paused": seller.paused,
+        "version": seller.version,
+        "createdAt": moment(seller.created_at),
+        "updatedAt": moment(seller.updated_at),
+    }
+
+
+def order_view(order: Order) -> dict[str, Any]:
+    """An order as scripts rely on it. Needs chain orders and invoices loaded."""
+    return {
+        "id": str(order.id),
+        "sellerId": order.seller_id,
+        "orderGroup": order.order_group,
+        "affiliateId": order.affiliate_id,
+        "status": order.status,
+        "turn": states.turn(Status(order.status), attention=order.attention, has_receipt=order.receipt is not None),
+        "attention": _attention(order),
+        "warnings": order.warnings,
+        "money": _money(order),
+        "chainOrders": [_chain_view(chain) for chain in order.chain_orders],
+        "authorizationReceipt": (
+            {"date": order.receipt_date, "receipt": order.receipt} if order.receipt is not None else None
+        ),
+        "version": order.version,
+        "createdAt": moment(order.created_at),
+        "updatedAt": moment(order.updated_at),
+    }
+
+
+def _attention(order: Order) -> dict[str, Any] | None:
+    if order.attention_code is None:
+        return None
+    return {
+        "code": order.attention_code,
+        "reason": order.attention_reason,
+        "since": moment(order.attention_since),
+    }
+
+
+def _money(order: Order) -> dict[str, int]:
+    """Cents. `remaining` is what is neither invoiced nor cancelled."""
+    chains = order.chain_orders
+    total = sum(chain.value_cents for chain in chains) if chains else order.total_cents
+    invoiced = sum(chain.invoiced_cents for chain in chains)
+    cancelled = sum(chain.value_cents - chain.invoiced_cents for chain in chains if chain.status == Status.CANCELLED)
+    if not chains and order.status in {Status.CANCELLED, Status.REJECTED}:
+        cancelled = total
+    return {
+        "total": total,
+        "invoiced": invoiced,
+        "returned": sum(chain.returned_cents for chain in chains),
+        "cancelled": max(cancelled, 0),
+        "remaining": max(total - invoiced - max(cancelled, 0), 0),
+    }
+
+
+def _chain_view(chain: ChainOrder) -> dict[str, Any]:
+    return {
+        "chainOrderId": chain.chain_order_id,
+        "sellerOrderId": chain.seller_order_id,
+        "status": chain.status,
+        "value": chain.value_cents,
+        "items": chain.items,
+        "invoices": [_invoice_view(invoice) for invoice in chain.invoices],
+    }
+
+
+def _invoice_view(invoice: Invoice) -> dict[str, Any]:
+    return {
+        "invoiceNumber": invoice.number,
+        "type": invoice.type,
+        "value": invoice.value_cents,
+        "issuanceDate": moment(invoice.issued_at),
+        "invoiceUrl": invoice.url,
+        "invoiceKey": invoice.key,
+        "courier": invoice.courier,
+        "trackingNumber": invoice.tracking_number,
+        "trackingUrl": invoice.tracking_url,
+        "receipt": invoice.receipt,
+        "items": invoice.items,
+    }
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "at": moment(event.at),
+        "orderId": str(event.order_id),
+        "sellerId": event.seller_id,
+        "orderGroup": event.order_group,
+        "chainOrderId": event.chain_order_id,
+        "actor": event.actor,
+        "data": event.data,
+    }
+
+
+def delivery_view(delivery: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    waiting = delivery.state in {"ready", "retrying", "unknown"}
+    return {
+        "id": delivery.id,
+        "orderId": str(delivery.order_id),
+        "sellerId": delivery.lane.removeprefix("seller:"),
+        "kind": delivery.kind,
+        "state": delivery.state,
+        "method": delivery.method,
+        "target": delivery.target,
+        "attempts": [_attempt_view(attempt) for attempt in attempts],
+        "nextAttemptAt": moment(delivery.next_at) if waiting else None,
+        "lastError": delivery.last_error,
+        "createdAt": moment(delivery.created_at),
+        "settledAt": moment(delivery.settled_at),
+    }
+
+
+def _attempt_view(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "at": moment(attempt.at),
+        "phase": attempt.phase,
+        "durationMs": attempt.duration_ms,
+        "status": attempt.status,
+        "code": attempt.code,
+        "explanation": codes.describe(attempt.code) if attempt.code else None,
+        "outcome": attempt.outcome or "in-flight",
+        "error": attempt.error,
+        "response": attempt.response.decode("utf-8", "replace") if attempt.response else None,
+    }
+
+
+def notification_view(notification: Notification, repeats: int) -> dict[str, Any]:
+    return {
+        "id": notification.id,
+        "orderId": str(notification.order_id) if notification.order_id else None,
+        "kind": notification.kind,
+        "state": notification.state,
+        "reason": notification.reason,
+        "receipt": notification.receipt,
+        "repeats": repeats,
+        "path": notification.path.decode("ascii", "replace"),
+        "body": notification.body.decode("utf-8", "replace"),
+        "receivedAt": moment(notification.received_at),
+        "appliedAt": moment(notification.applied_at),
+    }
+
+
+def moment(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, with microseconds."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
+
+
+def changes(body: BaseModel, *, nullable: Sequence[str] = ()) -> Mapping[str, Any]:
+    """What a PATCH body gives. Raises Invalid for a null where there must be a value."""
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    nulls = [name for name, value in given.items() if value is None and name not in nullable]
+    if nulls:
+        found = [Fault(f"/{to_camel(name)}", "null", "cannot be null") for name in nulls]
+        raise Invalid("null", "a setting cannot be null", faults=found)
+    return given

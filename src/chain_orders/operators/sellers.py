@@ -1,0 +1,120 @@
+"""Routes of the sellers this marketplace sells for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from ..database import Database
+from ..deliveries import lanes
+from ..sellers import directory
+from ..sellers.models import Seller
+from . import access, edges, schemas
+from .access import Operator
+from .schemas import NewSeller, SellerChange
+
+router = APIRouter(prefix="/v1/sellers", tags=["sellers"])
+
+Admin = Annotated[Operator, Depends(access.allow("admin"))]
+Viewer = Annotated[Operator, Depends(access.allow("viewer"))]
+_NULLABLE = ("currency", "callback_base")
+
+
+@router.post("", status_code=201, openapi_extra=edges.described(NewSeller))
+async def add_seller(
+    request: Request, _: Admin, body: Annotated[NewSeller, Depends(edges.parsed(NewSeller))]
+) -> Response:
+    """Put a seller on record, with the credentials that VTEX issued in its account."""
+    state = request.app.state
+    given = {**schemas.changes(body, nullable=_NULLABLE)}
+    seller_id = given.pop("seller_id", body.account_name)
+    sealed = directory.seal(state.vault, seller_id, app_key=given.pop("app_key"), app_token=given.pop("app_token"))
+    base_url = given.pop("base_url", directory.default_base_url(body.account_name))
+    seller = Seller(
+        id=seller_id, base_url=_checked(request, base_url), **{**given, **_callback_base(request, given)}, **sealed
+    )
+    database: Database = state.database
+    async with database.transaction() as session:
+        await directory.add(session, seller)
+        await lanes.keep(session, seller)
+    return edges.Answer(
+        schemas.seller_view(seller), 201, {"Location": f"/v1/sellers/{seller.id}", **edges.etag(seller.version)}
+    )
+
+
+@router.get("")
+async def list_sellers(request: Request, _: Viewer) -> Response:
+    """Every seller, by id."""
+    async with request.app.state.database.transaction() as session:
+        sellers = await directory.all_of(session)
+    return edges.Answer({"items": [schemas.seller_view(seller) for seller in sellers], "next": None})
+
+
+@router.get("/{seller_id}")
+async def get_seller(request: Request, _: Viewer, seller_id: str) -> Response:
+    """One seller. The `ETag` is the version that a change must name."""
+    async with request.app.state.database.transaction() as session:
+        seller = await directory.get(session, seller_id)
+    return edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version))
+
+
+@router.patch("/{seller_id}", openapi_extra=edges.described(SellerChange))
+async def change_seller(
+    request: Request,
+    _: Admin,
+    seller_id: str,
+    body: Annotated[SellerChange, Depends(edges.parsed(SellerChange))],
+) -> Response:
+    """Change what is given. New credentials or a new address also close the lane's breaker."""
+    given = {**schemas.changes(body, nullable=_NULLABLE)}
+    sealed = directory.seal(
+        request.app.state.vault, seller_id, app_key=given.pop("app_key", None), app_token=given.pop("app_token", None)
+    )
+    if "base_url" in given:
+        given["base_url"] = _checked(request, given["base_url"])
+    given |= _callback_base(request, given)
+    async with request.app.state.database.transaction() as session:
+        seller = await directory.get(session, seller_id, lock=True)
+        edges.check_version(request, seller.version, required=True)
+        await directory.change(session, seller, {**given, **sealed})
+        await lanes.keep(session, seller, forgive=bool(sealed or "base_url" in given))
+    request.app.state.bell.ring("deliveries")
+    return edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version))
+
+
+async def _set_paused(request: Request, seller_id: str, paused: bool) -> Response:
+    async with request.app.state.database.transaction() as session:
+        seller = await directory.get(session, seller_id, lock=True)
+        if seller.paused != paused:
+            await directory.change(session, seller, {"paused": paused})
+            await lanes.keep(session, seller)
+    request.app.state.bell.ring("deliveries")
+    return edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version))
+
+
+@router.post("/{seller_id}/pause")
+async def pause_seller(
+    request: Request, _: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
+) -> Response:
+    """Stop the seller's lane: calls wait, none is dropped."""
+    return await _set_paused(request, seller_id, True)
+
+
+@router.post("/{seller_id}/resume")
+async def resume_seller(
+    request: Request, _: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
+) -> Response:
+    """Let the seller's lane go on."""
+    return await _set_paused(request, seller_id, False)
+
+
+def _checked(request: Request, base_url: str) -> str:
+    settings: Any = request.app.state.limits
+    return directory.check_base_url(base_url, hosts=settings.seller_hosts, development=settings.development)
+
+
+def _callback_base(request: Request, given: dict[str, Any]) -> dict[str, str]:
+    """A callback base of the seller's own must be reachable over https, like our public URL."""
+    base = given.get("callback_base")
+    return {"callback_base": directory.check_callback_base(base, request.app.state.limits.development)} if base else {}

@@ -1,0 +1,109 @@
+"""Invoices and their tracking, as sellers tell them. Pure: moves an order in memory and says what came of it.
+
+The first value under a number stands; tracking that comes later is merged, and nothing empty erases anything.
+Output invoices add up against the chain order's value; `Input` is a return and counts apart.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..vtex.messages import Invoice as InvoiceMessage
+from .applied import Applied, Contradicts, Ignored, Result
+from .models import ChainOrder, Invoice, Order
+from .states import RANK, Status, after_invoice
+
+_PLAIN_NUMBER = re.compile(r"[\w.-]+", re.ASCII)
+_TRACKING = {"courier": "courier", "tracking_number": "tracking_number", "tracking_url": "tracking_url"}
+_DETAILS = {**_TRACKING, "url": "invoice_url", "key": "invoice_key"}
+
+
+def record_invoice(order: Order, chain: ChainOrder, told: InvoiceMessage, receipt: str | None) -> Result:
+    """Apply an invoice to the chain order it names."""
+    known = next((i for i in chain.invoices if (i.type, i.number) == (told.type, told.invoice_number)), None)
+    if known is not None:
+        return _merge(order, chain, known, told, receipt)
+    invoice = Invoice(
+        type=told.type,
+        number=told.invoice_number,
+        value_cents=told.invoice_value,
+        issued_at=told.issuance_date,
+        items=[item.model_dump() for item in told.items],
+        receipt=receipt,
+        source="callback",
+        **{column: getattr(told, field) for column, field in _DETAILS.items()},
+    )
+    chain.invoices.append(invoice)
+    order.touch()
+    _name(order, "invoice", invoice.number)
+    _name(order, "tracking", invoice.tracking_number)
+    if not _PLAIN_NUMBER.fullmatch(invoice.number):
+        order.ask_attention(
+            "invoice-number-odd", "the invoice number holds characters that VTEX is known to lose tracking over"
+        )
+    return _return(order, chain, invoice) if invoice.type == "Input" else _sale(order, chain, invoice)
+
+
+def _sale(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
+    before = Status(chain.status)
+    if before is Status.CANCELLED:
+        reason = f"invoice {invoice.number} came after the chain order was cancelled"
+        order.tell("chain-order.invoice-after-cancellation", "seller", chain_order=chain, **_facts(invoice))
+        order.ask_attention("invoiced-after-cancellation", reason)
+        return Contradicts("invoiced-after-cancellation", reason)
+    after = after_invoice(chain.invoiced_cents, chain.value_cents)
+    if before in RANK:
+        chain.advance(after)
+    else:
+        chain.move(after)
+    order.tell(f"chain-order.{after}", "seller", chain_order=chain, **_facts(invoice))
+    if chain.invoiced_cents > chain.value_cents:
+        order.ask_attention(
+            "over-invoiced", f"invoices of {chain.invoiced_cents} exceed the chain order's value of {chain.value_cents}"
+        )
+    order.settle_status()
+    return Applied()
+
+
+def _return(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
+    order.tell("chain-order.returned", "seller", chain_order=chain, **_facts(invoice))
+    if chain.returned_cents > chain.invoiced_cents:
+        order.ask_attention("over-returned", "returns exceed what was invoiced")
+    return Applied()
+
+
+def _merge(order: Order, chain: ChainOrder, known: Invoice, told: InvoiceMessage, receipt: str | None) -> Result:
+    if told.invoice_value != known.value_cents:
+        reason = f"invoice {known.number} came again with the value {told.invoice_value} instead of {known.value_cents}"
+        order.tell("chain-order.invoice-changed", "seller", chain_order=chain, number=known.number)
+        order.ask_attention("invoice-changed", reason)
+        return Contradicts("invoice-changed", reason)
+    known.receipt = known.receipt or receipt
+    news = {
+        column: getattr(told, field)
+        for column, field in _DETAILS.items()
+        if getattr(told, field) is not None and getattr(told, field) != getattr(known, column)
+    }
+    if not news:
+        return Ignored("nothing new")
+    for column, value in news.items():
+        setattr(known, column, value)
+    order.touch()
+    if _TRACKING.keys() & news.keys():
+        _name(order, "tracking", news.get("tracking_number"))
+        order.tell("chain-order.tracked", "seller", chain_order=chain, number=known.number, **_tracking(known))
+    return Applied()
+
+
+def _name(order: Order, kind: str, value: str | None) -> None:
+    if value:
+        order.new_names.add((kind, value))
+
+
+def _facts(invoice: Invoice) -> dict[str, object]:
+    return {"number": invoice.number, "type": invoice.type, "value": invoice.value_cents, **_tracking(invoice)}
+
+
+def _tracking(invoice: Invoice) -> dict[str, str]:
+    shown = {"courier": invoice.courier, "trackingNumber": invoice.tracking_number}
+    return {name: value for name, value in shown.items() if value}

@@ -1,0 +1,252 @@
+"""The tables of orders. The ORM classes are the domain classes: they hold the rules of their own data.
+
+Relationships never load by themselves (`lazy="raise"`): an act is given an order with what it needs, and moves it in
+memory. Events are appended through the order, so that no move goes untold.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
+
+from ..database import Base, now
+from ..deliveries.models import Delivery
+from ..events.models import Event
+from . import states
+from .states import RANK, Status
+
+_STATUSES = ", ".join(f"'{status}'" for status in Status)
+_CHAIN_STATUSES = ", ".join(f"'{status}'" for status in states.CHAIN_MOVES)
+
+
+class Order(Base):
+    """One purchase sent to one seller with one PUT; named by the marketplace's order group, for ever."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        UniqueConstraint("seller_id", "affiliate_id", "order_group"),
+        CheckConstraint(f"status in ({_STATUSES})", name="status"),
+        CheckConstraint("(receipt is null) = (receipt_date is null)", name="receipt"),
+        CheckConstraint("(attention_code is null) = (attention_reason is null)", name="attention"),
+        Index("orders_attention_idx", "attention_since", "id", postgresql_where=text("attention_code is not null")),
+        Index("orders_status_idx", "status", "id"),
+        Index("orders_seller_idx", "seller_id", "id"),
+    )
+    # The database's clock is read back with the update that sets it.
+    __mapper_args__ = {"eager_defaults": True}
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    seller_id: Mapped[str] = mapped_column(ForeignKey("sellers.id"))
+    affiliate_id: Mapped[str]
+    sales_channel: Mapped[str]
+    order_group: Mapped[str]
+    ref: Mapped[str] = mapped_column(unique=True)
+    """The random name in the order's callback base."""
+    kid: Mapped[str]
+    """The key that signed the base."""
+    status: Mapped[str] = mapped_column(server_default=Status.ACCEPTED)
+    attention_code: Mapped[str | None]
+    attention_reason: Mapped[str | None]
+    attention_since: Mapped[datetime | None]
+    warnings: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
+    items: Mapped[list[dict[str, Any]]]
+    """The items as sold, without personal data: `{id, seller, quantity, price}`."""
+    total_cents: Mapped[int]
+    """Items and freight as sent."""
+    receipt_date: Mapped[str | None]
+    receipt: Mapped[str | None]
+    authorization_items: Mapped[list[dict[str, Any]] | None]
+    placement_body: Mapped[bytes | None] = mapped_column(deferred=True)
+    """The exact bytes of the PUT; holds personal data."""
+    placement_digest: Mapped[bytes]
+    """SHA-256 of the caller's document in canonical form, to tell a repeat from another order."""
+    applied_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    updated_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    sealed_at: Mapped[datetime | None]
+
+    chain_orders: Mapped[list[ChainOrder]] = relationship(
+        lazy="raise", order_by="ChainOrder.position", back_populates="order", cascade="all"
+    )
+    events: WriteOnlyMapped[Event] = relationship(passive_deletes=True)
+    deliveries: WriteOnlyMapped[Delivery] = relationship(
+        primaryjoin="Order.id == foreign(Delivery.order_id)", passive_deletes=True
+    )
+
+    @cached_property
+    def new_names(self) -> set[tuple[str, str]]:
+        """Ids and numbers, as (kind, value), that the order can be found by once `lookup.save_names` has run."""
+        return set()
+
+    @property
+    def attention(self) -> bool:
+        return self.attention_code is not None
+
+    def tell(self, type_: str, actor: str, *, chain_order: ChainOrder | None = None, **data: Any) -> None:
+        """Append a fact to the order's timeline."""
+        self.events.add(
+            Event(
+                type=type_,
+                actor=actor,
+                seller_id=self.seller_id,
+                order_group=self.order_group,
+                chain_order_id=chain_order.chain_order_id if chain_order else None,
+                data=data,
+            )
+        )
+
+    def move(self, after: Status) -> None:
+        """Move an order that has no chain orders yet. Raises `states.NotAllowed`."""
+        if self.status != after:
+            states.check_order_move(Status(self.status), after)
+            self._set_status(after)
+
+    def settle_status(self) -> None:
+        """Show what the chain orders say."""
+        if self.chain_orders:
+            self._set_status(states.aggregate(Status(chain.status) for chain in self.chain_orders))
+
+    def ask_attention(self, code: str, reason: str, actor: str = "service") -> None:
+        """Flag the order for a person, in plain words. The first reason stands until it is resolved."""
+        if self.attention_code == code:
+            return
+        if self.attention_code is None:
+            self.attention_code, self.attention_reason = code, reason
+            self.attention_since = now()
+            self.touch()
+        self.tell("order.attention", actor, code=code, reason=reason)
+
+    def touch(self) -> None:
+        """The order changed in a way its readers see."""
+        self.version += 1
+        self.updated_at = now()
+
+    def _set_status(self, after: Status) -> None:
+        if self.status != after:
+            self.status = after
+            self.touch()
+
+
+class ChainOrder(Base):
+    """One VTEX order that the PUT created; authorized, invoiced and cancelled by itself."""
+
+    __tablename__ = "chain_orders"
+    __table_args__ = (
+        UniqueConstraint("order_id", "chain_order_id"),
+        CheckConstraint(f"status in ({_CHAIN_STATUSES})", name="status"),
+        CheckConstraint(
+            "(status = 'cancel-requested') = (status_before_request is not null)", name="status_before_request"
+        ),
+    )
+
+    key: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"))
+    position: Mapped[int]
+    chain_order_id: Mapped[str]
+    seller_order_id: Mapped[str | None]
+    seller_order_group: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default=Status.PLACED)
+    status_before_request: Mapped[str | None]
+    value_cents: Mapped[int]
+    items: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
+
+    order: Mapped[Order] = relationship(lazy="raise", back_populates="chain_orders")
+    invoices: Mapped[list[Invoice]] = relationship(
+        lazy="raise", order_by="Invoice.id", back_populates="chain_order", cascade="all"
+    )
+
+    @property
+    def sequence(self) -> str:
+        """The deliveries of one chain order happen one after the other."""
+        return f"chain:{self.key}"
+
+    @property
+    def invoiced_cents(self) -> int:
+        return sum(invoice.value_cents for invoice in self.invoices if invoice.type == "Output")
+
+    @property
+    def returned_cents(self) -> int:
+        return sum(invoice.value_cents for invoice in self.invoices if invoice.type == "Input")
+
+    def move(self, after: Status, *, resolution: bool = False) -> None:
+        """Move along the table. Raises `states.NotAllowed`."""
+        before = Status(self.status)
+        if before is after:
+            return
+        states.check_chain_move(before, after, resolution=resolution)
+        self.status_before_request = before if after is Status.CANCEL_REQUESTED else None
+        self.status = after
+
+    def advance(self, after: Status) -> bool:
+        """Move forward along the rank; never back. Says whether it moved."""
+        before = Status(self.status)
+        if before not in RANK or RANK.index(after) <= RANK.index(before):
+            return False
+        self.move(after)
+        return True
+
+
+class Invoice(Base):
+    """One invoice of a chain order, with the tracking that came with it or after it. Never erased by an empty one."""
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        UniqueConstraint("chain_order_key", "type", "number"),
+        CheckConstraint("type in ('Output', 'Input')", name="type"),
+        CheckConstraint("value_cents >= 0", name="value_cents"),
+        CheckConstraint("source in ('callback', 'read')", name="source"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    chain_order_key: Mapped[int] = mapped_column(ForeignKey("chain_orders.key"), index=True)
+    type: Mapped[str]
+    number: Mapped[str]
+    value_cents: Mapped[int]
+    issued_at: Mapped[datetime | None]
+    url: Mapped[str | None]
+    key: Mapped[str | None]
+    courier: Mapped[str | None]
+    tracking_number: Mapped[str | None]
+    tracking_url: Mapped[str | None]
+    items: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
+    receipt: Mapped[str | None]
+    source: Mapped[str] = mapped_column(server_default="callback")
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+    chain_order: Mapped[ChainOrder] = relationship(lazy="raise", back_populates="invoices")
+
+
+class OrderName(Base):
+    """Every id and number that an order can be found by."""
+
+    __tablename__ = "order_names"
+    __table_args__ = (
+        Index(
+            "order_names_value_idx",
+            text("lower(value) text_pattern_ops"),
+            "order_id",
+        ),
+    )
+
+    order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+
+
+class PlacementRevision(Base):
+    """An earlier PUT body of a refused order that was corrected. Holds personal data, like `placement_body`."""
+
+    __tablename__ = "placement_revisions"
+
+    order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    placement_body: Mapped[bytes | None]
+    placement_digest: Mapped[bytes]
+    replaced_by: Mapped[str]
+    replaced_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

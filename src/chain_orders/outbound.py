@@ -1,0 +1,216 @@
+"""Calls that leave the house: the only maker of httpx clients, and what one exchange came to.
+
+Addresses are resolved once, checked and pinned at connect; no environment proxy, no redirect, no compression, no
+retry below us; a body is read up to a cap and the whole exchange has one deadline. What cannot be told after a
+failure (did the first byte leave?) is observed while it happens, so that "not sent" is a fact and not a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore
+import httpx
+
+RESPONSE_CAP = 1024 * 1024
+TOO_LATE = "too-late"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One HTTP exchange, or its absence.
+
+    `status` is None when no complete answer came; `sent` says whether any byte of the request may have left, which
+    is what separates "try again" from "it may exist".
+    """
+
+    status: int | None
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sent: bool = True
+    error: str | None = None
+    duration_ms: int = 0
+
+    @property
+    def answered(self) -> bool:
+        return self.status is not None
+
+
+class AddressRefused(OSError):
+    """The name leads to an address that must not be called."""
+
+
+class _Pinned(httpcore.AsyncNetworkBackend):
+    """Resolve a name once, refuse it unless every address is public, and connect to the literal.
+
+    The TLS layer keeps the name: httpcore hands it to `start_tls` apart from the address.
+    """
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._inner = httpcore.AnyIOBackend()
+        self._allow_private = allow_private
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  (httpcore's signature)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as unknown:
+            raise httpcore.ConnectError("the name does not resolve") from unknown
+        addresses = [str(entry[4][0]) for entry in found]
+        if not self._allow_private and not all(is_public(address) for address in addresses):
+            raise httpcore.ConnectError("the name leads to an address that is not public")
+        return await self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        raise httpcore.ConnectError("unix sockets are not called")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP literal is a public unicast address, also behind its IPv6 disguises."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inside = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _nat64(ip)
+        if inside is not None:
+            return is_public(str(inside))
+    return ip.is_global and not ip.is_multicast
+
+
+def _nat64(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if ip in ipaddress.ip_network("64:ff9b::/96"):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return None
+
+
+class Wire:
+    """Two httpx clients: one that reuses no connection, for calls that must not be ambiguous, and one for reads."""
+
+    def __init__(self, *, deadline: float, connect: float, allow_private: bool, concurrency: int = 64) -> None:
+        self._deadline = deadline
+        timeout = httpx.Timeout(deadline, connect=connect, pool=connect)
+        self._fresh = _client(timeout, allow_private, concurrency, keepalive=0)
+        self._reusing = _client(timeout, allow_private, concurrency, keepalive=concurrency)
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes = b"",
+        reuse: bool = False,
+        in_time: Callable[[], bool] = lambda: True,
+    ) -> Exchange:
+        """Make one call and say what became of it; never raises for what a network or a peer can do.
+
+        `in_time` is asked at the last moment before the first byte; when it says no, nothing is sent and the error
+        is `too-late`.
+        """
+        started = time.monotonic()
+        left = False
+
+        async def observe(step: str, _: Mapping[str, Any]) -> None:
+            nonlocal left
+            if step.endswith("send_request_headers.started"):
+                if not in_time():
+                    raise _TooLate
+                left = True
+
+        client = self._reusing if reuse else self._fresh
+        status: int | None = None
+        error: str | None = None
+        body = b""
+        received: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(self._deadline):
+                request = client.build_request(
+                    method, url, headers=dict(headers), content=content, extensions={"trace": observe}
+                )
+                response = await client.send(request, stream=True)
+                try:
+                    body = await _read_capped(response)
+                finally:
+                    await response.aclose()
+                status, received = response.status_code, dict(response.headers)
+        except TimeoutError:
+            error = "deadline"
+        except _TooLate:
+            error = TOO_LATE
+        except _BodyTooLarge:
+            error = "answer-too-large"
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as failure:
+            error = type(failure).__name__
+            left = left or isinstance(failure, _AFTER_SENDING)
+        elapsed = int((time.monotonic() - started) * 1000)
+        return Exchange(status, body, received, sent=left, error=error, duration_ms=elapsed)
+
+    async def close(self) -> None:
+        await self._fresh.aclose()
+        await self._reusing.aclose()
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+class _TooLate(Exception):
+    pass
+
+
+_AFTER_SENDING = (
+    httpx.WriteError,
+    httpx.WriteTimeout,
+    httpx.ReadError,
+    httpx.ReadTimeout,
+    httpx.RemoteProtocolError,
+)
+
+
+async def _read_capped(response: httpx.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > RESPONSE_CAP:
+            raise _BodyTooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _client(timeout: httpx.Timeout, allow_private: bool, concurrency: int, *, keepalive: int) -> httpx.AsyncClient:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, http2=False, retries=0)
+    # httpx has no parameter for the network backend; its transport's pool is the documented httpcore class.
+    transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
+        ssl_context=context,
+        max_connections=concurrency,
+        max_keepalive_connections=keepalive,
+        keepalive_expiry=4.0,
+        http1=True,
+        http2=False,
+        retries=0,
+        network_backend=_Pinned(allow_private=allow_private),
+    )
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=timeout,
+        trust_env=False,
+        follow_redirects=False,
+        headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "chain-orders"},
+    )

@@ -1,0 +1,114 @@
+"""The sellers on record: adding, changing, reading, and the client that calls one.
+
+Whoever adds or changes a seller keeps its lane in step in the same transaction (`deliveries.lanes.keep`).
+Credentials go in sealed and never come out, save into the client that makes a call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import now
+from ..errors import Conflict, Fault, Invalid, Unknown
+from ..outbound import Wire
+from ..vtex.client import Credentials, SellerClient
+from .models import Seller
+from .vault import Vault
+
+VTEX_HOST = "vtexcommercestable.com.br"
+_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def default_base_url(account_name: str) -> str:
+    return f"https://{account_name}.{VTEX_HOST}"
+
+
+def check_base_url(base_url: str, *, hosts: list[str], development: bool) -> str:
+    """The base URL without a trailing slash. Raises Invalid unless it leads to VTEX or to an allowed host."""
+    address = urlsplit(base_url)
+    host = (address.hostname or "").lower()
+    wrong = None
+    if address.scheme not in {"https", "http"} or not host:
+        wrong = "must be an absolute https URL"
+    elif address.username or address.password or address.query or address.fragment:
+        wrong = "must hold no user, query or fragment"
+    elif address.scheme == "http" and not development:
+        wrong = "must be https"
+    elif not development and not _allowed(host, hosts):
+        wrong = f"must be a host under {VTEX_HOST}, or one that CHAIN_ORDERS_SELLER_HOSTS allows"
+    if wrong:
+        raise Invalid("base-url-refused", f"baseUrl {wrong}", faults=[Fault("/baseUrl", "base-url-refused", wrong)])
+    return base_url.rstrip("/")
+
+
+def check_callback_base(base: str, development: bool) -> str:
+    """The callback base without a trailing slash. Raises Invalid unless it is an absolute https URL."""
+    address = urlsplit(base)
+    plain = address.scheme == "http" and development
+    if not address.hostname or not (address.scheme == "https" or plain) or address.query or address.fragment:
+        wrong = "must be an absolute https URL without a query"
+        raise Invalid(
+            "callback-base-refused",
+            f"callbackBase {wrong}",
+            faults=[Fault("/callbackBase", "callback-base-refused", wrong)],
+        )
+    return base.rstrip("/")
+
+
+def _allowed(host: str, hosts: list[str]) -> bool:
+    return any(host == suffix or host.endswith(f".{suffix}") for suffix in [VTEX_HOST, *hosts])
+
+
+async def add(session: AsyncSession, seller: Seller) -> Seller:
+    """Put a seller on record. Raises Conflict when the id is taken."""
+    if await session.get(Seller, seller.id) is not None:
+        raise Conflict("seller-exists", f"there is a seller {seller.id} already")
+    session.add(seller)
+    await session.flush()
+    await session.refresh(seller)
+    return seller
+
+
+async def change(session: AsyncSession, seller: Seller, values: Mapping[str, Any]) -> Seller:
+    """Give a locked seller new values."""
+    for name, value in values.items():
+        setattr(seller, name, value)
+    if values:
+        seller.version += 1
+        seller.updated_at = now()
+    await session.flush()
+    await session.refresh(seller)
+    return seller
+
+
+async def get(session: AsyncSession, seller_id: str, *, lock: bool = False) -> Seller:
+    """The seller. Raises Unknown."""
+    seller = await session.get(Seller, seller_id, with_for_update=lock or None)
+    if seller is None:
+        raise Unknown("seller-unknown", f"there is no seller {seller_id}")
+    return seller
+
+
+async def all_of(session: AsyncSession) -> list[Seller]:
+    return list(await session.scalars(select(Seller).order_by(Seller.id)))
+
+
+def seal(vault: Vault, seller_id: str, *, app_key: str | None, app_token: str | None) -> dict[str, bytes]:
+    """The columns that hold the given credentials."""
+    given = {"sealed_app_key": app_key, "sealed_app_token": app_token}
+    return {column: vault.seal(plain, seller_id=seller_id, column=column) for column, plain in given.items() if plain}
+
+
+def client_of(seller: Seller, wire: Wire, vault: Vault) -> SellerClient:
+    """A client for this seller, its credentials opened."""
+    credentials = Credentials(
+        vault.open(seller.sealed_app_key, seller_id=seller.id, column="sealed_app_key"),
+        vault.open(seller.sealed_app_token, seller_id=seller.id, column="sealed_app_token"),
+    )
+    return SellerClient(wire, seller.base_url, credentials)

@@ -1,0 +1,141 @@
+"""Every setting of the service, read from `CHAIN_ORDERS_*` variables; the sole reader of the environment.
+
+Only `cli`, `app` and `migrations/env.py` read this module; everything else is handed values. A setting that would
+make the service unsafe (a short key, plain http in production) is refused at start, naming the variable.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MINIMUM_KEY_BYTES = 32
+
+
+def _seconds(value: Any) -> Any:
+    """A list of durations written as seconds: `5,15,60`."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return [part if isinstance(part, timedelta) else timedelta(seconds=float(part)) for part in value]
+
+
+def _words(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Key(SecretStr):
+    """A named secret key; `repr` and logs show stars."""
+
+    def bytes(self) -> bytes:
+        return base64.urlsafe_b64decode(self.get_secret_value() + "===")
+
+
+def _keys(value: Any) -> Any:
+    """`kid:base64,kid:base64`; the first one mints or seals, all of them verify or open."""
+    if not isinstance(value, str):
+        return value
+    keys: dict[str, Key] = {}
+    for part in value.split(","):
+        kid, _, encoded = part.strip().partition(":")
+        if not kid.isalnum() or not kid.islower() or not kid.isascii():
+            raise ValueError("each key is written kid:base64, kid in lower-case letters and digits")
+        key = Key(encoded)
+        try:
+            length = len(key.bytes())
+        except (binascii.Error, ValueError) as wrong:
+            raise ValueError(f"key {kid} is not URL-safe base64") from wrong
+        if length < MINIMUM_KEY_BYTES:
+            raise ValueError(f"key {kid} has {length} bytes; at least {MINIMUM_KEY_BYTES} are needed")
+        keys[kid] = key
+    return keys
+
+
+Durations = Annotated[list[timedelta], NoDecode, BeforeValidator(_seconds)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
+Keys = Annotated[dict[str, Key], NoDecode, BeforeValidator(_keys), Field(min_length=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class DatabaseSettings(BaseSettings):
+    """What a migration needs."""
+
+    model_config = SettingsConfigDict(env_prefix="CHAIN_ORDERS_", extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr
+    """`postgresql+asyncpg://user:password@host:port/name`."""
+
+
+class Settings(DatabaseSettings):
+    """The settings of one process. Field `x` is the variable `CHAIN_ORDERS_X`."""
+
+    environment: Literal["production", "development"] = "production"
+    """`development` allows plain http, private addresses and open callbacks."""
+    listen_url: SecretStr | None = None
+    """Where to LISTEN for wake-ups; the database when unset, empty behind a transaction pooler (polling only)."""
+    pool_size: int = Field(default=10, ge=2, le=200)
+    """Database connections of one process, the listening one not counted."""
+    public_url: str
+    """Where sellers reach the callbacks, without a path that ends in a slash."""
+    callback_keys: Keys
+    """Keys that sign callback bases, `kid:base64,…`; the first mints, all verify."""
+    credential_keys: Keys
+    """Keys that encrypt sellers' credentials, `kid:base64,…`; the first seals, all open."""
+    seller_hosts: Words = []
+    """Host suffixes that a seller's `baseUrl` may have besides VTEX's own."""
+    open_callbacks: bool = False
+    """Serve the callback addresses at the root without any secret. Development only."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    log_format: Literal["json", "console"] = "json"
+
+    worker_slots: int = Field(default=64, ge=1, le=1000)
+    """Calls to sellers that one process has in flight at most."""
+    poll_seconds: Seconds = 1.0
+    """How often queues are looked at when no wake-up comes."""
+    sweep_seconds: Seconds = 30.0
+    """How often parked notifications are tried again."""
+    connect_seconds: Seconds = 5.0
+    exchange_seconds: Seconds = 35.0
+    """Deadline of one call to a seller, from the first byte to the last."""
+    lease_seconds: Seconds = 60.0
+    """How long a claimed delivery is ours; must outlive `exchange_seconds`."""
+    retry_schedule: Durations = Field(
+        default_factory=lambda: _seconds("5,15,30,60,120,300,600,1200,2400,3600,7200,14400,21600,28800")
+    )
+    """Waits between attempts of a delivery, in seconds; after the last it is dead."""
+    verify_at: Durations = Field(default_factory=lambda: _seconds("5,15,60"), min_length=2)
+    """When the seller is read after an unclear outcome, in seconds after the exchange ended."""
+    commit_seconds: Seconds = 2.0
+    """How long a notification waits for its commit before the answer is 503."""
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        address = urlsplit(self.public_url)
+        if address.scheme not in {"http", "https"} or not address.hostname:
+            raise ValueError("CHAIN_ORDERS_PUBLIC_URL must be an absolute http(s) URL")
+        if address.query or address.fragment:
+            raise ValueError("CHAIN_ORDERS_PUBLIC_URL must have no query and no fragment")
+        if self.environment == "production":
+            if address.scheme != "https":
+                raise ValueError("CHAIN_ORDERS_PUBLIC_URL must be https in production")
+            if self.open_callbacks:
+                raise ValueError("CHAIN_ORDERS_OPEN_CALLBACKS is refused outside development")
+        if self.lease_seconds <= self.exchange_seconds:
+            raise ValueError("CHAIN_ORDERS_LEASE_SECONDS must be longer than CHAIN_ORDERS_EXCHANGE_SECONDS")
+        self.public_url = self.public_url.rstrip("/")
+        return self
+
+    @property
+    def development(self) -> bool:
+        return self.environment == "development"
+
+    def key_bytes(self, which: Literal["callback", "credential"]) -> dict[str, bytes]:
+        keys = self.callback_keys if which == "callback" else self.credential_keys
+        return {kid: key.bytes() for kid, key in keys.items()}

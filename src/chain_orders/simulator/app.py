@@ -1,0 +1,363 @@
+"""The simulated seller as an HTTP application.
+
+VTEX's side: placing, authorizing, reading an order and its group. Under `/control` what a test needs: the order book
+(`GET /control/orders`), making an order invoice, cancel or repeat itself (`POST /control/orders/{id}/invoice`,
+`/cancel`, `/repeat`), and the switches of its behaviour (`GET` and `PUT /control/behaviour`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from .book import Book, BookedOrder, new_orders, new_receipt
+from .notifier import CANCELLATION_PATHS, INVOICE_PATHS, Notifier, address, path
+from .scenarios import Behaviour
+
+
+class _Control(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", validate_by_name=True)
+
+
+class InvoiceOrder(_Control):
+    """Everything optional: without it, what is not invoiced yet is invoiced whole."""
+
+    value: int | None = Field(None, ge=0)
+    items: list[dict[str, Any]] | None = None
+    type: str = "Output"
+    invoice_number: str | None = None
+    courier: str | None = None
+    tracking_number: str | None = None
+    tracking_url: str | None = None
+    times: int = Field(1, ge=1, le=1000)
+    path: str = "api-oms-pvt"
+
+
+class CancelOrder(_Control):
+    times: int = Field(1, ge=1, le=1000)
+    path: str = "seller-cancellation"
+    seller_order_id: str | None = None
+
+
+class Refusal(Exception):
+    """An answer in VTEX's error envelope."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+class Seller:
+    """The seller's account: credentials, book, behaviour."""
+
+    def __init__(self, app_key: str, app_token: str, book: Book, behaviour: Behaviour) -> None:
+        self.app_key, self.app_token = app_key, app_token
+        self.book = book
+        self.behaviour = behaviour
+        self.client = httpx.AsyncClient(timeout=10, trust_env=False)
+        self.notifier = Notifier(self.client)
+
+    def authenticate(self, request: Request) -> None:
+        given = (request.headers.get("x-vtex-api-appkey", ""), request.headers.get("x-vtex-api-apptoken", ""))
+        if given != (self.app_key, self.app_token) or self.behaviour.credentials == "revoked":
+            raise Refusal(401, "1", "Acesso não autorizado")
+
+    async def place(self, request: Request) -> Response:
+        document = await request.json()
+        affiliate, channel = request.query_params.get("affiliateId"), request.query_params.get("sc")
+        self._check_placement(document, affiliate, channel)
+        group = document["marketplaceOrderGroup"]
+        self.book.puts[group] += 1
+        if self.behaviour.reject_code:
+            raise Refusal(400, self.behaviour.reject_code, "refused as configured")
+        if self.behaviour.dedupe and self.book.of_group(group):
+            raise Refusal(self.behaviour.duplicate_status, "CHK0085", "order already exists")
+        orders = new_orders(
+            document, affiliate or "", channel or "", self.behaviour.split, self.behaviour.read_lag_seconds
+        )
+        self.book.add(orders)
+        if self.behaviour.invoice_before_answer:
+            for order in orders:
+                await self.invoice(order, InvoiceOrder())
+        shown = [self._placed(order) for order in orders]
+        return JSONResponse({"orderForm": None, "transactionData": None, "orders": shown}, 201)
+
+    @staticmethod
+    def _check_placement(document: Any, affiliate: str | None, channel: str | None) -> None:
+        if not isinstance(document, dict) or not document.get("items"):
+            raise Refusal(500, "ORD005", "no items")
+        if not affiliate:
+            raise Refusal(400, "CHK0120", "invalid affiliate")
+        if not channel:
+            raise Refusal(400, "CHK0161", "invalid sales channel")
+        if not document.get("marketplaceOrderGroup"):
+            raise Refusal(400, "CHK0144", "invalid marketplaceOrderGroup")
+        if not isinstance(document.get("marketplacePaymentValue"), int):
+            raise Refusal(400, "CHK0145", "invalid marketplacePaymentValue")
+        if not str(document.get("marketplaceServicesEndpoint", "")).startswith(("http://", "https://")):
+            raise Refusal(400, "CHK0146", "invalid marketplaceServicesEndpoint")
+        if any(item.get("isGift") for item in document["items"]):
+            raise Refusal(400, "ORD017", "gifts are not supported in chain orders")
+
+    async def authorize(self, request: Request) -> Response:
+        order = self._find(request.path_params["order_id"])
+        document = await request.json()
+        receipt = document.get("authorizationReceipt") if isinstance(document, dict) else None
+        if not isinstance(receipt, dict) or not receipt.get("date"):
+            raise Refusal(400, "CHK0159", "invalid authorization date")
+        if not receipt.get("receipt"):
+            raise Refusal(400, "CHK0160", "invalid authorization receipt")
+        if order.status in {"canceled", "invoiced"}:
+            raise Refusal(400, "CHK0242", "the order's state does not allow it")
+        order.authorizations.append(document)
+        order.authorized_at = order.authorized_at or datetime.now(UTC).isoformat()
+        if order.status == "payment-pending":
+            order.status = "payment-approved"
+        self.book.save(order)
+        if self.behaviour.invoice_after_authorization and not order.packages:
+            await self.invoice(order, InvoiceOrder())
+        return JSONResponse({"orderId": order.chain_order_id, **new_receipt()})
+
+    async def read(self, request: Request) -> Response:
+        order = self._find(request.path_params["order_id"])
+        if order.visible_at > time.time():
+            raise Refusal(404, "CHK0201", "order not found")
+        return JSONResponse(self._shown(order))
+
+    async def read_group(self, request: Request) -> Response:
+        orders = [
+            order for order in self.book.of_group(request.path_params["group"]) if order.visible_at <= time.time()
+        ]
+        return JSONResponse([self._shown(order) for order in orders])
+
+    async def invoice(self, order: BookedOrder, wanted: InvoiceOrder) -> dict[str, Any]:
+        """Invoice an order, wholly unless told otherwise, and tell the marketplace."""
+        value = wanted.value if wanted.value is not None else order.value - order.invoiced
+        package = {
+            "type": wanted.type,
+            "invoiceNumber": wanted.invoice_number or f"NF-{len(order.packages) + 1}{secrets.randbelow(10**6):06d}",
+            "invoiceValue": value,
+            "issuanceDate": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0+0000"),
+            "invoiceKey": None,
+            "invoiceUrl": None,
+            "courier": wanted.courier or "",
+            "trackingNumber": wanted.tracking_number or "",
+            "trackingUrl": wanted.tracking_url or "",
+            "items": wanted.items
+            or [{"id": i["id"], "quantity": i["quantity"], "price": i["price"]} for i in order.items],
+        }
+        known = [one for one in order.packages if one["invoiceNumber"] == package["invoiceNumber"]]
+        order.packages = [one for one in order.packages if one not in known] + [package]
+        if order.status != "canceled":
+            order.status = "invoiced" if order.invoiced >= order.value else "payment-approved"
+        named = order.chain_order_id if self.behaviour.callback_id == "chain-order" else order.group
+        template = _chosen(INVOICE_PATHS, wanted.path)
+        return await self._notify(order, path(template, order=named, group=order.group), package, wanted.times)
+
+    async def cancel(self, order: BookedOrder, wanted: CancelOrder) -> dict[str, Any]:
+        """Cancel an order, and tell the marketplace."""
+        order.status, order.cancelled_at = "canceled", datetime.now(UTC).isoformat()
+        body = {"id": "sellerOrderCancelled", "sellerOrderId": wanted.seller_order_id or order.chain_order_id}
+        template = _chosen(CANCELLATION_PATHS, wanted.path)
+        where = path(template, order=order.chain_order_id, group=order.group)
+        return await self._notify(order, where, body, wanted.times)
+
+    async def repeat(self, order: BookedOrder) -> dict[str, Any]:
+        """Send the last notification again, byte for byte."""
+        if order.last_notification is None:
+            raise HTTPException(409, "nothing was sent about this order yet")
+        last = order.last_notification
+        return {"sent": last, "answers": await self.notifier.post(last["url"], last["body"])}
+
+    async def _notify(self, order: BookedOrder, where: str, body: dict[str, Any], times: int) -> dict[str, Any]:
+        url = address(order.endpoint, where)
+        order.last_notification = {"method": "POST", "url": url, "body": body}
+        self.book.save(order)
+        return {"sent": order.last_notification, "answers": await self.notifier.post(url, body, times)}
+
+    def _find(self, chain_order_id: str) -> BookedOrder:
+        order = self.book.get(chain_order_id)
+        if order is None:
+            raise Refusal(404, "CHK0201", "order not found")
+        return order
+
+    def _group(self, order: BookedOrder) -> str:
+        return f"{order.affiliate_id}-{order.group}" if self.behaviour.group_form == "affiliate" else order.group
+
+    def _placed(self, order: BookedOrder) -> dict[str, Any]:
+        return {
+            "orderId": order.chain_order_id,
+            "orderGroup": self._group(order),
+            "sellerOrderId": order.seller_order_id,
+            "value": order.value,
+            "items": order.items,
+            "totals": [{"id": "Items", "name": "Items", "value": order.value}],
+            "isCompleted": True,
+            "salesChannel": order.sales_channel,
+            "creationDate": order.created_at,
+        }
+
+    def _shown(self, order: BookedOrder) -> dict[str, Any]:
+        return {
+            **self._placed(order),
+            "origin": "Chain",
+            "affiliateId": order.affiliate_id,
+            "marketplaceOrderId": order.group,
+            "marketplaceServicesEndpoint": order.endpoint,
+            "status": order.status,
+            "allowCancellation": order.status not in {"invoiced", "canceled"},
+            "authorizedDate": order.authorized_at,
+            "cancellationData": {"CancellationDate": order.cancelled_at} if order.cancelled_at else None,
+            "packageAttachment": {"packages": order.packages},
+        }
+
+
+def _chosen(paths: dict[str, str], name: str) -> str:
+    if name not in paths:
+        raise HTTPException(422, f"path must be one of {', '.join(paths)}")
+    return paths[name]
+
+
+def create_app(
+    *,
+    app_key: str = "simulated-key",
+    app_token: str = "simulated-token",  # noqa: S107  (a test double's)
+    book_path: Path | None = None,
+    behaviour: Behaviour | None = None,
+) -> FastAPI:
+    """The simulated seller. With `book_path` its orders survive a restart."""
+    seller = Seller(app_key, app_token, Book(book_path), behaviour or Behaviour())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await seller.client.aclose()
+
+    app = FastAPI(title="A simulated VTEX seller", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.seller = seller
+    _serve_vtex(app, seller)
+    _serve_control(app, seller)
+
+    @app.exception_handler(Refusal)
+    async def _refused(_: Request, refusal: Refusal) -> Response:
+        error = {"code": refusal.code, "message": refusal.message, "exception": None}
+        return JSONResponse({"fields": {}, "error": error, "operationId": secrets.token_hex(16)}, refusal.status)
+
+    return app
+
+
+def _serve_vtex(app: FastAPI, seller: Seller) -> None:
+    orders = "/api/checkout/pvt/orders"
+    receipts = "/{order_id}/receipts/marketplace-order-authorization"
+    routes: list[tuple[str, str, str, Callable[[Request], Awaitable[Response]]]] = [
+        ("PUT", orders, "place", seller.place),
+        ("POST", orders + receipts, "authorize", seller.authorize),
+        ("GET", "/api/oms/pvt/orders/order-group/{group}", "read", seller.read_group),
+        ("GET", "/api/oms/pvt/orders/{order_id}", "read", seller.read),
+    ]
+    for method, where, call, act in routes:
+        app.add_api_route(where, _misbehaving(seller, call, act), methods=[method], response_model=None)
+
+
+def _misbehaving(
+    seller: Seller, call: str, act: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """The act, with the faults that are switched on for this kind of call."""
+
+    async def handle(request: Request) -> Response:
+        behaviour = seller.behaviour
+        if behaviour.slow_seconds and call in behaviour.apply_to:
+            await asyncio.sleep(behaviour.slow_seconds)
+        if behaviour.happens("throttle", call):
+            headers = {"Retry-After": behaviour.retry_after} if behaviour.retry_after is not None else {}
+            return JSONResponse({"error": {"code": "1", "message": "slow down"}}, 429, headers)
+        if behaviour.happens("reset_before", call):
+            return await _hang_up(request)
+        if behaviour.happens("fail", call):
+            return JSONResponse({"error": {"code": "1", "message": "failed"}}, behaviour.fail_status)
+        seller.authenticate(request)
+        answer = await act(request)
+        if behaviour.happens("lose_answer", call):
+            return await _hang_up(request)
+        if behaviour.happens("fail_after_creating", call):
+            return JSONResponse({"error": {"code": "1", "message": "failed"}}, behaviour.fail_status)
+        if behaviour.happens("garbage", call):
+            return Response("<html><body>ok</body></html>", 200, media_type="text/html")
+        if behaviour.happens("drip", call):
+            return StreamingResponse(_drip(bytes(answer.body)), answer.status_code, media_type="application/json")
+        return answer
+
+    return handle
+
+
+async def _drip(content: bytes) -> AsyncIterator[bytes]:
+    for byte in content:
+        yield bytes([byte])
+        await asyncio.sleep(0.5)
+
+
+async def _hang_up(request: Request) -> Response:
+    """Close the connection without a byte of an answer. Needs `server.HangingUp` as the server's protocol."""
+    request.scope["extensions"]["transport"]["abort"]()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return Response()
+
+
+def _serve_control(app: FastAPI, seller: Seller) -> None:
+    def booked(chain_order_id: str) -> BookedOrder:
+        order = seller.book.get(chain_order_id)
+        if order is None:
+            raise HTTPException(404, f"the book holds no order {chain_order_id}")
+        return order
+
+    @app.get("/control/orders")
+    async def orders(group: str | None = None) -> list[dict[str, Any]]:
+        """The order book."""
+        shown = seller.book.all() if group is None else seller.book.of_group(group)
+        return [
+            {**seller._shown(order), "group": order.group, "authorizations": order.authorizations} for order in shown
+        ]
+
+    @app.get("/control/calls")
+    async def calls() -> dict[str, Any]:
+        """How often each group was PUT."""
+        return {"puts": dict(seller.book.puts)}
+
+    @app.post("/control/orders/{chain_order_id}/invoice")
+    async def invoice(chain_order_id: str, wanted: InvoiceOrder | None = None) -> dict[str, Any]:
+        return await seller.invoice(booked(chain_order_id), wanted or InvoiceOrder())
+
+    @app.post("/control/orders/{chain_order_id}/cancel")
+    async def cancel(chain_order_id: str, wanted: CancelOrder | None = None) -> dict[str, Any]:
+        return await seller.cancel(booked(chain_order_id), wanted or CancelOrder())
+
+    @app.post("/control/orders/{chain_order_id}/repeat")
+    async def repeat(chain_order_id: str) -> dict[str, Any]:
+        return await seller.repeat(booked(chain_order_id))
+
+    @app.get("/control/behaviour")
+    async def behaviour() -> dict[str, Any]:
+        return seller.behaviour.model_dump(by_alias=True, mode="json")
+
+    @app.put("/control/behaviour")
+    async def behave(request: Request) -> dict[str, Any]:
+        """Change some switches; the others stay."""
+        try:
+            seller.behaviour = seller.behaviour.merged(await request.json())
+        except ValidationError as wrong:
+            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
+            raise HTTPException(422, told) from None
+        return await behaviour()

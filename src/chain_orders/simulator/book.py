@@ -1,0 +1,130 @@
+"""The order book: what the simulated seller knows. Kept in a file that only grows, fsynced at every creation."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class BookedOrder:
+    """A chain order at the seller."""
+
+    chain_order_id: str
+    group: str
+    affiliate_id: str
+    sales_channel: str
+    endpoint: str
+    items: list[dict[str, Any]]
+    value: int
+    seller_order_id: str
+    status: str = "payment-pending"
+    created_at: str = ""
+    visible_at: float = 0.0
+    authorizations: list[dict[str, Any]] = field(default_factory=list)
+    authorized_at: str | None = None
+    packages: list[dict[str, Any]] = field(default_factory=list)
+    cancelled_at: str | None = None
+    last_notification: dict[str, Any] | None = None
+
+    @property
+    def invoiced(self) -> int:
+        return sum(int(package["invoiceValue"]) for package in self.packages if package["type"] == "Output")
+
+
+class Book:
+    """Every order, by chain order id. A repeated id (a seller that does not dedupe) is kept beside the first."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._orders: dict[str, list[BookedOrder]] = {}
+        self.puts: Counter[str] = Counter()
+        self._file = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                self._load(path)
+            self._file = path.open("a", encoding="utf-8")
+
+    def all(self) -> list[BookedOrder]:
+        return [order for orders in self._orders.values() for order in orders]
+
+    def of_group(self, group: str) -> list[BookedOrder]:
+        return [order for order in self.all() if group in {order.group, f"{order.affiliate_id}-{order.group}"}]
+
+    def get(self, chain_order_id: str) -> BookedOrder | None:
+        found = self._orders.get(chain_order_id)
+        return found[0] if found else None
+
+    def add(self, orders: list[BookedOrder]) -> None:
+        for order in orders:
+            self._orders.setdefault(order.chain_order_id, []).append(order)
+        self._write([{"created": asdict(order)} for order in orders])
+
+    def save(self, order: BookedOrder) -> None:
+        self._write([{"changed": asdict(order)}])
+
+    def _write(self, entries: list[dict[str, Any]]) -> None:
+        if self._file is None:
+            return
+        self._file.writelines(json.dumps(entry) + "\n" for entry in entries)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _load(self, path: Path) -> None:
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:  # the last line of a crash
+                continue
+            if "created" in entry:
+                order = BookedOrder(**entry["created"])
+                self._orders.setdefault(order.chain_order_id, []).append(order)
+            else:
+                changed = BookedOrder(**entry["changed"])
+                self._orders[changed.chain_order_id][0] = changed
+
+
+def new_orders(
+    document: dict[str, Any], affiliate_id: str, sales_channel: str, split: str, lag: float
+) -> list[BookedOrder]:
+    """The chain orders that a purchase becomes, numbered from 01."""
+    group = document["marketplaceOrderGroup"]
+    freight = {
+        entry.get("itemIndex"): int(entry.get("price") or 0)
+        for entry in document.get("shippingData", {}).get("logisticsInfo", [])
+    }
+    parts: dict[str, list[int]] = {}
+    for at, item in enumerate(document["items"]):
+        key = {"none": "", "seller": str(item.get("seller")), "item": str(at)}[split]
+        parts.setdefault(key, []).append(at)
+    orders = []
+    for number, positions in enumerate(parts.values(), start=1):
+        items = [document["items"][at] for at in positions]
+        value = sum(int(item["price"]) * int(item["quantity"]) for item in items)
+        chain_order_id = f"{affiliate_id}-{group}-{number:02d}"
+        orders.append(
+            BookedOrder(
+                chain_order_id=chain_order_id,
+                group=group,
+                affiliate_id=affiliate_id,
+                sales_channel=sales_channel,
+                endpoint=document["marketplaceServicesEndpoint"],
+                items=items,
+                value=value + sum(freight.get(at, 0) for at in positions),
+                seller_order_id=f"00-{chain_order_id}",
+                created_at=datetime.now(UTC).isoformat(),
+                visible_at=time.time() + lag,
+            )
+        )
+    return orders
+
+
+def new_receipt() -> dict[str, str]:
+    return {"date": datetime.now(UTC).isoformat(), "receipt": secrets.token_hex(16)}

@@ -1,0 +1,73 @@
+"""How the simulated seller behaves: one switch for everything that VTEX does not promise, and for every fault.
+
+A fault is a probability between 0 and 1, drawn from one seeded generator, so that a run can be repeated.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic.alias_generators import to_camel
+
+Chance = float
+
+
+class Behaviour(BaseModel):
+    """The switches. Faults apply to the calls named in `applyTo`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", validate_by_name=True)
+
+    lose_answer: Chance = Field(0, ge=0, le=1)
+    """Do what is asked, then close the connection without an answer."""
+    fail: Chance = Field(0, ge=0, le=1)
+    """Answer `failStatus` and do nothing."""
+    fail_status: int = Field(500, ge=400, le=599)
+    fail_after_creating: Chance = Field(0, ge=0, le=1)
+    """Do what is asked, then answer `failStatus`."""
+    reset_before: Chance = Field(0, ge=0, le=1)
+    """Close the connection and do nothing."""
+    throttle: Chance = Field(0, ge=0, le=1)
+    """Answer 429 with `retryAfter`."""
+    retry_after: str | None = "2"
+    slow_seconds: float = Field(0, ge=0, le=120)
+    """Wait before answering."""
+    drip: Chance = Field(0, ge=0, le=1)
+    """Do what is asked, then answer one byte every half second."""
+    garbage: Chance = Field(0, ge=0, le=1)
+    """Do what is asked, then answer 200 with a page of HTML."""
+    read_lag_seconds: float = Field(0, ge=0, le=600)
+    """How long a new order stays invisible to reads."""
+    dedupe: bool = True
+    """Refuse an order group that is known. Without it every PUT creates another order."""
+    duplicate_status: int = Field(409, ge=400, le=599)
+    split: Literal["none", "seller", "item"] = "none"
+    """Into how many chain orders a purchase falls."""
+    group_form: Literal["affiliate", "plain"] = "affiliate"
+    """Whether orders show their group as `AFF-group` or `group`."""
+    callback_id: Literal["group", "chain-order"] = "group"
+    """Which id the path of an invoice carries."""
+    reject_code: str | None = None
+    """Refuse every placement with this code."""
+    credentials: Literal["ok", "revoked"] = "ok"
+    invoice_before_answer: bool = False
+    """Send a whole invoice before a placement is answered."""
+    invoice_after_authorization: bool = False
+    """Send a whole invoice as soon as an order is authorized."""
+    apply_to: set[Literal["place", "authorize", "cancel", "read"]] = {"place"}
+    seed: int = 1
+
+    _random: random.Random = PrivateAttr(default_factory=lambda: random.Random(1))  # noqa: S311
+
+    def model_post_init(self, _: Any) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311
+
+    def happens(self, fault: str, call: str) -> bool:
+        """Whether a fault strikes this call."""
+        chance: float = getattr(self, fault)
+        return chance > 0 and call in self.apply_to and self._random.random() < chance
+
+    def merged(self, changes: dict[str, Any]) -> Behaviour:
+        """These switches with some of them changed. Raises pydantic's ValidationError for one that is unknown."""
+        return Behaviour.model_validate({**self.model_dump(by_alias=True), **changes})

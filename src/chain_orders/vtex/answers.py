@@ -1,0 +1,111 @@
+"""What a seller's answer means: by error code first, then by status, then by how far the exchange got.
+
+VTEX's HTTP status is no reliable signal: a permanent refusal may come as 500 and a passing one as 400. Only what is
+known not to have been done may be sent again; whatever may have been done is read before anything else happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from ..outbound import TOO_LATE, Exchange
+from ..outcome import Again, AlreadyThere, Ambiguous, Denied, GivenBack, Outcome, Refused, Throttled
+from . import codes
+from .messages import Unreadable, read_error
+
+Facts = TypeVar("Facts")
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 900.0
+_DEFAULT_PAUSE = 60.0
+
+
+def read(exchange: Exchange) -> Outcome | None:
+    """The outcome of a call that changes something; None for a 2xx, whose body is the caller's to read."""
+    if not exchange.answered:
+        return _silence(exchange)
+    status = exchange.status or 0
+    if 200 <= status < 300:
+        return None
+    code, _ = read_error(exchange.body)
+    by_code = _by_code(code, exchange)
+    return by_code if by_code is not None else _by_status(status, code, exchange)
+
+
+def found(exchange: Exchange, reader: Callable[[bytes], Facts]) -> Facts | Again | None:
+    """What a read of the seller shows: its facts; None: there is no such thing; Again: the read says nothing."""
+    if exchange.status == 404:
+        return None
+    if exchange.status != 200:
+        return Again(f"the seller cannot be read ({exchange.error or exchange.status})")
+    try:
+        return reader(exchange.body)
+    except Unreadable as wrong:
+        return Again(f"the seller cannot be read: {wrong}")
+
+
+def _silence(exchange: Exchange) -> Outcome:
+    if exchange.error == TOO_LATE:
+        return GivenBack()
+    if exchange.sent:
+        return Ambiguous(f"no complete answer ({exchange.error})")
+    return Again(f"the request did not leave ({exchange.error})")
+
+
+def _by_code(code: str | None, exchange: Exchange) -> Outcome | None:
+    known = codes.lookup(code) if code else None
+    if known is None or code is None:
+        return None
+    reason = codes.describe(code)
+    match known.class_:
+        case "already-there":
+            return AlreadyThere(code)
+        case "burnt":
+            return Refused(reason, code, burnt=True)
+        case "permanent" | "state":
+            return Refused(reason, code)
+        case "transient" | "not-yet":
+            return _throttled(exchange, reason) if exchange.status in {429, 503} else Again(reason, code)
+        case "credentials":
+            return Denied(reason)
+        case _:
+            return Ambiguous(reason, code)
+
+
+def _by_status(status: int, code: str | None, exchange: Exchange) -> Outcome:
+    named = f"{status} {code}" if code else f"{status} without a known code"
+    if status in {401, 403}:
+        return Denied(f"the seller answered {named}")
+    if status in {429, 503}:
+        return _throttled(exchange, f"the seller answered {named}")
+    if status == 502 or status == 504:
+        return Ambiguous(f"the seller's gateway answered {named}")
+    if status >= 500:
+        return Ambiguous(f"the seller answered {named}", code)
+    if status == 408:
+        return Ambiguous(f"the seller answered {named}", code)
+    if status < 400:
+        return Ambiguous(f"the seller answered {named}: a redirect is not followed", code)
+    return Refused(f"the seller answered {named}", code or str(status))
+
+
+def _throttled(exchange: Exchange, reason: str) -> Throttled:
+    return Throttled(reason, retry_after(exchange.headers.get("retry-after"), datetime.now(UTC)))
+
+
+def retry_after(header: str | None, at: datetime) -> float:
+    """Seconds to wait by a `Retry-After` of seconds or a date, between a second and a quarter of an hour."""
+    seconds = _DEFAULT_PAUSE
+    text = (header or "").strip()
+    if text.isascii() and text.lstrip("-").isdigit() and len(text) < 20:
+        seconds = float(text)
+    elif text:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return _DEFAULT_PAUSE
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - at).total_seconds()
+    return min(max(seconds, SHORTEST_PAUSE), LONGEST_PAUSE)

@@ -1,0 +1,286 @@
+"""The bodies that travel: exact in what we send, lenient in what we are sent.
+
+Sellers write ids as numbers, amounts as text, dates in four ways; what is meant is read, what cannot be meant is
+refused with a pointer to the field. Nothing here knows a table.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from .. import strict_json
+from ..errors import Fault
+
+MAXIMUM_CENTS = 10**12
+
+
+class Unreadable(Exception):
+    """A seller's answer is not what the protocol says. The message holds no content."""
+
+
+def _cents(value: Any) -> Any:
+    """Cents as an integer, a digit string, or a float without a fraction."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,13}\s*", value, re.ASCII):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PydanticCustomError("cents", "must be a whole number of cents, as a number or a text of digits")
+    if not 0 <= value <= MAXIMUM_CENTS:
+        raise PydanticCustomError("cents", "must be between 0 and 1,000,000,000,000 cents")
+    return value
+
+
+def _identifier(value: Any) -> Any:
+    """An id as text or number, trimmed."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise PydanticCustomError("identifier", "must be a text or a number, and not blank")
+
+
+def _absent_if_blank(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
+def _quantity(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value, re.ASCII):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise PydanticCustomError("quantity", "must be a whole number of units")
+    return value
+
+
+_MOMENT = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?\s*(Z|z|[+-]\d{2}(?::?\d{2})?)?",
+    re.ASCII,
+)
+
+
+def moment(text: Any) -> datetime:
+    """A point in time as sellers write it: any number of fraction digits, `-0300`, no offset (UTC), a date alone."""
+    if isinstance(text, datetime):
+        return text
+    found = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
+    if found is None:
+        raise PydanticCustomError("moment", "must be an ISO 8601 date or date and time")
+    year, month, day, hour, minute, second, fraction, offset = found.groups()
+    try:
+        return datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
+            int((fraction or "0").ljust(6, "0")[:6]), _zone(offset),
+        )  # fmt: skip
+    except ValueError as wrong:
+        raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
+
+
+def _zone(offset: str | None) -> timezone:
+    if offset is None or offset in {"Z", "z"}:
+        return UTC
+    digits = offset[1:].replace(":", "").ljust(4, "0")
+    ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return timezone(-ahead if offset[0] == "-" else ahead)
+
+
+Cents = Annotated[int, BeforeValidator(_cents)]
+Identifier = Annotated[str, BeforeValidator(_identifier)]
+Optional = Annotated[str | None, BeforeValidator(_absent_if_blank)]
+Moment = Annotated[datetime, BeforeValidator(moment)]
+Quantity = Annotated[int, BeforeValidator(_quantity)]
+
+
+class _Message(BaseModel):
+    """A wire body: camelCase names, unknown fields ignored (the raw bytes are kept elsewhere)."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", hide_input_in_errors=True, frozen=True)
+
+
+class InvoiceItem(_Message):
+    id: Identifier
+    quantity: Quantity
+    price: Cents
+    """Unit price: VTEX multiplies it by the quantity, whatever the seed page calls it."""
+
+
+def _type(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "Output"
+    named = value.strip().capitalize() if isinstance(value, str) else value
+    if named not in ("Output", "Input"):
+        raise PydanticCustomError("type", "must be Output (a sale) or Input (a return)")
+    return named
+
+
+class Invoice(_Message):
+    """Route 4: an invoice of a chain order, or its tracking sent later under the same number."""
+
+    type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
+    invoice_number: Identifier
+    invoice_value: Cents
+    issuance_date: Moment
+    invoice_url: Optional = None
+    invoice_key: Optional = None
+    courier: Optional = None
+    tracking_number: Optional = None
+    tracking_url: Optional = None
+    items: list[InvoiceItem]
+
+
+class Cancellation(_Message):
+    """Route 3. `id` is the constant name of the notification; `sellerOrderId` the order's id at the seller."""
+
+    id: Identifier
+    seller_order_id: Identifier
+
+
+class OrderItem(_Message):
+    """An item as a seller shows it; what cannot be read is absent."""
+
+    id: Identifier
+    quantity: Quantity
+    seller: Optional = None
+    price: int | None = None
+
+
+class Package(_Message):
+    """An invoice as a seller's order shows it."""
+
+    type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
+    invoice_number: Identifier
+    invoice_value: Cents
+    issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: moment(v) if v else None)] = None
+    invoice_url: Optional = None
+    invoice_key: Optional = None
+    courier: Optional = None
+    tracking_number: Optional = None
+    tracking_url: Optional = None
+
+
+class _Packages(_Message):
+    packages: list[Package] | None = None
+
+
+class SellerOrder(_Message):
+    """A VTEX order as the answer to a placement or a read shows it. Statuses are an open set."""
+
+    order_id: Identifier
+    order_group: Optional = None
+    seller_order_id: Optional = None
+    marketplace_order_id: Optional = None
+    marketplace_services_endpoint: Optional = None
+    affiliate_id: Optional = None
+    status: Optional = None
+    value: int | None = None
+    is_completed: bool | None = None
+    authorized_date: Optional = None
+    items: list[OrderItem] = Field(default_factory=list)
+    package_attachment: _Packages | None = None
+
+    @property
+    def authorized(self) -> bool:
+        """Whether the marketplace's authorization is known to have arrived."""
+        return self.authorized_date is not None or self.status in _PAST_AUTHORIZATION
+
+    @property
+    def cancelled(self) -> bool:
+        return self.status in {"canceled", "cancelled", "cancel"}
+
+
+_PAST_AUTHORIZATION = frozenset(
+    {
+        "approve-payment", "payment-approved", "invoice", "invoiced", "window-to-cancel", "ready-for-handling",
+        "start-handling", "handling", "ready-for-invoicing", "waiting-seller-handling", "authorize-fulfillment",
+        "release-to-fulfillment",
+    }
+)  # fmt: skip
+
+
+def read_placed(body: bytes) -> list[SellerOrder]:
+    """The orders in the answer to a placement, in the answer's order. Raises Unreadable when there are none."""
+    document = _document(body)
+    orders = document.get("orders") if isinstance(document, dict) else None
+    if not isinstance(orders, list) or not orders:
+        raise Unreadable("the answer lists no orders")
+    return [_order(entry) for entry in orders]
+
+
+def read_order(body: bytes) -> SellerOrder:
+    """The order in the answer to a read. Raises Unreadable."""
+    return _order(_document(body))
+
+
+def read_group(body: bytes) -> list[SellerOrder]:
+    """The orders in the answer to a read of a group; may be empty. Raises Unreadable."""
+    document = _document(body)
+    if not isinstance(document, list):
+        raise Unreadable("the answer is not a list of orders")
+    return [_order(entry) for entry in document]
+
+
+def read_error(body: bytes) -> tuple[str | None, str | None]:
+    """The code and operation id of an error envelope, old or new; (None, None) when it is none (HTML, nothing)."""
+    try:
+        document = _document(body)
+    except Unreadable:
+        return None, None
+    if not isinstance(document, dict):
+        return None, None
+    error = document.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    operation = document.get("operationId")
+    known = code.strip().upper() if isinstance(code, str) else ""
+    is_code = re.fullmatch(r"[A-Z]+[0-9]+(\.[0-9]+)?", known, re.ASCII) is not None
+    return (known if is_code else None), (operation if isinstance(operation, str) else None)
+
+
+def authorization(group: str, date: str, receipt: str, items: list[dict[str, Any]] | None) -> bytes:
+    """Route 2's body, byte for byte the same whenever it is composed from the same values."""
+    document: dict[str, Any] = {
+        "marketplaceOrderGroup": group,
+        "authorizationReceipt": {"date": date, "receipt": receipt},
+    }
+    if items is not None:
+        document = {"items": items, **document}
+    return strict_json.dump(document)
+
+
+def faults(wrong: ValidationError) -> list[Fault]:
+    """A validation error as pointers, codes and sentences, without the input."""
+    return [
+        Fault(
+            pointer="".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error["loc"]),
+            code=_CODES.get(error["type"], error["type"].replace("_", "-")),
+            detail="is missing" if error["type"] == "missing" else error["msg"],
+        )
+        for error in wrong.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+_CODES = {"missing": "missing", "extra_forbidden": "unknown-field"}
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return strict_json.parse(body)
+    except strict_json.NotJson as wrong:
+        raise Unreadable("the answer is not JSON") from wrong
+
+
+def _order(entry: Any) -> SellerOrder:
+    try:
+        return SellerOrder.model_validate(entry)
+    except ValidationError as wrong:
+        raise Unreadable(
+            "an order in the answer lacks " + ", ".join(f.pointer or "/" for f in faults(wrong))
+        ) from wrong
