@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -42,6 +43,11 @@ def run(data: Path, port: int, seller_port: int, database_url: str | None) -> No
     """Run until Ctrl-C or SIGTERM, or until a part of it ends."""
     data = data.absolute()
     _make_folder(data)
+    with _alone(data):
+        _run(data, port, seller_port, database_url)
+
+
+def _run(data: Path, port: int, seller_port: int, database_url: str | None) -> None:
     for name, wanted in (("PORT", port), ("SELLER_PORT", seller_port)):
         _check_free(name, wanted, data)
     _end_leftovers(data / "dev.json")
@@ -76,6 +82,17 @@ def _make_folder(data: Path) -> None:
         (data / ".gitignore").write_text("*\n")
     except PermissionError:
         raise DevFailed(f"{data} belongs to another user; choose another folder with DATA=") from None
+
+
+@contextlib.contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Hold the folder; the kernel lets go of it however we end."""
+    with (data / "dev.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DevFailed(f"it runs already on {data}; stop it first, or choose another folder with DATA=") from None
+        yield
 
 
 def _check_free(name: str, port: int, data: Path) -> None:

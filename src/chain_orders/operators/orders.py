@@ -251,7 +251,7 @@ async def get_notifications(
     async with request.app.state.database.transaction() as session:
         keys = [note.dedupe_key for note in shown]
         rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
-        repeats = dict(rows.tuples().all())
+        repeats = {row.dedupe_key: row.repeats for row in rows}
     following = shown[-1].id if len(notes) > limit else None
     views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0)) for note in shown]
     return edges.page(request, views, following)

@@ -221,9 +221,8 @@ class Place:
 
     async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
         ids = [one.order_id for one in claimed]
-        bodies = dict(
-            (await session.execute(select(Order.id, Order.placement_body).where(Order.id.in_(ids)))).tuples().all()
-        )
+        rows = await session.execute(select(Order.id, Order.placement_body).where(Order.id.in_(ids)))
+        bodies = {row.id: row.placement_body for row in rows}
         await _show(session, ids, Status.PLACING, [Status.ACCEPTED])
         return [one.with_body(bodies[one.order_id] or b"") for one in claimed]
 
