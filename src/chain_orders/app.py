@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -153,23 +155,37 @@ async def running(
 ) -> AsyncIterator[asyncio.Event]:
     """Run the loops of one process. Setting the event that is yielded stops them; leaving waits for them."""
     stop = asyncio.Event()
-    cancelled = [asyncio.create_task(parts.bell.run())]
+    endless = [parts.bell.run()]
     if watch is not None:
-        cancelled.append(asyncio.create_task(watch.run()))
-    finishing = []
+        endless.append(watch.run())
+    ending = []
     if intake:
-        finishing.append(asyncio.create_task(parts.inbox.run(stop)))
+        ending.append(parts.inbox.run(stop))
     if worker:
-        finishing.append(asyncio.create_task(parts.worker.run(stop)))
-        finishing.append(asyncio.create_task(parts.applier.run(stop)))
+        ending += [parts.worker.run(stop), parts.applier.run(stop)]
+    cancelled, finishing = [_supervised(loop, stop) for loop in endless], [_supervised(loop, stop) for loop in ending]
     try:
         yield stop
     finally:
         stop.set()
-        for ended in await asyncio.gather(*finishing, return_exceptions=True):
-            if isinstance(ended, BaseException):
-                log.error("loop-failed", exc_info=ended)
+        await asyncio.gather(*finishing, return_exceptions=True)
         for task in cancelled:
             task.cancel()
         await asyncio.gather(*cancelled, return_exceptions=True)
         await parts.close()
+
+
+def _supervised(loop: Coroutine[Any, Any, None], stop: asyncio.Event) -> asyncio.Task[None]:
+    """A loop of the process. One that ends by itself ends the process, which is started again by whoever runs it:
+    a service that accepts and no longer applies would look healthy and be none."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (stop.is_set() and task.exception() is None):
+            return
+        log.critical("loop-ended", exc_info=task.exception())
+        if not stop.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    task = asyncio.create_task(loop)
+    task.add_done_callback(ended)
+    return task

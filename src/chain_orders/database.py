@@ -154,7 +154,7 @@ class Bell:
     async def run(self) -> None:
         """Keep the listening connection alive until cancelled."""
         if not self._url:
-            return
+            await asyncio.Event().wait()
         while True:
             try:
                 await self._listen()

@@ -8,7 +8,6 @@ after the commit and only then: a statement that takes too long, fails, or commi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -126,11 +125,12 @@ class Inbox:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Gather and store until `stop` is set and nothing waits."""
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._arrived.set())
         while True:
             await self._free.acquire()
             while not self._waiting and not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), 0.5)
+                await self._arrived.wait()
                 self._arrived.clear()
             if not self._waiting:
                 break

@@ -31,19 +31,20 @@ class Answer(JSONResponse):
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-async def document(request: Request) -> Any:
-    """The body as strict JSON. Raises Malformed, TooLarge, UnsupportedMedia."""
+async def document(request: Request, *, optional: bool = False) -> Any:
+    """The body as strict JSON; with `optional`, no body is an empty object. Raises Malformed and its like."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise errors.UnsupportedMedia("content-type", "send application/json")
-    return body.parse(await body.read(request, limit=body.OPERATOR))
+    raw = await body.read(request, limit=body.OPERATOR)
+    return {} if optional and not raw else body.parse(raw)
 
 
-def parsed(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+def parsed(model: type[Model], *, optional: bool = False) -> Callable[[Request], Awaitable[Model]]:
     """A dependency: the body as `model`, every fault named by its pointer."""
 
     async def read(request: Request) -> Model:
-        return validated(model, await document(request))
+        return validated(model, await document(request, optional=optional))
 
     return read
 
@@ -57,10 +58,10 @@ def validated(model: type[Model], value: Any, *, under: str = "") -> Model:
         raise Invalid(found[0].code, told, faults=found) from wrong
 
 
-def described(model: type[BaseModel]) -> dict[str, Any]:
+def described(model: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
     """The OpenAPI description of a body that `parsed` reads."""
     schema = model.model_json_schema()
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": not optional, "content": {"application/json": {"schema": schema}}}}
 
 
 def check_version(request: Request, version: int, *, required: bool) -> None:

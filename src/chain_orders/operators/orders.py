@@ -149,14 +149,21 @@ async def get_order(request: Request, _: Viewing, order_id: str) -> Response:
     return edges.Answer(schemas.order_view(order), headers=edges.etag(order.version))
 
 
-@router.post("/orders/{order_id}/authorization", status_code=202, openapi_extra=edges.described(AuthorizationBody))
+@router.post(
+    "/orders/{order_id}/authorization",
+    status_code=202,
+    openapi_extra=edges.described(AuthorizationBody, optional=True),
+)
 async def authorize_order(
     request: Request,
     operator: Acting,
     order_id: str,
-    body: Annotated[AuthorizationBody, Depends(edges.parsed(AuthorizationBody))],
+    body: Annotated[AuthorizationBody, Depends(edges.parsed(AuthorizationBody, optional=True))],
 ) -> Response:
-    """Say that payment is approved. Sent to each chain order; before the order is placed, as soon as it is."""
+    """Say that payment is approved. Sent to each chain order; before the order is placed, as soon as it is.
+
+    Without a body, or without a receipt in it, the service mints date and receipt, once.
+    """
     given = GivenReceipt(
         body.authorization_receipt.date,
         body.authorization_receipt.receipt,

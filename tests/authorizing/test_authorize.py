@@ -1,0 +1,165 @@
+"""Authorizing an order: one receipt, one POST to each chain order, and clear refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
+
+RECEIPT = {"date": "2026-11-01T10:00:00.000Z", "receipt": "r-1"}
+
+
+async def _given(simulated: SimulatedSeller, group: str) -> list[dict[str, Any]]:
+    return [body for booked in await simulated.book(group) for body in booked["authorizations"]]
+
+
+async def test_receipt_group_and_items_reach_the_seller(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("AUTH1"))
+
+    answer = await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    assert answer.status_code == 202
+    await marketplace.becomes(placed["id"], "authorized")
+    assert await _given(simulated, "AUTH1") == [
+        {
+            "marketplaceOrderGroup": "AUTH1",
+            "authorizationReceipt": RECEIPT,
+            "items": [{"id": "8", "quantity": 1, "seller": "1", "price": 1200}],
+        }
+    ]
+
+
+async def test_without_a_body_the_receipt_is_minted(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("AUTH2"))
+
+    answer = await marketplace.client.post(f"/v1/orders/{placed['id']}/authorization")
+
+    assert answer.status_code == 202
+    minted = answer.json()["authorizationReceipt"]
+    await marketplace.becomes(placed["id"], "authorized")
+    assert [body["authorizationReceipt"] for body in await _given(simulated, "AUTH2")] == [minted]
+
+
+async def test_a_seller_can_be_set_to_get_no_items(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await marketplace.change_seller(omitAuthorizationItems=True)
+    placed = await marketplace.place(order("AUTH3"))
+
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    await marketplace.becomes(placed["id"], "authorized")
+    (body,) = await _given(simulated, "AUTH3")
+    assert "items" not in body
+
+
+async def test_each_chain_order_gets_its_own_items(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(split="seller")
+    items = [
+        {"id": "8", "quantity": 1, "seller": "1", "price": 1200},
+        {"id": "9", "quantity": 2, "seller": "2", "price": 50},
+    ]
+    placed = await marketplace.place(order("AUTH4", items=items, marketplacePaymentValue=1400))
+
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    await marketplace.becomes(placed["id"], "authorized")
+    assert [[item["id"] for item in body["items"]] for body in await _given(simulated, "AUTH4")] == [["8"], ["9"]]
+
+
+async def test_before_it_is_placed_the_receipt_waits(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(slowSeconds=0.5)
+    accepted = (await marketplace.post_order(order("AUTH5"))).json()
+
+    answer = await marketplace.authorize(accepted["id"], authorizationReceipt=RECEIPT)
+
+    assert answer.status_code == 202
+    await marketplace.becomes(accepted["id"], "authorized")
+    assert len(await _given(simulated, "AUTH5")) == 1
+
+
+async def test_the_same_receipt_again_sends_nothing(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("AUTH6"))
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+    await marketplace.becomes(placed["id"], "authorized")
+
+    again = await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    assert again.status_code == 200
+    assert len((await marketplace.get(placed["id"], "/deliveries"))["items"]) == 2
+
+
+async def test_another_receipt_is_refused(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    other = await marketplace.authorize(placed["id"], authorizationReceipt={**RECEIPT, "receipt": "r-2"})
+
+    assert (other.status_code, other.json()["code"]) == (409, "receipt-differs")
+
+
+async def test_a_cancelled_order_cannot_be_authorized(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("AUTH7"))
+    base = await simulated.base("AUTH7")
+    path = f"{base}/pvt/orders/order-group/AUTH7/notifications/seller-cancellation"
+    await marketplace.notify(path, cancellation("MKP-AUTH7-01"))
+    await marketplace.becomes(placed["id"], "cancelled")
+
+    refused = await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "order-cancelled")
+    assert await _given(simulated, "AUTH7") == []
+
+
+async def test_a_rejected_order_cannot_be_authorized(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(rejectCode="CHK0198")
+    rejected = (await marketplace.post_order(order(), wait=5)).json()
+
+    refused = await marketplace.authorize(rejected["orderId"], authorizationReceipt=RECEIPT)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "order-rejected")
+
+
+async def test_an_invoice_that_overtakes_the_authorization_stands(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(applyTo=["authorize"], slowSeconds=0.5)
+    placed = await marketplace.place(order("AUTH8"))
+    base = await simulated.base("AUTH8")
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    await marketplace.notify(f"{base}/pvt/orders/AUTH8/invoice", invoice())
+
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    async def delivered() -> bool:
+        items = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+        return items[-1]["kind"] == "authorize" and items[-1]["state"] == "delivered"
+
+    await until(delivered)
+    assert (await marketplace.get(placed["id"]))["status"] == "invoiced"
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [{"loseAnswer": 1}, {"failAfterCreating": 1}, {"garbage": 1}],
+    ids=["lost", "failed-after-doing", "garbage"],
+)
+async def test_an_unclear_authorization_is_read_and_never_sent_again(
+    marketplace: Marketplace, simulated: SimulatedSeller, switches: dict[str, Any]
+) -> None:
+    await simulated.behave(applyTo=["authorize"], **switches)
+    placed = await marketplace.place(order("AUTH9"))
+
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    await marketplace.becomes(placed["id"], "authorized")
+    assert len(await _given(simulated, "AUTH9")) == 1
+
+
+async def test_a_foreign_group_in_the_body_is_refused(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+
+    refused = await marketplace.authorize(placed["id"], marketplaceOrderGroup="SOMEONE-ELSE")
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "order-group-differs")

@@ -1,0 +1,66 @@
+"""The seed page's addresses at the root, without any secret: development only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order
+
+CANCELLATION = "/pvt/orders/order-group/OPEN1/notifications/seller-cancellation"
+INVOICE = "/api/oms/pvt/orders/OPEN1/invoice"
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"open_callbacks": True}
+
+
+async def test_the_seeds_invoice_address_works_at_the_root(marketplace: Marketplace) -> None:
+    placed = await marketplace.place(order("OPEN1"))
+
+    answers = [await marketplace.notify(marketplace.url + INVOICE, invoice()) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].content == answers[1].content
+    assert set(answers[0].json()) == {"date", "orderId", "receipt"}
+    await marketplace.becomes(placed["id"], "invoiced")
+
+
+async def test_the_seeds_cancellation_address_works_at_the_root(marketplace: Marketplace) -> None:
+    placed = await marketplace.place(order("OPEN1"))
+
+    answer = await marketplace.notify(marketplace.url + CANCELLATION, cancellation("MKP-OPEN1-01"))
+
+    assert answer.status_code == 200
+    await marketplace.becomes(placed["id"], "cancelled")
+
+
+async def test_what_comes_before_its_order_is_applied_once_the_order_is_known(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    answer = await marketplace.notify(marketplace.url + INVOICE, invoice())
+    assert answer.status_code == 200
+    await asyncio.sleep(0.3)
+
+    placed = await marketplace.place(order("OPEN1"))
+
+    await marketplace.becomes(placed["id"], "invoiced")
+
+
+class TestClosed:
+    """The default."""
+
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    @pytest.mark.parametrize("path", [CANCELLATION, INVOICE])
+    async def test_without_open_mode_the_root_is_not_found(self, marketplace: Marketplace, path: str) -> None:
+        await marketplace.place(order("OPEN1"))
+
+        answer = await marketplace.notify(marketplace.url + path, invoice())
+
+        assert answer.status_code == 404
