@@ -32,21 +32,36 @@ def _only_allowed(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
 def _exception_type(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Keep the kind and place of an exception, never its message: drivers quote values in theirs."""
     found = event.pop("exc_info", None)
-    error = sys.exc_info()[1] if found is True else found
+    error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException):
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f" at {place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
-        event["exception"] = f"{type(error).__module__}.{type(error).__qualname__}{where}"
+        event["exception"] = _kind_and_place(error)
     return event
+
+
+def _kind_and_place(error: BaseException) -> str:
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
+    return f"{type(error).__module__}.{type(error).__qualname__}{where}"
+
+
+class LibraryFormatter(logging.Formatter):
+    """Lines of libraries. With an exception only the first is kept: the rest may quote its message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first = f"{record.levelname} {record.name} " + record.getMessage().partition("\n")[0]
+        error = record.exc_info[1] if record.exc_info else None
+        return f"{first} ({_kind_and_place(error)})" if error is not None else first
 
 
 def configure(style: Literal["json", "console"] = "json") -> None:
     """Set up logging for the process; libraries that print addresses are held at WARNING."""
     for name in ("httpx", "httpcore", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LibraryFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     renderer: Any = (
         structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=False)
     )

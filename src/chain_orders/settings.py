@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -22,7 +23,13 @@ def _seconds(value: Any) -> Any:
     """A list of durations written as seconds: `5,15,60`."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
-    return [part if isinstance(part, timedelta) else timedelta(seconds=float(part)) for part in value]
+    try:
+        durations = [part if isinstance(part, timedelta) else timedelta(seconds=float(part)) for part in value]
+    except (ValueError, OverflowError) as wrong:
+        raise ValueError("must be seconds, separated by commas") from wrong
+    if any(duration <= timedelta() for duration in durations):
+        raise ValueError("each wait must be longer than 0 seconds")
+    return durations
 
 
 def _words(value: Any) -> Any:
@@ -41,25 +48,35 @@ def _keys(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     keys: dict[str, Key] = {}
-    for part in value.split(","):
+    for at, part in enumerate(value.split(","), 1):
+        # A key is named by its place: what stands before the colon may be the secret, by mistake.
         kid, _, encoded = part.strip().partition(":")
-        if not kid.isalnum() or not kid.islower() or not kid.isascii():
-            raise ValueError("each key is written kid:base64, kid in lower-case letters and digits")
-        key = Key(encoded)
-        try:
-            length = len(key.bytes())
-        except (binascii.Error, ValueError) as wrong:
-            raise ValueError(f"key {kid} is not URL-safe base64") from wrong
-        if length < MINIMUM_KEY_BYTES:
-            raise ValueError(f"key {kid} has {length} bytes; at least {MINIMUM_KEY_BYTES} are needed")
-        keys[kid] = key
+        if not re.fullmatch(r"[a-z0-9]{1,16}", kid, re.ASCII):
+            raise ValueError(f"key {at} is not written kid:base64, kid 1 to 16 lower-case letters and digits")
+        if kid in keys:
+            raise ValueError(f"key {at} has a kid that an earlier key has")
+        keys[kid] = _key(encoded, at)
     return keys
+
+
+def _key(encoded: str, at: int) -> Key:
+    key = Key(encoded)
+    try:
+        # The decoder would skip what is not of its alphabet, and a slip of the pen make another key.
+        length = len(key.bytes()) if re.fullmatch(r"[\w-]+={0,2}", encoded, re.ASCII) else None
+    except binascii.Error:
+        length = None
+    if length is None:
+        raise ValueError(f"key {at} is not URL-safe base64")
+    if length < MINIMUM_KEY_BYTES:
+        raise ValueError(f"key {at} has {length} bytes; at least {MINIMUM_KEY_BYTES} are needed")
+    return key
 
 
 Durations = Annotated[list[timedelta], NoDecode, BeforeValidator(_seconds)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 Keys = Annotated[dict[str, Key], NoDecode, BeforeValidator(_keys), Field(min_length=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DatabaseSettings(BaseSettings):
@@ -117,7 +134,10 @@ class Settings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
-        address = urlsplit(self.public_url)
+        try:
+            address = urlsplit(self.public_url)
+        except ValueError as wrong:
+            raise ValueError("CHAIN_ORDERS_PUBLIC_URL is not a URL") from wrong
         if address.scheme not in {"http", "https"} or not address.hostname:
             raise ValueError("CHAIN_ORDERS_PUBLIC_URL must be an absolute http(s) URL")
         if address.query or address.fragment:
@@ -129,6 +149,8 @@ class Settings(DatabaseSettings):
                 raise ValueError("CHAIN_ORDERS_OPEN_CALLBACKS is refused outside development")
         if self.lease_seconds <= self.exchange_seconds:
             raise ValueError("CHAIN_ORDERS_LEASE_SECONDS must be longer than CHAIN_ORDERS_EXCHANGE_SECONDS")
+        if self.verify_at != sorted(self.verify_at):
+            raise ValueError("CHAIN_ORDERS_VERIFY_AT must ascend")
         self.public_url = self.public_url.rstrip("/")
         return self
 

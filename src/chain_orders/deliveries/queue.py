@@ -73,7 +73,7 @@ _CLAIM = text(
                           and d.next_at <= clock_timestamp())
          order by l.refilled_at
          limit :lanes
-           for update of l skip locked
+           for no key update of l skip locked
     ), heads as materialized (
         select g.lane, g.troubled, h.id, h.order_id
           from gates g
@@ -90,7 +90,7 @@ _CLAIM = text(
                                    where s.order_id = d.order_id and s.state = 'sending')
                 order by d.next_at, d.id
                 limit greatest(0, least(floor(g.tokens)::int, g.cap - g.sending::int, :slots))
-                  for update of d skip locked
+                  for no key update of d skip locked
          ) h
     ), chosen as (
         select id, troubled from (

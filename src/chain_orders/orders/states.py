@@ -82,7 +82,7 @@ class NotAllowed(Exception):
 def check_chain_move(before: Status, after: Status, *, resolution: bool = False) -> None:
     """Raise NotAllowed unless a chain order may go from `before` to `after`."""
     forbidden = (before, after) in ONLY_BY_RESOLUTION and not resolution
-    if after not in CHAIN_MOVES[before] or forbidden:
+    if after not in CHAIN_MOVES.get(before, frozenset()) or forbidden:
         raise NotAllowed(f"a chain order does not go from {before} to {after}")
 
 

@@ -43,7 +43,7 @@ class Vault:
             plain = AESGCM(key[:_KEY_BYTES]).decrypt(
                 rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _bound_to(seller_id, column, kid)
             )
-        except InvalidTag as wrong:
+        except (InvalidTag, ValueError) as wrong:  # ValueError: cut off within its nonce
             raise Unsealable("the stored credential does not belong to this seller") from wrong
         return plain.decode()
 

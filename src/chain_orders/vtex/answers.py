@@ -6,6 +6,7 @@ known not to have been done may be sent again; whatever may have been done is re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -99,7 +100,7 @@ def retry_after(header: str | None, at: datetime) -> float:
     """Seconds to wait by a `Retry-After` of seconds or a date, between a second and a quarter of an hour."""
     seconds = _DEFAULT_PAUSE
     text = (header or "").strip()
-    if text.isascii() and text.lstrip("-").isdigit() and len(text) < 20:
+    if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
         seconds = float(text)
     elif text:
         try:

@@ -7,6 +7,7 @@ refused with a pointer to the field. Nothing here knows a table.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,14 @@ def _identifier(value: Any) -> Any:
     raise PydanticCustomError("identifier", "must be a text or a number, and not blank")
 
 
+def _if_readable(read: Callable[[Any], Any], value: Any) -> Any:
+    """What `read` makes of a value; absent when it can make nothing of it."""
+    try:
+        return read(value)
+    except PydanticCustomError:
+        return None
+
+
 def _absent_if_blank(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
@@ -77,12 +86,14 @@ def moment(text: Any) -> datetime:
         raise PydanticCustomError("moment", "must be an ISO 8601 date or date and time")
     year, month, day, hour, minute, second, fraction, offset = found.groups()
     try:
-        return datetime(
+        told = datetime(
             int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
             int((fraction or "0").ljust(6, "0")[:6]), _zone(offset),
         )  # fmt: skip
-    except ValueError as wrong:
+        told.astimezone(UTC)  # .NET's least date with an offset lies before the year 1
+    except (ValueError, OverflowError) as wrong:
         raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
+    return told
 
 
 def _zone(offset: str | None) -> timezone:
@@ -149,15 +160,15 @@ class OrderItem(_Message):
 
     id: Identifier
     quantity: Quantity
-    seller: Optional = None
-    price: int | None = None
+    seller: Annotated[str | None, BeforeValidator(lambda v: _if_readable(_identifier, v))] = None
+    price: Annotated[int | None, BeforeValidator(lambda v: _if_readable(_cents, v))] = None
 
 
 class Package(_Message):
     """An invoice as a seller's order shows it."""
 
     type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
-    invoice_number: Identifier
+    invoice_number: Optional = None
     invoice_value: Cents
     issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: moment(v) if v else None)] = None
     invoice_url: Optional = None
@@ -181,10 +192,10 @@ class SellerOrder(_Message):
     marketplace_services_endpoint: Optional = None
     affiliate_id: Optional = None
     status: Optional = None
-    value: int | None = None
+    value: Annotated[int | None, BeforeValidator(lambda v: None if v is None else _cents(v))] = None
     is_completed: bool | None = None
     authorized_date: Optional = None
-    items: list[OrderItem] = Field(default_factory=list)
+    items: Annotated[list[OrderItem], BeforeValidator(lambda v: [] if v is None else v)] = Field(default_factory=list)
     package_attachment: _Packages | None = None
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -85,6 +85,19 @@ def _group(value: Any) -> Any:
     return value
 
 
+# One check each instead of a union of types, whose branches pydantic would put into the pointer of a fault.
+def _text_or_number(value: Any) -> Any:
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return value
+    raise PydanticCustomError("wrong-type", "must be a text or a whole number")
+
+
+def _text_or_object(value: Any) -> Any:
+    if value is None or isinstance(value, str | dict):
+        return value
+    raise PydanticCustomError("wrong-type", "must be a text or an object")
+
+
 Cents = Annotated[int, BeforeValidator(_cents)]
 Quantity = Annotated[int, BeforeValidator(_quantity)]
 Named = Annotated[str, Field(min_length=1)]
@@ -98,14 +111,14 @@ class _Part(BaseModel):
 
 class _PriceTag(_Part):
     name: str | None = None
-    value: int | float | None = None
-    raw_value: int | float | None = None
+    value: float | None = None
+    raw_value: float | None = None
     is_percentual: bool | None = None
     identifier: str | None = None
 
 
 class _Bundle(_Part):
-    id: str | int | None = None
+    id: Annotated[str | int | None, PlainValidator(_text_or_number)] = None
     name: str | None = None
     type: str | None = None
     price: Cents | None = None
@@ -121,7 +134,7 @@ class _Item(_Part):
     item_attachment: dict[str, Any] | None = None
     attachments: list[Any] | None = None
     measurement_unit: str | None = None
-    unit_multiplier: int | float | None = None
+    unit_multiplier: float | None = None
     is_gift: Annotated[bool | None, BeforeValidator(_gift)] = None
     commission: Cents | None = None
     freight_commission: Cents | None = None
@@ -157,7 +170,7 @@ class _Address(_Part):
     neighborhood: str | None = None
     complement: str | None = None
     reference: str | None = None
-    geo_coordinates: list[int | float] | None = None
+    geo_coordinates: list[float] | None = None
 
 
 class _Window(_Part):
@@ -202,7 +215,7 @@ class _Placement(_Part):
     save_personal_data: bool | None = None
     payment_data: dict[str, Any] | None = None
     marketing_data: dict[str, Any] | None = None
-    open_text_field: str | dict[str, Any] | None = None
+    open_text_field: Annotated[str | dict[str, Any] | None, PlainValidator(_text_or_object)] = None
     custom_data: dict[str, Any] | None = None
     invoice_data: dict[str, Any] | None = None
 
@@ -266,10 +279,12 @@ _STABLE = frozenset(
 def _refusals_of_items(order: _Placement) -> Iterator[Fault]:
     if not order.items:
         yield Fault("/items", "no-items", "at least one item is needed")
-    by_sku: dict[str, set[str | None]] = defaultdict(set)
-    chosen = {entry.item_index: entry.selected_sla for entry in order.shipping_data.logistics_info}
+    if _total(order) > MAXIMUM_CENTS:
+        yield Fault("/items", "amount-too-large", "items and freight must add up to at most 1,000,000,000,000 cents")
+    by_sku: dict[str, set[str]] = defaultdict(set)
+    chosen = {e.item_index: e.selected_sla for e in order.shipping_data.logistics_info if e.selected_sla}
     for at, item in enumerate(order.items):
-        by_sku[item.id].add(chosen.get(at))
+        by_sku[item.id].update({chosen[at]} if at in chosen else ())
         if len(by_sku[item.id]) > 1:
             yield Fault(
                 f"/items/{at}/id", "sku-with-two-slas", "one SKU cannot be delivered by two SLAs in one order (CHK0042)"

@@ -1,0 +1,127 @@
+"""The service as a process of its own, so that it can be killed as a machine kills it; also a sabotaged one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from chain_orders.database import Database
+from chain_orders.operators import access
+from chain_orders.simulator.server import listen
+
+from ..builders import KEYS, Marketplace
+
+CHECKOUT = Path(__file__).parents[2]
+QUICK = {
+    "CHAIN_ORDERS_POLL_SECONDS": "0.1",
+    "CHAIN_ORDERS_SWEEP_SECONDS": "0.5",
+    "CHAIN_ORDERS_EXCHANGE_SECONDS": "1.5",
+    "CHAIN_ORDERS_LEASE_SECONDS": "2.5",
+    "CHAIN_ORDERS_VERIFY_AT": "0.05,0.2,0.4",
+    "CHAIN_ORDERS_RETRY_SCHEDULE": ",".join(["0.2"] * 40),
+}
+
+
+def free_port() -> int:
+    with contextlib.closing(listen("127.0.0.1", 0)) as reserved:
+        port: int = reserved.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class ServiceProcess:
+    """`chain-orders serve`, or the same under `tests.faults.sabotage` with the sabotage of that name."""
+
+    database_url: str
+    port: int
+    sabotage: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    command: str = "serve"
+    _process: subprocess.Popen[bytes] | None = None
+    _log: Path = field(default_factory=lambda: Path(tempfile.mkstemp(suffix=".log")[1]))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self, *, wait: bool = True) -> None:
+        build = ["chain_orders"] if self.sabotage is None else ["tests.faults.sabotage", self.sabotage]
+        options = ["--port", str(self.port)] if self.command == "serve" else []
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CHAIN_ORDERS_")},
+            "CHAIN_ORDERS_ENVIRONMENT": "development",
+            "CHAIN_ORDERS_DATABASE_URL": self.database_url,
+            "CHAIN_ORDERS_PUBLIC_URL": self.url,
+            "CHAIN_ORDERS_CALLBACK_KEYS": KEYS,
+            "CHAIN_ORDERS_CREDENTIAL_KEYS": KEYS,
+            **QUICK,
+            **self.settings,
+        }
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *build, self.command, *options],
+                cwd=CHECKOUT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        if wait and self.command == "serve":
+            await self.ready()
+
+    async def ready(self) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for _ in range(600):
+                if self._process is None or self._process.poll() is not None:
+                    raise AssertionError(f"the service ended: {self.log[-2000:]}")
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(f"{self.url}/readyz")).status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
+        raise AssertionError(f"the service is not ready: {self.log[-2000:]}")
+
+    def kill(self) -> None:
+        """What a power cut does to the process."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait(40)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+@contextlib.asynccontextmanager
+async def served(
+    database: Database, sabotage: str | None = None, **settings: str
+) -> AsyncIterator[tuple[ServiceProcess, Marketplace]]:
+    """A service process, and the operator who uses it."""
+    process = ServiceProcess(database.url, free_port(), sabotage, settings)
+    async with database.transaction() as session:
+        key = await access.create_key(session, f"faults-{process.port}", "admin")
+    try:
+        await process.start()
+        headers = {"Authorization": f"Bearer {key}"}
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(
+            base_url=process.url, headers=headers, trust_env=False, timeout=20, limits=limits
+        ) as client:
+            yield process, Marketplace(process.url, client, database)
+    finally:
+        process.kill()
+        process._log.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""The intake: answered after the commit and only then, whatever the database does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import func, select, text
+
+from chain_orders.database import Bell, Database
+from chain_orders.errors import Unavailable
+from chain_orders.notifications.inbox import Inbox, Incoming
+from chain_orders.notifications.models import Notification, Receipt
+
+
+def _incoming(name: str = "one", *, body: bytes = b"{}") -> Incoming:
+    return Incoming("invoice", "open", None, name, b"pvt/orders/X/invoice", b"{}", body, name.encode())
+
+
+@contextlib.asynccontextmanager
+async def _running(database: Database, commit_seconds: float = 0.3) -> AsyncIterator[Inbox]:
+    stop = asyncio.Event()
+    inbox = Inbox(database, Bell(""), commit_seconds=commit_seconds)
+    task = asyncio.create_task(inbox.run(stop))
+    try:
+        yield inbox
+    finally:
+        stop.set()
+        await task
+
+
+async def _stored(database: Database) -> int:
+    async with database.transaction() as session:
+        return await session.scalar(select(func.count()).select_from(Notification)) or 0
+
+
+@contextlib.asynccontextmanager
+async def _held(database: Database, table: str) -> AsyncIterator[None]:
+    """Another session holds a table."""
+    async with database.transaction() as session:
+        await session.execute(text(f"lock table {table} in access exclusive mode"))
+        yield
+
+
+@pytest.mark.parametrize("table", ["receipts", "notifications"])
+async def test_what_cannot_be_committed_in_time_is_refused_and_can_be_repeated(database: Database, table: str) -> None:
+    async with _running(database) as inbox:
+        async with _held(database, table):
+            with pytest.raises(Unavailable) as refused:
+                await inbox.receive(_incoming())
+
+        answer = await inbox.receive(_incoming())
+
+        assert refused.value.headers["Retry-After"]
+        assert await inbox.receive(_incoming()) == answer
+        assert await _stored(database) == 1
+
+
+async def test_equal_notifications_in_one_batch_get_one_answer(database: Database) -> None:
+    async with _running(database) as inbox:
+        answers = await asyncio.gather(*(inbox.receive(_incoming()) for _ in range(100)))
+
+        assert len(set(answers)) == 1
+        async with database.transaction() as session:
+            assert await session.scalar(select(Receipt.repeats)) == 99
+
+
+async def test_two_processes_give_one_answer_to_the_same_notification(database: Database) -> None:
+    async with _running(database, 2) as one, _running(database, 2) as other:
+        answers = await asyncio.gather(
+            *(inbox.receive(_incoming(str(n))) for n in range(50) for inbox in (one, other, one))
+        )
+
+        assert len(set(answers)) == 50
+        assert await _stored(database) == 50
+
+
+async def test_one_that_cannot_be_stored_does_not_take_its_neighbours_along(database: Database) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("alter table notifications add constraint no_poison check (body <> 'poison')"))
+    try:
+        async with _running(database, 2) as inbox:
+            given = [_incoming(str(n), body=b"poison" if n == 5 else b"{}") for n in range(10)]
+
+            answers = await asyncio.gather(*map(inbox.receive, given), return_exceptions=True)
+
+            assert [type(answer) for answer in answers].count(Unavailable) == 1
+            assert await _stored(database) == 9
+    finally:
+        async with database.transaction() as session:
+            await session.execute(text("alter table notifications drop constraint no_poison"))
+
+
+async def test_a_commit_that_comes_with_a_warning_is_not_believed(database: Database) -> None:
+    """A cancelled synchronous commit reports success with a warning; any warning is taken for that."""
+    warn = """
+        create function warn() returns trigger language plpgsql as
+        $$ begin raise warning 'not replicated'; return null; end $$;
+    """
+    trigger = "create trigger warn after insert on notifications for each statement execute function warn()"
+    async with database.transaction() as session:
+        await session.execute(text(warn))
+        await session.execute(text(trigger))
+    try:
+        async with _running(database, 2) as inbox:
+            with pytest.raises(Unavailable):
+                await inbox.receive(_incoming())
+    finally:
+        async with database.transaction() as session:
+            await session.execute(text("drop trigger warn on notifications"))
+            await session.execute(text("drop function warn"))
+
+
+async def test_what_is_waiting_at_a_stop_is_still_stored(database: Database) -> None:
+    async with _running(database, 2) as inbox:
+        waiting = [asyncio.create_task(inbox.receive(_incoming(str(n)))) for n in range(300)]
+        await asyncio.sleep(0)
+
+    assert len(await asyncio.gather(*waiting)) == 300
+    assert await _stored(database) == 300

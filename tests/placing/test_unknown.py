@@ -1,0 +1,146 @@
+"""Unclear outcomes: the seller is read before anything is sent again, and what is found must be ours."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ..builders import Marketplace, SimulatedSeller, order, until
+
+DONE_BUT_UNHEARD: list[dict[str, Any]] = [
+    {"loseAnswer": 1},
+    {"failAfterCreating": 1},
+    {"failAfterCreating": 1, "failStatus": 502},
+    {"garbage": 1},
+]
+
+
+@pytest.mark.parametrize("switches", DONE_BUT_UNHEARD, ids=lambda one: "-".join(map(str, one)))
+async def test_an_order_whose_answer_was_lost_is_found_and_not_sent_again(
+    marketplace: Marketplace, simulated: SimulatedSeller, switches: dict[str, Any]
+) -> None:
+    await simulated.behave(dedupe=False, **switches)
+
+    accepted = (await marketplace.post_order(order("LOST1"))).json()
+
+    await marketplace.becomes(accepted["id"], "placed")
+    assert await simulated.puts() == {"LOST1": 1}
+    assert "order.placement-unknown" in await marketplace.story(accepted["id"])
+
+
+async def test_an_order_is_shown_as_unknown_meanwhile(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(loseAnswer=1, readLagSeconds=600)
+
+    accepted = (await marketplace.post_order(order("LOST2"))).json()
+
+    found = await marketplace.becomes(accepted["id"], "placement-unknown")
+    assert found["turn"] == "us"
+
+
+async def test_an_order_that_shows_late_is_not_sent_again(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(loseAnswer=1, dedupe=False, readLagSeconds=0.3)
+
+    accepted = (await marketplace.post_order(order("LOST3"))).json()
+
+    await marketplace.becomes(accepted["id"], "placed")
+    assert await simulated.puts() == {"LOST3": 1}
+
+
+@pytest.mark.parametrize("fault", ["fail", "resetBefore"])
+async def test_an_order_that_is_nowhere_is_sent_again_after_two_reads(
+    marketplace: Marketplace, simulated: SimulatedSeller, fault: str
+) -> None:
+    await simulated.behave(**{fault: 1})
+    accepted = (await marketplace.post_order(order("LOST4"))).json()
+    await marketplace.becomes(accepted["id"], "placement-unknown")
+    await simulated.behave(**{fault: 0})
+
+    await marketplace.becomes(accepted["id"], "placed")
+
+    (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
+    told = [(one["phase"], one["outcome"]) for one in delivery["attempts"]]
+    first_absences = told[1 : told.index(("send", "answered"))]
+    assert told[0] == ("send", "ambiguous")
+    assert first_absences.count(("verify", "absent")) >= 2
+    assert len(await simulated.book("LOST4")) == 1
+
+
+async def test_a_seller_that_says_it_is_already_there_is_read(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """The seller knows the group from a placement whose answer we never had, and refuses the repeat with 409."""
+    await simulated.behave(loseAnswer=1, readLagSeconds=0.9)
+    accepted = (await marketplace.post_order(order("LOST5"))).json()
+
+    async def repeated() -> bool:
+        return (await simulated.puts())["LOST5"] > 1
+
+    await until(repeated)
+
+    await marketplace.becomes(accepted["id"], "placed")
+    assert len(await simulated.book("LOST5")) == 1
+
+
+async def test_a_strangers_order_under_the_group_is_not_adopted(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    stranger = {**order("LOST6"), "marketplaceServicesEndpoint": "https://stranger.example/callbacks"}
+    headers = {"X-VTEX-API-AppKey": "simulated-key", "X-VTEX-API-AppToken": "simulated-token"}
+    query = {"sc": "1", "affiliateId": "MKP"}
+    put = await simulated.client.put("/api/checkout/pvt/orders", json=stranger, params=query, headers=headers)
+    assert put.status_code == 201
+
+    accepted = (await marketplace.post_order(order("LOST6"))).json()
+
+    async def noticed() -> Any:
+        return (await marketplace.get(accepted["id"]))["attention"]
+
+    assert (await until(noticed))["code"] == "placement-conflict"
+    assert (await marketplace.get(accepted["id"]))["chainOrders"] == []
+
+
+async def test_a_seller_that_refuses_the_credentials_stops_its_lane_and_loses_nothing(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(credentials="revoked")
+    accepted = (await marketplace.post_order(order("LOST7"))).json()
+
+    async def denied() -> bool:
+        (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
+        return bool(delivery["attempts"]) and delivery["attempts"][0]["outcome"] == "denied"
+
+    await until(denied)
+    await simulated.behave(credentials="ok")
+    await marketplace.change_seller(appKey="simulated-key", appToken="simulated-token")
+
+    await marketplace.becomes(accepted["id"], "placed")
+    assert await simulated.puts() == {"LOST7": 1}
+
+
+async def test_a_throttled_order_waits_as_long_as_the_seller_asks(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(throttle=1, retryAfter="1")
+    accepted = (await marketplace.post_order(order("LOST8"))).json()
+    await asyncio.sleep(0.5)
+    await simulated.behave(throttle=0)
+
+    await marketplace.becomes(accepted["id"], "placed")
+
+    (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
+    assert [one["outcome"] for one in delivery["attempts"]] == ["throttled", "answered"]
+
+
+async def test_a_paused_seller_gets_nothing_until_it_is_resumed(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    accepted = (await marketplace.post_order(order("LOST9"))).json()
+    await asyncio.sleep(0.4)
+    assert await simulated.puts() == {}
+
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    await marketplace.becomes(accepted["id"], "placed")
