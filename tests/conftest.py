@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from chain_orders import logs, schema
 from chain_orders.app import create_app
@@ -83,10 +82,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def empty(database: Database) -> None:
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    """Deleting what a test wrote is faster than truncating what it did not."""
     async with database.transaction() as session:
-        await session.execute(text("set local lock_timeout = '10s'"))
-        await session.execute(text(f"truncate {tables} restart identity cascade"))
+        for table in reversed(Base.metadata.sorted_tables):
+            await session.execute(table.delete())
 
 
 @pytest.fixture

@@ -1,0 +1,196 @@
+"""The operators' API: keys, problems, versions, pages, and its description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from chain_orders.operators import access
+
+from ..builders import Marketplace, SimulatedSeller, invoice, order
+
+PROBLEM = "application/problem+json"
+
+
+async def _signed_in(marketplace: Marketplace, role: Any) -> httpx.AsyncClient:
+    async with marketplace.database.transaction() as session:
+        key = await access.create_key(session, f"a-{role}", role)
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=marketplace.url, headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize("key", [None, "Bearer wrong", "Basic wrong", "Bearer"])
+async def test_without_a_known_key_nothing_is_told(marketplace: Marketplace, key: str | None) -> None:
+    async with httpx.AsyncClient(base_url=marketplace.url, trust_env=False) as stranger:
+        answer = await stranger.get("/v1/orders", headers={"Authorization": key} if key else {})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "key-unknown")
+    assert "WWW-Authenticate" in answer.headers
+
+
+async def test_a_viewer_reads_and_does_not_act(marketplace: Marketplace) -> None:
+    async with await _signed_in(marketplace, "viewer") as viewer:
+        assert (await viewer.get("/v1/orders")).status_code == 200
+        answer = await viewer.post("/v1/sellers/acme/orders", json=order())
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "role-too-low")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("DELETE", "/v1/orders", 405),
+        ("GET", "/v1/orders?limit=0", 422),
+        ("GET", "/v1/orders?status=nonsense", 422),
+        ("GET", "/v1/orders?cursor=%21", 400),
+        ("GET", "/v1/orders/not-an-id", 404),
+        ("GET", "/v1/orders/01a20b59-09d3-7275-80c3-c4690870cce9", 404),
+        ("GET", "/v1/orders/01a20b59-09d3-7275-80c3-c4690870cce9/timeline", 404),
+        ("POST", "/v1/sellers/nobody/orders", 400),
+        ("PATCH", "/v1/sellers/acme", 400),
+    ],
+)
+async def test_every_failure_is_a_problem(marketplace: Marketplace, method: str, path: str, status: int) -> None:
+    answer = await marketplace.client.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.json()["status"] == status
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "not-json"),
+        (b"{", "not-json"),
+        (b'{"a": NaN}', "not-json"),
+        (b'{"a": 1, "a": 2}', "not-json"),
+        (b"[]", "wrong-type"),
+        (b"\xff", "not-json"),
+        (b"[" * 100_000, "not-json"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_explained(marketplace: Marketplace, body: bytes, code: str) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    answer = await marketplace.client.post("/v1/sellers/acme/orders", content=body, headers=headers)
+
+    assert answer.status_code in {400, 422}
+    assert answer.json()["code"] == code
+
+
+async def test_a_sellers_change_needs_the_version_that_was_read(marketplace: Marketplace) -> None:
+    without = await marketplace.client.patch("/v1/sellers/acme", json={"concurrency": 3})
+    stale = await marketplace.client.patch("/v1/sellers/acme", json={"concurrency": 3}, headers={"If-Match": '"99"'})
+
+    assert (without.status_code, stale.status_code) == (428, 412)
+    assert (await marketplace.change_seller(concurrency=3))["concurrency"] == 3
+
+
+async def test_credentials_go_in_and_never_come_out(marketplace: Marketplace) -> None:
+    answer = await marketplace.client.get("/v1/sellers/acme")
+
+    assert "simulated-token" not in answer.text
+    assert "appKey" not in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"sellerId": "Not Valid"}, "/sellerId"),
+        ({"baseUrl": "ftp://seller.example"}, "/baseUrl"),
+        ({"affiliateId": "toolong"}, "/affiliateId"),
+        ({"appToken": ""}, "/appToken"),
+        ({"unknownField": 1}, "/unknownField"),
+    ],
+)
+async def test_a_seller_that_breaks_a_rule_is_refused_with_the_field(
+    marketplace: Marketplace, changes: dict[str, Any], pointer: str
+) -> None:
+    body = {
+        "sellerId": "other",
+        "accountName": "other",
+        "baseUrl": "http://127.0.0.1:9",
+        "salesChannel": "1",
+        "affiliateId": "MKP",
+        "appKey": "k",
+        "appToken": "t",
+        **changes,
+    }
+
+    answer = await marketplace.client.post("/v1/sellers", json=body)
+
+    assert answer.status_code == 422
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
+
+
+async def test_a_seller_is_added_once(marketplace: Marketplace) -> None:
+    found = await marketplace.client.get("/v1/sellers/acme")
+    body = {name: found.json()[name] for name in ("sellerId", "accountName", "baseUrl", "salesChannel", "affiliateId")}
+
+    answer = await marketplace.client.post("/v1/sellers", json={**body, "appKey": "k", "appToken": "t"})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "seller-exists")
+
+
+async def test_pages_hold_every_order_once(marketplace: Marketplace) -> None:
+    placed = [(await marketplace.place())["id"] for _ in range(5)]
+    found: list[str] = []
+    path: str | None = "/v1/orders?limit=2&seller=acme&status=placed"
+    while path:
+        answer = await marketplace.client.get(path)
+        found += [one["id"] for one in answer.json()["items"]]
+        path = answer.links["next"]["url"] if "next" in answer.links else None
+
+    assert found == placed[::-1]
+
+
+@pytest.mark.parametrize("q", ["FIND1", "find1", "MKP-FIND1-01", "00-mkp-find1-01", "nf-find", "TR-FIND"])
+async def test_an_order_is_found_by_each_of_its_names(
+    marketplace: Marketplace, simulated: SimulatedSeller, q: str
+) -> None:
+    placed = await marketplace.place(order("FIND1"))
+    await marketplace.place(order("FIND2"))
+    await simulated.invoice("MKP-FIND1-01", invoiceNumber="NF-FIND", trackingNumber="TR-FIND")
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    answer = await marketplace.client.get("/v1/orders", params={"q": q})
+
+    assert [one["orderGroup"] for one in answer.json()["items"]] == ["FIND1"]
+
+
+async def test_the_timeline_pages(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+    answer = await marketplace.client.get(f"/v1/orders/{placed['id']}/timeline", params={"limit": 1})
+    assert [event["type"] for event in answer.json()["items"]] == ["order.accepted"]
+
+    after = await marketplace.client.get(answer.links["next"]["url"])
+
+    assert [event["type"] for event in after.json()["items"]] == ["order.placed"]
+
+
+async def test_the_description_is_openapi_31_and_names_the_callbacks(marketplace: Marketplace) -> None:
+    described = (await marketplace.client.get("/openapi.json")).json()
+
+    assert described["openapi"].startswith("3.1")
+    assert set(described["webhooks"]) == {"cancellation", "invoice"}
+    assert "post" in described["paths"]["/v1/sellers/{seller_id}/orders"]
+
+
+async def test_health_needs_no_key(marketplace: Marketplace) -> None:
+    async with httpx.AsyncClient(base_url=marketplace.url, trust_env=False) as stranger:
+        answers = [await stranger.get(path) for path in ("/livez", "/readyz")]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_personal_data_stays_out_of_events_and_lists(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+    await marketplace.notify(f"{marketplace.url}/pvt/orders/x/invoice", invoice())
+
+    for part in ("", "/timeline"):
+        assert "Iara" not in (await marketplace.client.get(f"/v1/orders/{placed['id']}{part}")).text
