@@ -95,6 +95,7 @@ def settings_for(database_url: str, **changes: Any) -> dict[str, Any]:
         "connect_seconds": 2.0,
         "retry_schedule": ",".join(["0.1"] * 14),
         "verify_at": "0.05,0.2,0.4",
+        "confirm_at": "0.1,0.3",
         **changes,
     }
 
@@ -153,6 +154,9 @@ class Marketplace:
 
     async def authorize(self, order_id: str, **body: Any) -> httpx.Response:
         return await self.client.post(f"/v1/orders/{order_id}/authorization", json=body)
+
+    async def ask_to_cancel(self, order_id: str, reason: str = "the shopper withdrew", **body: Any) -> httpx.Response:
+        return await self.client.post(f"/v1/orders/{order_id}/cancellation", json={"reason": reason, **body})
 
     async def get(self, order_id: str, part: str = "") -> Any:
         answer = await self.client.get(f"/v1/orders/{order_id}{part}")

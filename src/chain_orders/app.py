@@ -18,14 +18,19 @@ from fastapi.openapi.utils import get_openapi
 from . import logs
 from .capability import Keyring
 from .database import Bell, Database, check
+from .deliveries.upkeep import Upkeep
 from .deliveries.worker import Limits, Worker
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
-from .operators import edges, health
+from .operators import deliveries as delivery_routes
+from .operators import edges, health, history, stats
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
 from .orders.authorizing import Authorize
+from .orders.cancelling import Cancel
 from .orders.placing import Bases, Place
+from .orders.reads import Plan
+from .orders.reconciling import Reconciler
 from .orders.watch import Watch
 from .outbound import Wire
 from .receivers import routes as receivers
@@ -48,6 +53,8 @@ class Parts:
     inbox: Inbox
     applier: Applier
     worker: Worker
+    reconciler: Reconciler
+    upkeep: Upkeep
     place: Place
     bases: Bases
 
@@ -70,11 +77,16 @@ def assemble(settings: Settings) -> Parts:
         allow_private=settings.development,
         concurrency=settings.worker_slots,
     )
-    place = Place(database, wire, vault, bases, settings.verify_at[-1])
+    plan = Plan(timedelta(seconds=settings.reconcile_seconds), settings.confirm_at)
+    place = Place(database, wire, vault, bases, settings.verify_at[-1], plan)
     worker = Worker(
         database,
         bell,
-        {"place": place, "authorize": Authorize(database, wire, vault)},
+        {
+            "place": place,
+            "authorize": Authorize(database, wire, vault),
+            "cancel": Cancel(database, wire, vault),
+        },
         Limits(
             slots=settings.worker_slots,
             lease=timedelta(seconds=settings.lease_seconds),
@@ -85,10 +97,22 @@ def assemble(settings: Settings) -> Parts:
         settings.verify_at,
     )
     applier = Applier(
-        database, bell, poll_seconds=settings.poll_seconds, sweep=timedelta(seconds=settings.sweep_seconds)
+        database,
+        bell,
+        poll_seconds=settings.poll_seconds,
+        sweep=timedelta(seconds=settings.sweep_seconds),
+        patience=settings.confirm_at[-1],
+    )
+    reconciler = Reconciler(database, bell, wire, vault, plan, poll_seconds=settings.poll_seconds)
+    upkeep = Upkeep(
+        database,
+        every=timedelta(seconds=settings.sweep_seconds),
+        replay_dead=timedelta(seconds=settings.replay_dead_seconds),
     )
     inbox = Inbox(database, bell, commit_seconds=settings.commit_seconds)
-    return Parts(settings, database, bell, keyring, vault, wire, inbox, applier, worker, place, bases)
+    return Parts(
+        settings, database, bell, keyring, vault, wire, inbox, applier, worker, reconciler, upkeep, place, bases
+    )
 
 
 class Refused(Exception):
@@ -120,7 +144,7 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     app.state.watch = Watch(parts.database, parts.bell)
     app.state.stopping = asyncio.Event()
     app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
-    for routes in (seller_routes, order_routes, health):
+    for routes in (seller_routes, order_routes, history, delivery_routes, stats, health):
         app.include_router(routes.router)
     edges.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -162,7 +186,8 @@ async def running(
     if intake:
         ending.append(parts.inbox.run(stop))
     if worker:
-        ending += [parts.worker.run(stop), parts.applier.run(stop)]
+        loops = (parts.worker, parts.applier, parts.reconciler, parts.upkeep)
+        ending += [loop.run(stop) for loop in loops]
     cancelled, finishing = [_supervised(loop, stop) for loop in endless], [_supervised(loop, stop) for loop in ending]
     try:
         yield stop

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
+from sqlalchemy.exc import IntegrityError
 
 from . import dev as development
 from . import logs, schema
@@ -26,6 +28,8 @@ from .settings import DatabaseSettings, Settings
 from .simulator import server as simulator
 
 REFUSED, USAGE = 1, 2
+
+log = logs.get("cli")
 
 app = typer.Typer(
     name="chain-orders",
@@ -48,7 +52,10 @@ def main() -> None:
             told = error["msg"].removeprefix("Value error, ")
             print(f"chain-orders: CHAIN_ORDERS_{name}: {told}" if name else f"chain-orders: {told}", file=sys.stderr)
         raise SystemExit(USAGE) from None
-    except (EmbeddedError, Refused, schema.Outdated, development.DevFailed) as failure:
+    except schema.Unusable as wrong:
+        print(f"chain-orders: {wrong}", file=sys.stderr)
+        raise SystemExit(USAGE) from None
+    except (EmbeddedError, Refused, schema.Outdated, schema.Unreachable, development.DevFailed) as failure:
         print(f"chain-orders: {failure}", file=sys.stderr)
         raise SystemExit(REFUSED) from None
 
@@ -74,11 +81,20 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        log_level="warning",
+        log_config=None,
         timeout_graceful_shutdown=25,
     )
+    server = uvicorn.Server(config)
+    # Once it has stopped, uvicorn raises the signal that stopped it again; to be asked to stop is no failure.
+    signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
+        if not server.started:
+            raise Refused("the service did not start; the log above says why")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 @app.command()
@@ -94,6 +110,7 @@ async def _work(settings: Settings) -> None:
     for how in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(how, asked.set)
     async with running(assemble(settings), worker=True, intake=False):
+        log.info("started", surface="none")
         await asked.wait()
 
 
@@ -101,15 +118,17 @@ async def _work(settings: Settings) -> None:
 def migrate() -> None:
     """Bring the database's schema up to date. Needs CHAIN_ORDERS_DATABASE_URL only."""
     logs.configure("console")
-    reached = schema.migrate(DatabaseSettings().database_url.get_secret_value())
+    url = _usable(DatabaseSettings().database_url)
+    with schema.reaching():
+        reached = schema.migrate(url)
     print(f"the schema is at {reached}")
 
 
 @app.command()
 def dev(
     data: Annotated[Path, typer.Option(help="Folder that keeps everything.")] = Path(".chain-orders"),
-    port: Annotated[int, typer.Option(help="Port of the service.")] = 8000,
-    seller_port: Annotated[int, typer.Option(help="Port of the simulated seller.")] = 8001,
+    port: Annotated[int, typer.Option(help="Port of the service.", min=1, max=65535)] = 8000,
+    seller_port: Annotated[int, typer.Option(help="Port of the simulated seller.", min=1, max=65535)] = 8001,
 ) -> None:
     """Run everything on this machine: PostgreSQL, a simulated seller, and the service. Ctrl-C stops it all."""
     development.run(data, port, seller_port, os.environ.get("CHAIN_ORDERS_DATABASE_URL"))
@@ -133,14 +152,19 @@ def create_key(
     """Make an API key and print it, once. Example: chain-orders key create back-office --role operator"""
     if role not in ROLES:
         raise typer.BadParameter(f"must be one of {', '.join(ROLES)}", param_hint="--role")
-    print(asyncio.run(_create_key(name, role)))
+    url = _usable(DatabaseSettings().database_url)
+    with schema.reaching():
+        print(asyncio.run(_create_key(url, name, role)))
 
 
-async def _create_key(name: str, role: str) -> str:
-    database = Database(DatabaseSettings().database_url.get_secret_value())
+async def _create_key(url: str, name: str, role: str) -> str:
+    database = Database(url)
     try:
+        await schema.check(database)
         async with database.transaction() as session:
             return await access.create_key(session, name, role)  # type: ignore[arg-type]
+    except IntegrityError:
+        raise Refused(f"there is a key of the name {name} already") from None
     finally:
         await database.close()
 
@@ -148,17 +172,21 @@ async def _create_key(name: str, role: str) -> str:
 def _settings() -> Settings:
     settings = Settings()  # the environment gives what is required
     logs.configure(settings.log_format)
+    _usable(settings.database_url)
     return settings
+
+
+def _usable(url: SecretStr) -> str:
+    return schema.usable(url.get_secret_value())
 
 
 async def _check_ready(settings: Settings) -> None:
     """What must hold before anything is served: the schema of this release, and a server that keeps commits."""
     parts = assemble(settings)
     try:
-        await schema.check(parts.database)
-        await check_database(parts)
-    except OSError as away:
-        raise Refused(f"the database cannot be reached ({type(away).__name__})") from None
+        with schema.reaching():
+            await schema.check(parts.database)
+            await check_database(parts)
     finally:
         await parts.close()
 
@@ -166,8 +194,14 @@ async def _check_ready(settings: Settings) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         return simulator.listen(host, port)
-    except OSError:
-        raise Refused(f"port {port} on {host} is taken") from None
+    except OSError as refused:
+        taken = refused.errno == errno.EADDRINUSE
+        told = (
+            f"port {port} on {host} is taken"
+            if taken
+            else f"cannot listen on port {port} of {host}: {refused.strerror}"
+        )
+        raise Refused(told) from None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,19 +21,22 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from sqlalchemy import delete
 
 from . import schema
 from .database import Database
-from .embedded import Cluster
+from .embedded import Cluster, processes
 from .operators import access
 from .operators.models import ApiKey
 
 _SELLER_ID = "acme"
 _KEY_NAME = "dev"
+_RECORD = "processes.json"
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPS_WITHIN_SECONDS = 40
 
 
 class DevFailed(Exception):
@@ -40,40 +44,50 @@ class DevFailed(Exception):
 
 
 def run(data: Path, port: int, seller_port: int, database_url: str | None) -> None:
-    """Run until Ctrl-C or SIGTERM, or until a part of it ends."""
+    """Run until Ctrl-C, SIGTERM or SIGHUP, or until a part of it ends."""
     data = data.absolute()
-    _make_folder(data)
-    with _alone(data):
-        _run(data, port, seller_port, database_url)
+    if port == seller_port:
+        raise DevFailed(f"the service and the simulated seller cannot both have port {port}: PORT= or SELLER_PORT=")
+    for how in _STOPPING:
+        if signal.getsignal(how) is not signal.SIG_IGN or how != signal.SIGHUP:  # nohup means to stay
+            signal.signal(how, _stop)
+    with contextlib.suppress(KeyboardInterrupt):
+        _make_folder(data)
+        with _alone(data):
+            _end_leftovers(data)
+            (data / "dev.json").unlink(missing_ok=True)  # whoever waits for it shall not find an earlier run's
+            for name, wanted in (("PORT", port), ("SELLER_PORT", seller_port)):
+                _check_free(name, wanted)
+            _run(data, port, seller_port, database_url)
+
+
+def _stop(*_: object) -> NoReturn:
+    """The first signal begins the end. A second one would cut it short and leave processes behind."""
+    for how in _STOPPING:
+        signal.signal(how, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _run(data: Path, port: int, seller_port: int, database_url: str | None) -> None:
-    for name, wanted in (("PORT", port), ("SELLER_PORT", seller_port)):
-        _check_free(name, wanted, data)
-    _end_leftovers(data / "dev.json")
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
-        url = database_url or stack.enter_context(Cluster(data).running()).database_url
+        cluster = None if database_url else stack.enter_context(Cluster(data).running())
+        url = schema.usable(cluster.database_url if cluster else database_url or "")
         keys = _keys(data / "keys.json")
-        schema.migrate(url)
-        asyncio.run(_keep_key(url, keys["apiKey"]))
+        with schema.reaching():
+            schema.migrate(url)
+            asyncio.run(_keep_key(url, keys["apiKey"]))
         api, seller = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{seller_port}"
-        processes = {
-            "seller": stack.enter_context(
-                _process("simulate", "--port", str(seller_port), "--book", str(data / "seller-orders.jsonl"))
-            ),
-            "service": stack.enter_context(
-                _process("serve", "--port", str(port), environment=_environment(url, api, keys))
-            ),
-        }
-        _await(f"{seller}/control/behaviour", processes["seller"])
-        _await(f"{api}/readyz", processes["service"])
+        parts = Parts(data)
+        stack.callback(parts.end)
+        parts.start("seller", "simulate", "--port", str(seller_port), "--book", str(data / "seller-orders.jsonl"))
+        parts.start("service", "serve", "--port", str(port), environment=_environment(url, api, keys))
+        parts.wait_for("seller", f"{seller}/control/behaviour")
+        parts.wait_for("service", f"{api}/readyz")
         _register(api, keys["apiKey"], seller)
-        described = _describe(api, seller, url, keys["apiKey"], processes)
+        described = _describe(api, seller, url, keys["apiKey"], cluster, parts)
         _write_private(data / "dev.json", json.dumps(described, indent=2) + "\n")
-        print(_banner(described, data, embedded=database_url is None), flush=True)
-        _watch(processes)
+        print(_banner(described, data), flush=True)
+        _watch(cluster, parts)
 
 
 def _make_folder(data: Path) -> None:
@@ -82,6 +96,8 @@ def _make_folder(data: Path) -> None:
         (data / ".gitignore").write_text("*\n")
     except PermissionError:
         raise DevFailed(f"{data} belongs to another user; choose another folder with DATA=") from None
+    except OSError as refused:
+        raise DevFailed(f"{data} cannot be used ({refused.strerror}); choose another folder with DATA=") from None
 
 
 @contextlib.contextmanager
@@ -95,40 +111,38 @@ def _alone(data: Path) -> Iterator[None]:
         yield
 
 
-def _check_free(name: str, port: int, data: Path) -> None:
-    """Say which port is taken before anything is started. Leftovers of ours are ended, not complained about."""
-    if _left_over(data / "dev.json"):
-        return
+def _check_free(name: str, port: int) -> None:
+    """Say which port is taken before anything is started."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise DevFailed(f"port {port} is taken; choose another with {name}=") from None
+        except OSError as refused:
+            told = "is taken" if refused.errno == errno.EADDRINUSE else f"cannot be used ({refused.strerror})"
+            raise DevFailed(f"port {port} {told}; choose another with {name}=") from None
 
 
-def _left_over(described: Path) -> list[int]:
-    """Processes of an earlier start that still run: their pid is on record and their command line is ours."""
+def _left_over(data: Path) -> list[int]:
+    """Processes of an earlier start that still run: their pid is on record, and so is their command line.
+
+    We hold the folder, so they have lost their parent. A pid alone says nothing: it may be somebody else's by now.
+    """
     try:
-        pids = json.loads(described.read_text())["pids"].values()
-    except (OSError, ValueError, KeyError):
+        recorded = {int(part["pid"]): str(part["command"]) for part in json.loads((data / _RECORD).read_text())}
+    except (OSError, ValueError, KeyError, TypeError):
         return []
-    running = []
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            if b"chain_orders" in Path(f"/proc/{int(pid)}/cmdline").read_bytes():
-                running.append(int(pid))
-    return running
+    return [pid for pid, command in processes() if pid in recorded and command.rstrip().endswith(recorded[pid])]
 
 
-def _end_leftovers(described: Path) -> None:
-    left = _left_over(described)
-    for pid in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 30
-    while _left_over(described) and time.monotonic() < deadline:
-        time.sleep(0.1)
+def _end_leftovers(data: Path) -> None:
+    left = _left_over(data)
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        for pid in _left_over(data):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
+        deadline = time.monotonic() + _STOPS_WITHIN_SECONDS
+        while _left_over(data) and time.monotonic() < deadline:
+            time.sleep(0.05)
     if left:
         print(f"ended {len(left)} processes that an earlier start left behind", flush=True)
 
@@ -179,63 +193,89 @@ def _environment(url: str, api: str, keys: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _process(*command: str, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A part of the whole, in a session of its own so that Ctrl-C reaches only us; ended with the block."""
-    process = subprocess.Popen(  # noqa: S603  (our own command)
-        [sys.executable, "-m", "chain_orders", *command],
-        env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
+class Parts:
+    """The processes of a start, on record in the folder from their first moment: whoever comes next can end them."""
+
+    def __init__(self, data: Path) -> None:
+        self._record = data / _RECORD
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: list[dict[str, Any]] = []
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {name: process.pid for name, process in self._running.items()}
+
+    def start(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start one in a session of its own, so that Ctrl-C reaches only us."""
+        self._running[name] = subprocess.Popen(  # noqa: S603  (our own command)
+            [sys.executable, "-m", "chain_orders", *command],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._started.append({"pid": self._running[name].pid, "command": " ".join(("chain_orders", *command))})
+        _write_private(self._record, json.dumps(self._started))
+
+    def wait_for(self, name: str, url: str) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if (told := self.ended()) is not None:
+                raise DevFailed(f"{url} did not come up: {told}")
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(url, trust_env=False, timeout=2).status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise DevFailed(f"the {name} did not come up within a minute")
+
+    def ended(self) -> str | None:
+        """Which part has ended by itself, if one has."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                return f"the {name} ended with {process.returncode}"
+        return None
+
+    def end(self) -> None:
+        """End them all, the last one first: nobody calls who is no longer answered."""
+        for process in reversed(self._running.values()):
             process.terminate()
             try:
-                process.wait(40)
+                process.wait(_STOPS_WITHIN_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise DevFailed(f"{url} did not come up: its process ended with {process.returncode}")
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url, trust_env=False, timeout=2).status_code == 200:
-                return
-        time.sleep(0.05)
-    raise DevFailed(f"{url} did not come up within a minute")
+        self._record.unlink(missing_ok=True)
 
 
 def _register(api: str, key: str, seller: str) -> None:
     """Put the simulated seller on record, or give it its present address."""
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=api, headers=headers, trust_env=False, timeout=10) as client:
-        found = client.get(f"/v1/sellers/{_SELLER_ID}")
-        if found.status_code == 404:
-            body = {
-                "sellerId": _SELLER_ID,
-                "accountName": _SELLER_ID,
-                "baseUrl": seller,
-                "salesChannel": "1",
-                "affiliateId": "MKP",
-                "appKey": "simulated-key",
-                "appToken": "simulated-token",
-            }
-            client.post("/v1/sellers", json=body).raise_for_status()
-        elif found.json()["baseUrl"] != seller:
-            match = {"If-Match": found.headers["etag"]}
-            client.patch(f"/v1/sellers/{_SELLER_ID}", json={"baseUrl": seller}, headers=match).raise_for_status()
+    try:
+        with httpx.Client(base_url=api, headers=headers, trust_env=False, timeout=10) as client:
+            _put_on_record(client, seller)
+    except httpx.HTTPError as refused:
+        raise DevFailed(f"the simulated seller cannot be put on record: {refused}") from None
 
 
-def _describe(
-    api: str, seller: str, url: str, key: str, processes: Mapping[str, subprocess.Popen[bytes]]
-) -> dict[str, Any]:
+def _put_on_record(client: httpx.Client, seller: str) -> None:
+    found = client.get(f"/v1/sellers/{_SELLER_ID}")
+    if found.status_code == 404:
+        body = {
+            "sellerId": _SELLER_ID,
+            "accountName": _SELLER_ID,
+            "baseUrl": seller,
+            "salesChannel": "1",
+            "affiliateId": "MKP",
+            "appKey": "simulated-key",
+            "appToken": "simulated-token",
+        }
+        client.post("/v1/sellers", json=body).raise_for_status()
+    elif found.raise_for_status().json()["baseUrl"] != seller:
+        match = {"If-Match": found.headers["etag"]}
+        client.patch(f"/v1/sellers/{_SELLER_ID}", json={"baseUrl": seller}, headers=match).raise_for_status()
+
+
+def _describe(api: str, seller: str, url: str, key: str, cluster: Cluster | None, parts: Parts) -> dict[str, Any]:
+    pids = {"dev": os.getpid(), **parts.pids}
     return {
         "apiUrl": api,
         "callbackUrl": api,
@@ -243,16 +283,17 @@ def _describe(
         "sellerId": _SELLER_ID,
         "sellerUrl": seller,
         "databaseUrl": url,
+        "databaseFolder": str(cluster.location) if cluster else None,
         "pid": os.getpid(),
-        "pids": {"dev": os.getpid(), **{name: process.pid for name, process in processes.items()}},
+        "pids": {**pids, "postgresql": cluster.pid} if cluster else pids,
     }
 
 
-def _banner(described: Mapping[str, Any], data: Path, *, embedded: bool) -> str:
-    api, seller = described["apiUrl"], described["sellerUrl"]
+def _banner(described: Mapping[str, Any], data: Path) -> str:
+    api, seller, folder = described["apiUrl"], described["sellerUrl"], described["databaseFolder"]
     return f"""
 chain-orders runs.   service {api}   simulated seller {seller}
-data {data}   PostgreSQL {"of its own" if embedded else "from CHAIN_ORDERS_DATABASE_URL"}
+data {data}   PostgreSQL {f"in {folder}" if folder else "from CHAIN_ORDERS_DATABASE_URL"}
 Callbacks at the root are open to anybody on this machine: development only.
 
 Try, in another terminal:
@@ -266,9 +307,11 @@ Ctrl-C stops everything and keeps the data.
 """
 
 
-def _watch(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+def _watch(cluster: Cluster | None, parts: Parts) -> None:
     while True:
-        for name, process in processes.items():
-            if process.poll() is not None:
-                raise DevFailed(f"the {name} ended with {process.returncode}; everything is stopped")
+        told = parts.ended()
+        if told is None and cluster is not None and not cluster.is_running:
+            told = "PostgreSQL ended"
+        if told is not None:
+            raise DevFailed(f"{told}; everything is stopped")
         time.sleep(0.3)

@@ -195,9 +195,10 @@ class Cluster:
     def remove(self) -> None:
         """Stop, and delete the cluster with everything in it."""
         self.stop()
-        if self.folder.exists():
-            shutil.rmtree(self.location)
-            shutil.rmtree(self.folder, ignore_errors=True)
+        # What lies elsewhere is remembered: the folder, and the pointer in it, may be gone by now.
+        for folder in (self.location, self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder)
 
     @property
     def is_running(self) -> bool:
@@ -238,7 +239,7 @@ class Cluster:
     # Where: the folder, its lock, and the account that can reach it.
 
     def _take_folder(self) -> None:
-        self._account = _account_for(self.folder)
+        self._account, self._location = _account_for(self.folder), self.folder
         is_new = not self.folder.exists()
         if is_new:
             self.folder.mkdir(parents=True, mode=0o700)
@@ -249,6 +250,7 @@ class Cluster:
             self._account.give(self.folder)
         if not (self.folder / "elsewhere").exists() and not self._account.can_write(self.folder):
             self._move_elsewhere()
+        self._location = self.location
         data = self.data_path
         if data.exists() and data.stat().st_uid != _number(self._account):
             raise FolderUnreachable(self._not_ours(data))
@@ -316,9 +318,7 @@ class Cluster:
 
     def _leftovers(self) -> list[tuple[int, str]]:
         postmaster, children = f"/postgres -D {self.data_path} ", f"postgres: {self._label()}: "
-        return [
-            (pid, command) for pid, command in _processes() if postmaster in command or command.startswith(children)
-        ]
+        return [(pid, command) for pid, command in processes() if postmaster in command or command.startswith(children)]
 
     def _label(self) -> str:
         """The cluster's name in the command lines of its processes, which anybody may read."""
@@ -489,7 +489,10 @@ def _number(account: Account) -> int:
 
 
 def _elsewhere() -> Path:
-    ELSEWHERE.mkdir(parents=True, exist_ok=True)
+    if not ELSEWHERE.exists():
+        ELSEWHERE.mkdir(parents=True, exist_ok=True)
+        # The account must pass through it, whatever the umask of this process.
+        ELSEWHERE.chmod(0o755)
     return ELSEWHERE
 
 
@@ -546,7 +549,7 @@ def _runs(binaries: Path, account: Account) -> bool:
     return all(account.run(binaries / name, "--version")[0] for name in ("initdb", "postgres"))
 
 
-def _processes() -> Iterator[tuple[int, str]]:
+def processes() -> Iterator[tuple[int, str]]:
     """Number and command line of every process that tells; the dead that nobody has waited for have none."""
     proc = Path("/proc/self/cmdline")
     if not proc.exists():

@@ -57,7 +57,7 @@ class LibraryFormatter(logging.Formatter):
 
 def configure(style: Literal["json", "console"] = "json") -> None:
     """Set up logging for the process; libraries that print addresses are held at WARNING."""
-    for name in ("httpx", "httpcore", "uvicorn.access", "asyncio"):
+    for name in ("httpx", "httpcore", "uvicorn", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LibraryFormatter())

@@ -64,6 +64,13 @@ class GivenBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """It was not begun and is no longer wanted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ambiguous:
     """It may have been done. Nothing is sent again before the peer has been read."""
 
@@ -86,7 +93,19 @@ class Conflicting:
     code: str = "placement-conflict"
 
 
-Outcome = Answered | AlreadyThere | Refused | Again | Throttled | Denied | GivenBack | Ambiguous | Absent | Conflicting
+Outcome = (
+    Answered
+    | AlreadyThere
+    | Refused
+    | Again
+    | Throttled
+    | Denied
+    | GivenBack
+    | Recalled
+    | Ambiguous
+    | Absent
+    | Conflicting
+)
 
 
 def name(outcome: Outcome) -> str:

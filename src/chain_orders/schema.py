@@ -1,23 +1,67 @@
-"""Bringing the database's schema up to date: the checkout's migrations, or the ones packaged with the wheel."""
+"""Bringing the database's schema up to date: the checkout's migrations, or the ones packaged with the wheel.
+
+Also says, in one line without address or password, why a database cannot be used at all.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 
 from .database import Database
 
 _PACKAGED = Path(__file__).parent / "_migrations"
 _CHECKOUT = Path(__file__).parents[2] / "migrations"
+_DRIVER = "postgresql+asyncpg"
+_REFUSALS = {
+    "28": "refuses this user or password",
+    "3D": "has no database of this name",
+    "53": "has no connection left",
+    "55": "is busy: a lock was not to be had in time",
+    "57": "is starting or stopping",
+}
+"""What a server says by the class of its SQLSTATE, when the work may be right and still cannot be done."""
 
 
 class Outdated(Exception):
     """The schema is not the one that this release needs."""
+
+
+class Unusable(Exception):
+    """The database's address is not one that we have a driver for."""
+
+
+class Unreachable(Exception):
+    """The database is away, or does not let us in."""
+
+
+def usable(url: str) -> str:
+    """The address itself. Raises Unusable."""
+    with contextlib.suppress(ArgumentError):
+        if make_url(url).drivername == _DRIVER:
+            return url
+    raise Unusable(f"CHAIN_ORDERS_DATABASE_URL: must read {_DRIVER}://user:password@host:port/name")
+
+
+@contextlib.contextmanager
+def reaching() -> Iterator[None]:
+    """Raise Unreachable where the block fails because the database is away or does not let us in."""
+    try:
+        yield
+    except OSError as away:
+        raise Unreachable(f"the database cannot be reached ({type(away).__name__})") from None
+    except DBAPIError as refused:
+        told = _REFUSALS.get((getattr(refused.orig, "sqlstate", None) or "")[:2])
+        if told is None:
+            raise
+        raise Unreachable(f"the database {told}") from None
 
 
 def _config(url: str) -> Config:

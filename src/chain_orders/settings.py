@@ -129,6 +129,12 @@ class Settings(DatabaseSettings):
     """Waits between attempts of a delivery, in seconds; after the last it is dead."""
     verify_at: Durations = Field(default_factory=lambda: _seconds("5,15,60"), min_length=2)
     """When the seller is read after an unclear outcome, in seconds after the exchange ended."""
+    replay_dead_seconds: float = Field(default=0, ge=0)
+    """How often a dead delivery whose retries were used up is tried again by itself; 0 for never."""
+    reconcile_seconds: Seconds = 3600.0
+    """How often an open order is read at its seller in its first day; 6 times rarer after it, 24 times after a week."""
+    confirm_at: Durations = Field(default_factory=lambda: _seconds("30,120,600"), min_length=1)
+    """When the seller is read again to confirm what it told us, in seconds after it did; then it is disbelieved."""
     commit_seconds: Seconds = 2.0
     """How long a notification waits for its commit before the answer is 503."""
 

@@ -29,13 +29,27 @@ async def test_the_seeds_invoice_address_works_at_the_root(marketplace: Marketpl
     await marketplace.becomes(placed["id"], "invoiced")
 
 
-async def test_the_seeds_cancellation_address_works_at_the_root(marketplace: Marketplace) -> None:
+async def test_the_seeds_cancellation_address_works_at_the_root(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
     placed = await marketplace.place(order("OPEN1"))
+
+    await simulated.cancel("MKP-OPEN1-01", times=0)
 
     answer = await marketplace.notify(marketplace.url + CANCELLATION, cancellation("MKP-OPEN1-01"))
 
     assert answer.status_code == 200
     await marketplace.becomes(placed["id"], "cancelled")
+
+
+async def test_a_strangers_cancellation_that_the_seller_does_not_show_is_not_believed(marketplace: Marketplace) -> None:
+    placed = await marketplace.place(order("OPEN1"))
+
+    await marketplace.notify(marketplace.url + CANCELLATION, cancellation("MKP-OPEN1-01"))
+
+    await marketplace.notified(placed["id"], "conflict")
+    found = await marketplace.get(placed["id"])
+    assert (found["status"], found["attention"]["code"]) == ("placed", "not-at-seller")
 
 
 async def test_what_comes_before_its_order_is_applied_once_the_order_is_known(

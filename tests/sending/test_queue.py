@@ -113,7 +113,7 @@ async def test_a_closed_gate_lets_nothing_through(database: Database, lane: str,
     assert await _claim(database) == []
 
 
-async def test_an_open_breaker_lets_one_through_and_closes_on_its_success(database: Database, lane: str) -> None:
+async def test_an_open_breaker_lets_one_through_and_its_success_lets_two(database: Database, lane: str) -> None:
     await _owe(database, *(f"s{n}" for n in range(5)))
     await _set_lane(database, breaker="open", failures=10)
     (probe,) = await _claim(database)
@@ -123,7 +123,22 @@ async def test_an_open_breaker_lets_one_through_and_closes_on_its_success(databa
         await queue.settle(session, probe, Answered(), Delivered(), None)
         await lanes.note(session, LANE, Answered(), troubled=probe.lane_troubled)
 
-    assert len(await _claim(database)) == 4
+    assert len(await _claim(database)) == 2
+
+
+async def test_a_lane_that_recovered_opens_by_degrees(database: Database, lane: str) -> None:
+    await _owe(database, *(f"s{n}" for n in range(40)))
+    await _set_lane(database, breaker="open", failures=10)
+    batches = []
+    for _ in range(5):
+        claimed = await _claim(database)
+        batches.append(len(claimed))
+        for one in claimed:
+            await _settle(database, one)
+        async with database.transaction() as session:
+            await lanes.note(session, LANE, Answered(), troubled=claimed[0].lane_troubled)
+
+    assert batches == [1, 2, 4, 8, 10]
 
 
 async def test_failures_in_a_row_open_the_breaker(database: Database, lane: str) -> None:

@@ -1,7 +1,8 @@
 """The gate in front of each seller. A success does not touch it; trouble, and the end of trouble, do.
 
 429 and 503 stop the lane for as long as the seller asks. Refused credentials and a burst of failures open its
-breaker: then one call at a time goes through, as a probe, and the first that is answered closes it.
+breaker: then one call at a time goes through, as a probe, and the first that is answered closes it. The lane then
+opens by degrees.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import timedelta
 from sqlalchemy import Interval, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..outcome import Again, Ambiguous, Denied, GivenBack, Outcome, Throttled
+from ..outcome import Again, Ambiguous, Denied, GivenBack, Outcome, Recalled, Throttled
 from ..sellers.models import Seller
 
 BURST = 10  # failures in a row that open the breaker
@@ -31,7 +32,7 @@ async def keep(session: AsyncSession, seller: Seller, *, forgive: bool = False) 
         },
     )
     if forgive:
-        await session.execute(_CLOSE, {"lane": seller.lane})
+        await session.execute(_FORGIVE, {"lane": seller.lane})
 
 
 _KEEP = text(
@@ -57,10 +58,10 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
             await session.execute(
                 _COUNT_FAILURE, {"lane": lane, "after": PROBE_AFTER, "reason": reason, "burst": BURST}
             )
-        case GivenBack():
+        case GivenBack() | Recalled():
             pass
         case _ if troubled:
-            await session.execute(_CLOSE, {"lane": lane})
+            await session.execute(_RECOVER, {"lane": lane})
 
 
 _PAUSE_UNTIL = text(
@@ -86,8 +87,20 @@ _COUNT_FAILURE = text(
     """
 ).bindparams(bindparam("after", type_=Interval))
 
-_CLOSE = text(
+# After an outage the lane does not open at once: its first success lets two in, each further one twice as many.
+_RECOVER = text(
     """
-    update lanes set breaker = 'closed', failures = 0, next_at = null, reason = null where lane = :lane
+    update lanes
+       set failures = 0, reason = null, breaker = 'closed',
+           next_at = case when breaker = 'open' then null else next_at end,
+           ramp = case when breaker = 'open' and concurrency > 2 then 2
+                       when ramp * 2 < concurrency then ramp * 2 end
+     where lane = :lane
+    """
+)
+
+_FORGIVE = text(
+    """
+    update lanes set breaker = 'closed', failures = 0, next_at = null, ramp = null, reason = null where lane = :lane
     """
 )

@@ -37,6 +37,8 @@ class Lane(Base):
     breaker: Mapped[str] = mapped_column(server_default="closed")
     failures: Mapped[int] = mapped_column(server_default=text("0"))
     """Failures in a row; reset by a success only while it is not zero."""
+    ramp: Mapped[int | None]
+    """How many may be in flight while the lane recovers; doubled by each success until it is the lane's own cap."""
     reason: Mapped[str | None]
 
 
@@ -96,7 +98,10 @@ class Attempt(Base):
     """One exchange of a delivery, committed before its first byte leaves; completed when it is settled."""
 
     __tablename__ = "attempts"
-    __table_args__ = (UniqueConstraint("delivery_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("delivery_id", "number"),
+        Index("attempts_at_idx", "at", postgresql_using="brin"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     delivery_id: Mapped[int] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"))

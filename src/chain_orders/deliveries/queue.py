@@ -1,14 +1,13 @@
 """All SQL of the outbox: claim, settle, give up on the dead, count.
 
-A claim is one statement in one transaction: it locks the gates of due lanes, takes as many heads of sequences as
-each gate lets through, and writes lease, attempt number and attempt row before anything is sent. Settling names
+A claim is one transaction: it locks the gates of due lanes, takes as many heads of sequences as each gate lets
+through, and writes lease, attempt number and attempt row before anything is sent. Settling names
 the attempt number, so that a worker whose lease was taken over changes nothing.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -19,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..outbound import Exchange
 from ..outcome import Outcome, name
 from ..vtex.messages import read_error
-from .retry import Course, Dead, Delivered, Rejected, Retry, Verdict, Verify
+from .retry import Course, Dead, Delivered, Rejected, Retry, Verdict, Verify, Withdrawn
 
 _KEEP_ANSWERED, _KEEP_OTHER = 1024 * 1024, 16 * 1024
 
@@ -48,13 +47,30 @@ class Claimed:
     def phase(self) -> str:
         return "verify" if self.course.verifying else "send"
 
-    def with_body(self, body: bytes) -> Claimed:
+    def with_body(self, body: bytes | None) -> Claimed:
         return replace(self, body=body)
 
 
-# Returns the claimed deliveries. `gates` is served by the lanes' primary key, its `exists` and `heads` by
-# deliveries_due_idx, the two guards by deliveries_sequence_idx and deliveries_one_in_flight_per_order_key. A lane
-# that is paused or not yet due is left before any of its deliveries is looked at.
+# Locks the gates of lanes that have something due. The claim itself is a second statement: only a statement that begins
+# once the locks are held sees what the last holder of a gate has put in flight. Served by the lanes' primary key and
+# deliveries_due_idx; a lane that is paused or not yet due is left before any of its deliveries is looked at.
+_LOCK_GATES = text(
+    """
+    select l.lane
+      from lanes l
+     where not l.paused
+       and (l.next_at is null or l.next_at <= clock_timestamp())
+       and exists (select 1 from deliveries d
+                    where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
+                      and d.next_at <= clock_timestamp())
+     order by l.refilled_at
+     limit :lanes
+       for no key update of l skip locked
+    """
+)
+
+# Returns the claimed deliveries. Heads are served by deliveries_due_idx, the two guards by deliveries_sequence_idx and
+# deliveries_one_in_flight_per_order_key.
 _CLAIM = text(
     """
     with gates as materialized (
@@ -62,18 +78,11 @@ _CLAIM = text(
                least(l.rate_per_second,
                      l.tokens + extract(epoch from clock_timestamp() - l.refilled_at)::float8 * l.rate_per_second
                ) as tokens,
-               case when l.breaker = 'closed' then l.concurrency else 1 end as cap,
+               case when l.breaker = 'closed' then coalesce(l.ramp, l.concurrency) else 1 end as cap,
                (select count(*) from deliveries s where s.lane = l.lane and s.state = 'sending') as sending,
-               (l.breaker <> 'closed' or l.failures > 0) as troubled
+               (l.breaker <> 'closed' or l.failures > 0 or l.ramp is not null) as troubled
           from lanes l
-         where not l.paused
-           and (l.next_at is null or l.next_at <= clock_timestamp())
-           and exists (select 1 from deliveries d
-                        where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
-                          and d.next_at <= clock_timestamp())
-         order by l.refilled_at
-         limit :lanes
-           for no key update of l skip locked
+         where l.lane = any(:gates)
     ), heads as materialized (
         select g.lane, g.troubled, h.id, h.order_id
           from gates g
@@ -126,7 +135,10 @@ _CLAIM = text(
 
 async def claim(session: AsyncSession, *, worker: str, slots: int, lease: timedelta, lanes: int = 16) -> list[Claimed]:
     """Take up to `slots` due deliveries of up to `lanes` lanes. Commit before sending any of them."""
-    rows = await session.execute(_CLAIM, {"worker": worker, "slots": slots, "lease": lease, "lanes": lanes})
+    gates = list(await session.scalars(_LOCK_GATES, {"lanes": lanes}))
+    if not gates:
+        return []
+    rows = await session.execute(_CLAIM, {"worker": worker, "slots": slots, "lease": lease, "gates": gates})
     return [
         Claimed(
             id=row.id,
@@ -190,7 +202,7 @@ async def settle(
             "absent": int(isinstance(verdict, Verify) and verdict.absent),
             "reason": getattr(verdict, "reason", None),
             "code": getattr(verdict, "code", None),
-            "ended": isinstance(verdict, Delivered | Rejected | Dead),
+            "ended": isinstance(verdict, Delivered | Rejected | Dead | Withdrawn),
         },
     )
     if settled.scalar_one_or_none() is None:
@@ -206,6 +218,8 @@ def _state(claimed: Claimed, verdict: Verdict) -> tuple[str, str]:
             return "rejected", claimed.phase
         case Dead():
             return "dead", claimed.phase
+        case Withdrawn():
+            return "withdrawn", claimed.phase
         case Verify():
             return "unknown", "verify"
         case Retry():
@@ -259,12 +273,16 @@ async def abandon_expired(session: AsyncSession, *, first_read: timedelta) -> di
     return found
 
 
+# Leaves alone what is in flight and whatever may have been done: an unclear call is read first.
 _WITHDRAW = text(
     """
-    update deliveries
+    update deliveries d
        set state = 'withdrawn', settled_at = clock_timestamp(), last_error = :reason
-     where order_id = :order_id and kind = any(:kinds) and state = 'ready' and attempts = 0
+     where order_id = :order_id and kind = :kind and state in ('ready', 'retrying', 'dead')
        and (cast(:chain_order_key as bigint) is null or chain_order_key = :chain_order_key)
+       and not exists (select 1 from attempts a
+                        where a.delivery_id = d.id
+                          and coalesce(a.outcome, 'unknown') in ('unknown', 'ambiguous', 'abandoned'))
     returning id
     """
 )
@@ -273,16 +291,40 @@ _WITHDRAW = text(
 async def withdraw_unsent(
     session: AsyncSession,
     order_id: uuid.UUID,
-    kinds: Sequence[str],
+    kind: str,
     reason: str,
     chain_order_key: int | None = None,
 ) -> int:
-    """Withdraw what has never been begun. The order's row must be locked. Says how many."""
+    """Withdraw what is known not to have been done. The order's row must be locked. Says how many."""
     rows = await session.execute(
         _WITHDRAW,
-        {"order_id": order_id, "kinds": list(kinds), "reason": reason, "chain_order_key": chain_order_key},
+        {"order_id": order_id, "kind": kind, "reason": reason, "chain_order_key": chain_order_key},
     )
     return len(rows.all())
+
+
+_RETRY = text(
+    """
+    update deliveries
+       set next_at = clock_timestamp(),
+           state = case when state = 'dead' then 'unknown' else state end,
+           phase = case when state = 'dead' then 'verify' else phase end,
+           failures = case when state = 'dead' then 0 else failures end,
+           absences = case when state = 'dead' then 0 else absences end,
+           unclear_since = case when state = 'dead' then clock_timestamp() else unclear_since end,
+           settled_at = null
+     where id = :id and state in ('ready', 'retrying', 'unknown', 'dead')
+    returning id
+    """
+)
+
+
+async def retry(session: AsyncSession, delivery_id: int) -> bool:
+    """Make a delivery due now; a dead one is verified before it is sent again. False when it has ended or is under way.
+
+    The order's row must be locked.
+    """
+    return (await session.execute(_RETRY, {"id": delivery_id})).scalar_one_or_none() is not None
 
 
 _NEXT_DUE = text(

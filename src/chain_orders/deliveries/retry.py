@@ -20,10 +20,12 @@ from ..outcome import (
     Denied,
     GivenBack,
     Outcome,
+    Recalled,
     Refused,
     Throttled,
 )
 
+RETRIES_USED_UP = "retries-used-up"
 ABSENCES_NEEDED = 2
 
 
@@ -70,7 +72,14 @@ class Dead:
     code: str
 
 
-Verdict = Delivered | Rejected | Retry | Verify | Dead
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """It is no longer owed."""
+
+    reason: str
+
+
+Verdict = Delivered | Rejected | Retry | Verify | Dead | Withdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,8 @@ def decide(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
             return Delivered()
         case Conflicting(reason, code):
             return Dead(reason, code)
+        case Recalled(reason):
+            return Withdrawn(reason)
         case Throttled(reason, after):
             return _wait(course, timedelta(seconds=after or 0), reason)
         case Denied(reason):
@@ -136,7 +147,7 @@ def _after_read(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
 
 def _again(course: Course, policy: Policy, reason: str, code: str | None, *, at_once: bool = False) -> Verdict:
     if course.failures >= len(policy.schedule):
-        return Dead(f"the retry schedule is used up; the last failure: {reason}", "retries-used-up")
+        return Dead(f"the retry schedule is used up; the last failure: {reason}", RETRIES_USED_UP)
     after = timedelta() if at_once else policy.schedule[course.failures] * policy.draw()
     return Retry(after, reason, code=code)
 

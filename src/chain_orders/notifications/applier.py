@@ -19,12 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs, strict_json
 from ..database import Bell, Database, is_passing, now, wait_for
 from ..deliveries import queue
-from ..orders import lookup
+from ..orders import lookup, reads
 from ..orders.applied import Applied, Contradicts, Ignored, Result
 from ..orders.cancelling import CANCELLED_BY_SELLER, record_cancellation
 from ..orders.invoicing import record_invoice
 from ..orders.models import ChainOrder, Order
 from ..orders.states import Status
+from ..sellers.models import Seller
 from ..vtex import addresses
 from ..vtex.addresses import Kind
 from ..vtex.messages import Cancellation, Invoice
@@ -35,6 +36,7 @@ log = logs.get("applier")
 
 ORDERS_AT_ONCE = 64
 UNREADABLE = "unreadable"
+VERIFYING = "verifying"
 _NAMES = ("order-group", "chain-order", "seller-order", "seller-order-group", "marketplace-order")
 
 
@@ -47,11 +49,14 @@ class Parked(Exception):
 
 
 class Applier:
-    def __init__(self, database: Database, bell: Bell, *, poll_seconds: float, sweep: timedelta) -> None:
+    def __init__(
+        self, database: Database, bell: Bell, *, poll_seconds: float, sweep: timedelta, patience: timedelta
+    ) -> None:
         self._database = database
         self._bell = bell
         self._poll = poll_seconds
         self._sweep = sweep
+        self._patience = patience
 
     async def run(self, stop: asyncio.Event) -> None:
         """Apply until `stop` is set."""
@@ -75,7 +80,7 @@ class Applier:
         try:
             async with self._database.transaction() as session:
                 ids = await _lock_orders(session)
-                await _apply(session, ids)
+                await self._apply(session, ids)
         except Exception as failure:  # what one notification breaks must not hold up the others
             if is_passing(failure):
                 raise
@@ -89,7 +94,7 @@ class Applier:
     async def _alone(self, order_id: uuid.UUID) -> None:
         try:
             async with self._database.transaction() as session:
-                await _apply(session, [order_id])
+                await self._apply(session, [order_id])
         except Exception as failure:
             if is_passing(failure):
                 raise
@@ -102,7 +107,7 @@ class Applier:
     async def _one(self, order_id: uuid.UUID, notification_id: int) -> None:
         try:
             async with self._database.transaction() as session:
-                await _apply(session, [order_id], only=notification_id)
+                await self._apply(session, [order_id], only=notification_id)
         except Exception as failure:
             if is_passing(failure):
                 raise
@@ -112,6 +117,50 @@ class Applier:
                 note = await session.get_one(Notification, notification_id)
                 _park(note, "apply-failed")
                 order.ask_attention("apply-failed", "a notification could not be applied; it is kept and tried again")
+
+    async def _apply(self, session: AsyncSession, order_ids: Sequence[uuid.UUID], only: int | None = None) -> None:
+        """Apply what these orders have received. Their rows are locked here, or were in this transaction."""
+        if not order_ids:
+            return
+        orders = await session.scalars(
+            select(Order)
+            .where(Order.id.in_(order_ids))
+            .options(lookup.WHOLE)
+            .order_by(Order.id)
+            .with_for_update(of=Order, key_share=True)
+            .execution_options(populate_existing=True)
+        )
+        by_id = {order.id: order for order in orders}
+        distrusted = set(
+            await session.scalars(
+                select(Seller.id).where(
+                    Seller.id.in_({order.seller_id for order in by_id.values()}),
+                    Seller.callback_trust == "always-verify",
+                )
+            )
+        )
+        waiting: dict[uuid.UUID, list[Notification]] = defaultdict(list)
+        for note in await _received(session, order_ids, only):
+            if note.order_id is not None:
+                waiting[note.order_id].append(note)
+        for order_id, notes in waiting.items():
+            order = by_id[order_id]
+            await self._apply_in_order(session, order, notes, distrusted=order.seller_id in distrusted)
+        await lookup.save_names(session, by_id.values())
+
+    async def _apply_in_order(
+        self, session: AsyncSession, order: Order, notes: Sequence[Notification], *, distrusted: bool
+    ) -> None:
+        before = {chain.key: chain.status for chain in order.chain_orders}
+        look = False
+        for note in notes:
+            trusted = note.caller == "base" and not distrusted
+            look |= apply(order, note, trusted=trusted, patience=self._patience)
+        if look:
+            await reads.confirm(session, order.id, f"seller:{order.seller_id}")
+        for chain in order.chain_orders:
+            if chain.status == Status.CANCELLED and before[chain.key] != Status.CANCELLED:
+                await queue.withdraw_unsent(session, order.id, "authorize", "the seller cancelled", chain.key)
 
 
 # Served by notifications_received_idx. Orders that another applier holds are left to it.
@@ -141,53 +190,26 @@ async def _received(
     return list(await session.scalars(query.order_by(Notification.id)))
 
 
-async def _apply(session: AsyncSession, order_ids: Sequence[uuid.UUID], only: int | None = None) -> None:
-    """Apply what these orders have received. Their rows are locked here, or were in this transaction."""
-    if not order_ids:
-        return
-    orders = await session.scalars(
-        select(Order)
-        .where(Order.id.in_(order_ids))
-        .options(lookup.WHOLE)
-        .order_by(Order.id)
-        .with_for_update(of=Order, key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    by_id = {order.id: order for order in orders}
-    waiting: dict[uuid.UUID, list[Notification]] = defaultdict(list)
-    for note in await _received(session, order_ids, only):
-        if note.order_id is not None:
-            waiting[note.order_id].append(note)
-    for order_id, notes in waiting.items():
-        await _apply_in_order(session, by_id[order_id], notes)
-    await lookup.save_names(session, by_id.values())
+def apply(order: Order, note: Notification, *, trusted: bool, patience: timedelta) -> bool:
+    """Apply one notification to its order, in memory; says whether the seller should be read to confirm it.
 
-
-async def _apply_in_order(session: AsyncSession, order: Order, notes: Sequence[Notification]) -> None:
-    before = {chain.key: chain.status for chain in order.chain_orders}
-    for note in notes:
-        apply(order, note)
-    for chain in order.chain_orders:
-        if chain.status == Status.CANCELLED and before[chain.key] != Status.CANCELLED:
-            await queue.withdraw_unsent(session, order.id, ["authorize"], "the seller cancelled", chain.key)
-
-
-def apply(order: Order, note: Notification) -> None:
-    """Apply one notification to its order, in memory. Pure but for the clock that the database fills in."""
+    A cancellation or a return of somebody who is not `trusted` waits until a read shows it, for `patience` at most.
+    Pure but for the clock that the database fills in.
+    """
     order.applied_seq += 1
     note.applied_seq = order.applied_seq
     note.applied_at = now()
     if note.kind == UNREADABLE:
         note.state = UNREADABLE
         order.ask_attention("notification-unreadable", "the seller sent something that cannot be read; it is kept")
-        return
+        return False
     try:
-        result = _result(order, note)
+        result, confirmable = _result(order, note, trusted, patience)
     except Parked as parked:
         if parked.attention and not note.tries:
             order.ask_attention(parked.code, parked.reason)
         _park(note, parked.code)
-        return
+        return parked.code == VERIFYING
     match result:
         case Applied():
             note.state, note.reason = "applied", None
@@ -195,9 +217,11 @@ def apply(order: Order, note: Notification) -> None:
             note.state, note.reason = "ignored", reason
         case Contradicts(_, reason):
             note.state, note.reason = "conflict", reason
+    return confirmable and isinstance(result, Applied)
 
 
-def _result(order: Order, note: Notification) -> Result:
+def _result(order: Order, note: Notification, trusted: bool, patience: timedelta) -> tuple[Result, bool]:
+    """What came of it, and whether it is of the kind that the seller must show as well."""
     called = addresses.callback(addresses.split(note.path))
     if called is None:
         raise Parked("path-unknown", "a notification came to a path that is no longer understood", attention=True)
@@ -209,17 +233,30 @@ def _result(order: Order, note: Notification) -> Result:
         raise Parked("not-placed", "the order is not known to be placed yet", attention=False)
     document = strict_json.parse(note.body)
     if called.kind is Kind.CANCELLATION:
-        return _cancellation(order, called.named, Cancellation.model_validate(document))
+        told = Cancellation.model_validate(document)
+        if told.id.lower() != CANCELLED_BY_SELLER.lower():
+            order.tell("order.notified", "seller", notification=told.id[:100])
+            return Ignored("its type is not one that is known"), False
+        chain = _only(lookup.meant(order, [told.seller_order_id, called.named]))
+        if not trusted and chain.status != Status.CANCELLED:
+            return _unproven(order, note, chain, patience), False
+        return record_cancellation(order, chain), True
     invoice = Invoice.model_validate(document)
     chain = _only(lookup.meant(order, [called.order_id], [item.id for item in invoice.items]))
-    return record_invoice(order, chain, invoice, note.receipt)
+    is_return = invoice.type == "Input"
+    known = any((one.type, one.number) == (invoice.type, invoice.invoice_number) for one in chain.invoices)
+    if is_return and not trusted and not known:
+        return _unproven(order, note, chain, patience), False
+    return record_invoice(order, chain, invoice, note.receipt), is_return
 
 
-def _cancellation(order: Order, named: str, told: Cancellation) -> Result:
-    if told.id.lower() != CANCELLED_BY_SELLER.lower():
-        order.tell("order.notified", "seller", notification=told.id[:100])
-        return Ignored("its type is not one that is known")
-    return record_cancellation(order, _only(lookup.meant(order, [told.seller_order_id, named])))
+def _unproven(order: Order, note: Notification, chain: ChainOrder, patience: timedelta) -> Result:
+    """It is believed once the seller shows it, which a read will have applied; after a while it is disbelieved."""
+    if chain.seller_read_at is None or chain.seller_read_at < note.received_at + patience:
+        raise Parked(VERIFYING, "it waits for the seller to show it", attention=False)
+    reason = f"somebody told us of a {note.kind} that the seller does not show for {chain.chain_order_id}"
+    order.ask_attention("not-at-seller", reason)
+    return Contradicts("not-at-seller", reason)
 
 
 def _only(meant: Sequence[ChainOrder]) -> ChainOrder:

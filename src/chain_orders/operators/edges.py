@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from .. import body, errors, logs
-from ..errors import Fault, Invalid, Malformed, Problem, Stale, Unconditional
+from ..errors import Fault, Invalid, Malformed, Problem, Stale, Unconditional, Unknown
 from ..vtex.messages import faults
 
 log = logs.get("operators")
@@ -93,6 +94,24 @@ def decode_cursor(cursor: str | None) -> str | None:
         return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except ValueError:
         raise Malformed("cursor-unknown", "the cursor is not one that this list gave out") from None
+
+
+def number(cursor: str | None) -> int:
+    """The row number that a cursor holds; 0 without one. Raises Malformed."""
+    text = decode_cursor(cursor)
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Malformed("cursor-unknown", "the cursor is not one that this list gave out")
+    return int(text)
+
+
+def order_id(text: str) -> uuid.UUID:
+    """The id in a path. Raises Unknown."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Unknown("order-unknown", "there is no such order; ids of orders are UUIDs") from None
 
 
 def page(request: Request, items: list[Any], after: str | int | None) -> Answer:

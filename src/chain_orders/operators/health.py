@@ -1,4 +1,4 @@
-"""Liveness, readiness, and Prometheus metrics."""
+"""Liveness and readiness."""
 
 from __future__ import annotations
 

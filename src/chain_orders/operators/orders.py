@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database
-from ..deliveries.models import Attempt, Delivery
-from ..errors import Conflict, Fault, Invalid, Unavailable, Unknown
-from ..events.models import Event
-from ..notifications.models import Notification, Receipt
-from ..orders import authorizing, lookup, placing
+from ..deliveries.models import Delivery
+from ..errors import Conflict, Fault, Invalid, Unavailable
+from ..orders import authorizing, cancelling, lookup, taking
 from ..orders.authorizing import GivenReceipt
 from ..orders.models import Order, OrderName
 from ..orders.states import Status
@@ -25,7 +22,7 @@ from ..sellers import directory
 from ..vtex.placement import RECEIPT
 from . import access, edges, schemas
 from .access import Operator
-from .schemas import AuthorizationBody, ReceiptBody
+from .schemas import AuthorizationBody, CancellationBody, ReceiptBody
 
 router = APIRouter(prefix="/v1", tags=["orders"])
 
@@ -53,7 +50,7 @@ async def place_order(request: Request, operator: Acting, seller_id: str) -> Res
     database: Database = state.database
     async with database.transaction() as session:
         seller = await directory.get(session, seller_id)
-        taken = await placing.take(session, seller, document, receipt, state.bases, operator.actor)
+        taken = await taking.take(session, seller, document, receipt, state.bases, operator.actor)
     state.bell.ring("deliveries")
     waited = _preferred_wait(request)
     if waited:
@@ -145,7 +142,7 @@ async def list_orders(
 async def get_order(request: Request, _: Viewing, order_id: str) -> Response:
     """One order: its chain orders, invoices, tracking, money, and whose turn it is."""
     async with request.app.state.database.transaction() as session:
-        order = await lookup.loaded(session, _order_id(order_id))
+        order = await lookup.loaded(session, edges.order_id(order_id))
     return edges.Answer(schemas.order_view(order), headers=edges.etag(order.version))
 
 
@@ -171,7 +168,7 @@ async def authorize_order(
     )
     state = request.app.state
     async with state.database.transaction() as session:
-        order = await lookup.locked(session, _order_id(order_id))
+        order = await lookup.locked(session, edges.order_id(order_id))
         edges.check_version(request, order.version, required=False)
         authorizing.check_group(order, body.marketplace_order_group)
         seller = await directory.get(session, order.seller_id)
@@ -182,13 +179,35 @@ async def authorize_order(
     return edges.Answer(schemas.order_view(order), code, edges.etag(order.version))
 
 
+@router.post("/orders/{order_id}/cancellation", status_code=202, openapi_extra=edges.described(CancellationBody))
+async def cancel_order(
+    request: Request,
+    operator: Acting,
+    order_id: str,
+    body: Annotated[CancellationBody, Depends(edges.parsed(CancellationBody))],
+) -> Response:
+    """Ask the seller to cancel. Asked is not cancelled: a notification or a read says how it ended.
+
+    An order of which nothing has left is cancelled here and now.
+    """
+    state = request.app.state
+    async with state.database.transaction() as session:
+        order = await lookup.locked(session, edges.order_id(order_id))
+        edges.check_version(request, order.version, required=False)
+        seller = await directory.get(session, order.seller_id)
+        await cancelling.request(session, order, seller, body.reason, operator.actor, body.chain_order_id)
+    state.bell.ring("deliveries")
+    code = 200 if order.status == Status.CANCELLED else 202
+    return edges.Answer(schemas.order_view(order), code, edges.etag(order.version))
+
+
 @router.put("/orders/{order_id}/placement", status_code=202, openapi_extra=_PLACEMENT_BODY)
 async def correct_placement(request: Request, operator: Acting, order_id: str) -> Response:
     """Give a rejected order a corrected body under the same group, once the seller shows no such order."""
     document = await edges.document(request)
     state = request.app.state
     async with state.database.transaction() as session:
-        order = await lookup.loaded(session, _order_id(order_id))
+        order = await lookup.loaded(session, edges.order_id(order_id))
         edges.check_version(request, order.version, required=True)
         seller = await directory.get(session, order.seller_id)
     if order.status != Status.REJECTED:
@@ -204,80 +223,9 @@ async def correct_placement(request: Request, operator: Acting, order_id: str) -
     async with state.database.transaction() as session:
         order = await lookup.locked(session, order.id)
         edges.check_version(request, order.version, required=True)
-        await placing.correct(session, order, seller, document, state.bases, operator.actor)
+        await taking.correct(session, order, seller, document, state.bases, operator.actor)
     state.bell.ring("deliveries")
     return edges.Answer(schemas.order_view(order), 202, edges.etag(order.version))
-
-
-@router.get("/orders/{order_id}/timeline")
-async def get_timeline(
-    request: Request, _: Viewing, order_id: str, limit: Limit = 100, cursor: Cursor = None
-) -> Response:
-    """What happened, oldest first."""
-    after = _number(edges.decode_cursor(cursor))
-    query = select(Event).where(Event.order_id == _order_id(order_id), Event.id > after).order_by(Event.id)
-    events = await _page_of(request, order_id, query, limit)
-    shown = events[:limit]
-    following = shown[-1].id if len(events) > limit else None
-    return edges.page(request, [schemas.event_view(event) for event in shown], following)
-
-
-@router.get("/orders/{order_id}/deliveries")
-async def get_deliveries(
-    request: Request, _: Viewing, order_id: str, limit: Limit = 50, cursor: Cursor = None
-) -> Response:
-    """The calls owed to the seller for this order, each with its attempts, oldest first."""
-    after = _number(edges.decode_cursor(cursor))
-    query = select(Delivery).where(Delivery.order_id == _order_id(order_id), Delivery.id > after).order_by(Delivery.id)
-    deliveries = await _page_of(request, order_id, query, limit)
-    shown = deliveries[:limit]
-    async with request.app.state.database.transaction() as session:
-        attempts = list(
-            await session.scalars(
-                select(Attempt).where(Attempt.delivery_id.in_([one.id for one in shown])).order_by(Attempt.id)
-            )
-        )
-    of = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in shown}
-    following = shown[-1].id if len(deliveries) > limit else None
-    return edges.page(request, [schemas.delivery_view(one, of[one.id]) for one in shown], following)
-
-
-@router.get("/orders/{order_id}/notifications")
-async def get_notifications(
-    request: Request, _: Viewing, order_id: str, limit: Limit = 50, cursor: Cursor = None
-) -> Response:
-    """What the seller told us about this order, raw, oldest first."""
-    after = _number(edges.decode_cursor(cursor))
-    query = (
-        select(Notification)
-        .where(Notification.order_id == _order_id(order_id), Notification.id > after)
-        .order_by(Notification.id)
-    )
-    notes = await _page_of(request, order_id, query, limit)
-    shown = notes[:limit]
-    async with request.app.state.database.transaction() as session:
-        keys = [note.dedupe_key for note in shown]
-        rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
-        repeats = {row.dedupe_key: row.repeats for row in rows}
-    following = shown[-1].id if len(notes) > limit else None
-    views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0)) for note in shown]
-    return edges.page(request, views, following)
-
-
-async def _page_of(request: Request, order_id: str, query: Select[Any], limit: int) -> Sequence[Any]:
-    """One row more than the page, so that it knows whether there is a next one. Raises Unknown."""
-    async with request.app.state.database.transaction() as session:
-        rows: Sequence[Any] = (await session.scalars(query.limit(limit + 1))).all()
-        if not rows and await session.get(Order, _order_id(order_id)) is None:
-            raise lookup.unknown(order_id)
-    return rows
-
-
-def _order_id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise Unknown("order-unknown", "there is no such order; ids of orders are UUIDs") from None
 
 
 def _uuid(text: str, name: str) -> uuid.UUID:
@@ -285,11 +233,3 @@ def _uuid(text: str, name: str) -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         raise Invalid("parameter-invalid", f"{name} is not valid", faults=[Fault(f"/{name}", "invalid", "")]) from None
-
-
-def _number(text: str | None) -> int:
-    if text is None:
-        return 0
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Invalid("parameter-invalid", "cursor is not valid", faults=[Fault("/cursor", "invalid", "is not valid")])
-    return int(text)

@@ -88,6 +88,13 @@ class AuthorizationBody(_Body):
     chain_order_id: str | None = None
 
 
+class CancellationBody(_Body):
+    """`POST /v1/orders/{id}/cancellation`."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+    chain_order_id: str | None = None
+
+
 def seller_view(seller: Seller) -> dict[str, Any]:
     """A seller without its credentials, which never come out."""
     return {
@@ -202,6 +209,15 @@ def event_view(event: Event) -> dict[str, Any]:
     }
 
 
+class RetryBody(_Body):
+    """`POST /v1/deliveries/retry`: which ones. What is left out does not restrict."""
+
+    state: Literal["ready", "retrying", "unknown", "dead"] = "dead"
+    kind: Literal["place", "authorize", "cancel"] | None = None
+    seller_id: str | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
 def delivery_view(delivery: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
     waiting = delivery.state in {"ready", "retrying", "unknown"}
     return {
@@ -215,6 +231,7 @@ def delivery_view(delivery: Delivery, attempts: Sequence[Attempt]) -> dict[str, 
         "attempts": [_attempt_view(attempt) for attempt in attempts],
         "nextAttemptAt": moment(delivery.next_at) if waiting else None,
         "lastError": delivery.last_error,
+        "lastCode": delivery.last_code,
         "createdAt": moment(delivery.created_at),
         "settledAt": moment(delivery.settled_at),
     }

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..database import Database, read_clock
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Dead, Delivered, Rejected, Verdict, Verify
+from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Invalid, Unknown
 from ..outbound import Wire
@@ -140,6 +140,8 @@ class Authorize:
     async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
         exchange = await client.send(claimed.method, claimed.target, claimed.body or b"", in_time)
+        if exchange.status == 404:  # VTEX may need a while before it shows a new order everywhere
+            return Attempted(Again("the seller does not know the chain order yet"), exchange)
         return Attempted(answers.read(exchange) or Answered(), exchange)
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
@@ -150,7 +152,7 @@ class Authorize:
             )
         exchange = await client_of(seller, self._wire, self._vault).read_order(chain_order_id or "")
         found = answers.found(exchange, read_order)
-        if isinstance(found, Again):
+        if isinstance(found, answers.Unread):
             return Attempted(found, exchange)
         if found is None:
             return Attempted(Absent("the seller does not show the chain order"), exchange)
@@ -178,11 +180,13 @@ class Authorize:
     @staticmethod
     def _apply(order: Order, chain: ChainOrder, verdict: Delivered | Rejected | Dead) -> None:
         if isinstance(verdict, Delivered):
+            order.clear_attention("service", RETRIES_USED_UP)
             if chain.advance(Status.AUTHORIZED):
                 order.tell("chain-order.authorized", "seller", chain_order=chain)
             return
-        if chain.status == Status.AUTHORIZING and isinstance(verdict, Rejected):
-            chain.move(Status.PLACED)
+        waits = Status.AUTHORIZING in {chain.status, chain.status_before_request}
+        if waits and isinstance(verdict, Rejected):
+            chain.fall_back()
             order.tell("chain-order.authorization-refused", "seller", chain_order=chain, code=verdict.code)
             order.ask_attention("authorization-refused", verdict.reason)
         elif isinstance(verdict, Dead):

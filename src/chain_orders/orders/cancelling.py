@@ -1,25 +1,166 @@
-"""Cancellations that sellers tell us of. Pure: moves an order in memory and says what came of it."""
+"""Cancelling: what sellers tell us of, and what an operator asks a seller for.
+
+Asking is not cancelling. The seller may agree to the call and deny the wish later, so a chain order stays
+`cancel-requested` until a notification or a read says how it ended.
+"""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import Database
+from ..deliveries import queue
+from ..deliveries.models import Delivery
+from ..deliveries.queue import Claimed
+from ..deliveries.retry import Dead, Delivered, Rejected, Verdict
+from ..deliveries.worker import Attempted
+from ..errors import Conflict, Unknown
+from ..outbound import Wire
+from ..outcome import Absent, Answered, Outcome
+from ..sellers.directory import client_of
+from ..sellers.models import Seller
+from ..sellers.vault import Vault
+from ..vtex import addresses, answers
+from ..vtex.messages import cancellation_request, read_order
+from . import lookup, reads
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Order
 from .states import Status
 
 CANCELLED_BY_SELLER = "sellerOrderCancelled"
+_UNDECIDED = frozenset({Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN})
 
 
-def record_cancellation(order: Order, chain: ChainOrder) -> Result:
+def record_cancellation(order: Order, chain: ChainOrder, *, source: str = "callback") -> Result:
     """The seller, or the franchise behind it, cancelled this chain order. After an invoice it is a contradiction."""
     status = Status(chain.status)
     if status is Status.CANCELLED:
         return Ignored("it is cancelled already")
     if chain.invoiced_cents:
         reason = f"the seller cancelled {chain.chain_order_id} after it was {status}"
-        order.tell("chain-order.cancellation-after-invoice", "seller", chain_order=chain)
+        order.tell("chain-order.cancellation-after-invoice", "seller", chain_order=chain, source=source)
         order.ask_attention("cancelled-after-invoice", reason)
         return Contradicts("cancelled-after-invoice", reason)
     chain.move(Status.CANCELLED)
-    order.tell("chain-order.cancelled", "seller", chain_order=chain)
+    order.tell("chain-order.cancelled", "seller", chain_order=chain, source=source)
     order.settle_status()
     return Applied()
+
+
+async def request(
+    session: AsyncSession, order: Order, seller: Seller, reason: str, actor: str, chain_order_id: str | None = None
+) -> None:
+    """Ask the seller to cancel; `order` is locked. A repeat is a success and asks for nothing new.
+
+    An order of which nothing has left is cancelled here and now. Raises Conflict for one that is rejected or
+    invoiced, Unknown for a `chain_order_id` that is not the order's.
+    """
+    if order.status == Status.REJECTED:
+        raise Conflict("order-rejected", "the seller refused the order: there is nothing to cancel")
+    if not order.chain_orders:
+        await _before_it_is_placed(session, order, reason, actor)
+        return
+    chosen = [chain for chain in order.chain_orders if chain_order_id in {None, chain.chain_order_id}]
+    if not chosen:
+        raise Unknown("chain-order-unknown", f"the order has no chain order {chain_order_id}")
+    invoiced = [chain.chain_order_id for chain in chosen if chain.status == Status.INVOICED]
+    if invoiced:
+        told = ", ".join(invoiced)
+        raise Conflict("order-invoiced", f"{told}: what is invoiced is returned by an Input invoice, not cancelled")
+    for chain in chosen:
+        if chain.status not in {Status.CANCELLED, Status.CANCEL_REQUESTED}:
+            await queue.withdraw_unsent(session, order.id, "authorize", "a cancellation was asked for", chain.key)
+            owe(order, chain, seller, reason, actor)
+    order.settle_status()
+
+
+async def _before_it_is_placed(session: AsyncSession, order: Order, reason: str, actor: str) -> None:
+    if Status(order.status) not in _UNDECIDED:
+        return
+    if await queue.withdraw_unsent(session, order.id, "place", "a cancellation was asked for"):
+        order.move(Status.CANCELLED)
+        order.tell("order.cancelled", actor, reason=reason, sent=False)
+        return
+    if order.status == Status.ACCEPTED:
+        order.move(Status.PLACING)
+    order.move(Status.CANCEL_REQUESTED)
+    order.cancellation_reason = reason
+    order.tell("order.cancellation-asked", actor, reason=reason)
+
+
+def owe(order: Order, chain: ChainOrder, seller: Seller, reason: str, actor: str) -> None:
+    """Queue the call that asks the seller to cancel a chain order."""
+    chain.move(Status.CANCEL_REQUESTED)
+    order.tell("chain-order.cancellation-asked", actor, chain_order=chain, reason=reason)
+    order.deliveries.add(
+        Delivery(
+            lane=seller.lane,
+            sequence=chain.sequence,
+            kind="cancel",
+            chain_order_key=chain.key,
+            method="POST",
+            target=addresses.cancellation(chain.chain_order_id),
+            body=cancellation_request(reason),
+        )
+    )
+
+
+def deny(order: Order, chain: ChainOrder, reason: str) -> None:
+    """The seller does not cancel: the chain order goes back to where it was, and a person is told."""
+    if chain.status != Status.CANCEL_REQUESTED:
+        return
+    chain.deny_request()
+    order.tell("chain-order.cancellation-denied", "seller", chain_order=chain, reason=reason)
+    order.ask_attention("cancellation-denied", reason)
+    order.settle_status()
+
+
+class Cancel:
+    """The handler of `cancel` deliveries."""
+
+    def __init__(self, database: Database, wire: Wire, vault: Vault) -> None:
+        self._database, self._wire, self._vault = database, wire, vault
+
+    async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+        return claimed
+
+    async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+        client = client_of(seller, self._wire, self._vault)
+        exchange = await client.send(claimed.method, claimed.target, claimed.body or b"", in_time)
+        return Attempted(answers.read(exchange) or Answered(), exchange)
+
+    async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
+        """Read the chain order: cancelled, or known to be asked for, means that the request has arrived."""
+        async with self._database.transaction() as session:
+            chain_order_id = await session.scalar(
+                select(ChainOrder.chain_order_id).where(ChainOrder.key == claimed.chain_order_key)
+            )
+        exchange = await client_of(seller, self._wire, self._vault).read_order(chain_order_id or "")
+        found = answers.found(exchange, read_order)
+        if isinstance(found, answers.Unread):
+            return Attempted(found, exchange)
+        arrived = found is not None and (found.cancelled or found.cancellation_requested or found.cancellation_denied)
+        outcome: Outcome = Answered() if arrived else Absent("the seller does not show the request")
+        return Attempted(outcome, exchange)
+
+    async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
+        match verdict:
+            case Delivered() | Rejected() | Dead():
+                order = await lookup.locked(session, claimed.order_id)
+                chain = next(c for c in order.chain_orders if c.key == claimed.chain_order_key)
+                if isinstance(verdict, Delivered):
+                    order.tell("chain-order.cancellation-requested", "seller", chain_order=chain)
+                    await reads.confirm(session, order.id, claimed.lane)
+                elif isinstance(verdict, Rejected):
+                    deny(order, chain, verdict.reason)
+                else:
+                    order.ask_attention(verdict.code, verdict.reason)
+            case _:
+                pass
+
+    async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
+        """Nothing is shown differently: it stays requested until the seller has been read."""

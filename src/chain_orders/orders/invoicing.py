@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import re
 
+from ..database import now
 from ..vtex.messages import Invoice as InvoiceMessage
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Invoice, Order
-from .states import RANK, Status, after_invoice
+from .states import Status, after_invoice
 
 _PLAIN_NUMBER = re.compile(r"[\w.-]+", re.ASCII)
 _TRACKING = {"courier": "courier", "tracking_number": "tracking_number", "tracking_url": "tracking_url"}
 _DETAILS = {**_TRACKING, "url": "invoice_url", "key": "invoice_key"}
 
 
-def record_invoice(order: Order, chain: ChainOrder, told: InvoiceMessage, receipt: str | None) -> Result:
-    """Apply an invoice to the chain order it names."""
+def record_invoice(
+    order: Order, chain: ChainOrder, told: InvoiceMessage, receipt: str | None, *, source: str = "callback"
+) -> Result:
+    """Apply an invoice to the chain order it names, told by a notification or found by a read."""
     known = next((i for i in chain.invoices if (i.type, i.number) == (told.type, told.invoice_number)), None)
     if known is not None:
+        if source == "read":
+            known.confirmed_at = known.confirmed_at or now()
         return _merge(order, chain, known, told, receipt)
     invoice = Invoice(
         type=told.type,
@@ -30,7 +35,8 @@ def record_invoice(order: Order, chain: ChainOrder, told: InvoiceMessage, receip
         issued_at=told.issuance_date,
         items=[item.model_dump() for item in told.items],
         receipt=receipt,
-        source="callback",
+        source=source,
+        confirmed_at=now() if source == "read" else None,
         **{column: getattr(told, field) for column, field in _DETAILS.items()},
     )
     chain.invoices.append(invoice)
@@ -52,10 +58,10 @@ def _sale(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
         order.ask_attention("invoiced-after-cancellation", reason)
         return Contradicts("invoiced-after-cancellation", reason)
     after = after_invoice(chain.invoiced_cents, chain.value_cents)
-    if before in RANK:
-        chain.advance(after)
-    else:
+    if after is Status.INVOICED:
         chain.move(after)
+    else:
+        chain.advance(after)
     order.tell(f"chain-order.{after}", "seller", chain_order=chain, **_facts(invoice))
     if chain.invoiced_cents > chain.value_cents:
         order.ask_attention(

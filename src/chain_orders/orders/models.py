@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
 
 from ..database import Base, now
@@ -61,6 +61,8 @@ class Order(Base):
     receipt_date: Mapped[str | None]
     receipt: Mapped[str | None]
     authorization_items: Mapped[list[dict[str, Any]] | None]
+    cancellation_reason: Mapped[str | None]
+    """Why an operator asked to cancel before the order was known to be placed."""
     placement_body: Mapped[bytes | None] = mapped_column(deferred=True)
     """The exact bytes of the PUT; holds personal data."""
     placement_digest: Mapped[bytes]
@@ -122,6 +124,14 @@ class Order(Base):
             self.touch()
         self.tell("order.attention", actor, code=code, reason=reason)
 
+    def clear_attention(self, actor: str, *codes: str) -> None:
+        """Nobody needs to look any more. With `codes`, only if one of them is the reason."""
+        if self.attention_code is None or (codes and self.attention_code not in codes):
+            return
+        self.tell("order.attention-cleared", actor, code=self.attention_code)
+        self.attention_code = self.attention_reason = self.attention_since = None
+        self.touch()
+
     def touch(self) -> None:
         """The order changed in a way its readers see."""
         self.version += 1
@@ -153,6 +163,10 @@ class ChainOrder(Base):
     seller_order_group: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default=Status.PLACED)
     status_before_request: Mapped[str | None]
+    """Where a cancellation that is denied leads back to; moves on with what is learnt meanwhile."""
+    seller_status: Mapped[str | None]
+    """The seller's own word for it at the last read: an open set."""
+    seller_read_at: Mapped[datetime | None]
     value_cents: Mapped[int]
     items: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
 
@@ -185,10 +199,31 @@ class ChainOrder(Base):
 
     def advance(self, after: Status) -> bool:
         """Move forward along the rank; never back. Says whether it moved."""
+        if self.status == Status.CANCEL_REQUESTED:
+            return self._remember(after)
         before = Status(self.status)
         if before not in RANK or RANK.index(after) <= RANK.index(before):
             return False
         self.move(after)
+        return True
+
+    def fall_back(self) -> None:
+        """The seller refused the authorization: it waits for one again."""
+        if self.status == Status.CANCEL_REQUESTED:
+            self.status_before_request = Status.PLACED
+        else:
+            self.move(Status.PLACED)
+
+    def deny_request(self) -> None:
+        """The seller does not cancel: back to where it came from."""
+        if self.status == Status.CANCEL_REQUESTED:
+            self.move(Status(self.status_before_request or Status.PLACED))
+
+    def _remember(self, after: Status) -> bool:
+        before = Status(self.status_before_request or Status.PLACED)
+        if RANK.index(after) <= RANK.index(before):
+            return False
+        self.status_before_request = after
         return True
 
 
@@ -217,26 +252,44 @@ class Invoice(Base):
     items: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
     receipt: Mapped[str | None]
     source: Mapped[str] = mapped_column(server_default="callback")
+    confirmed_at: Mapped[datetime | None]
+    """When a read of the seller showed it."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 
     chain_order: Mapped[ChainOrder] = relationship(lazy="raise", back_populates="invoices")
+
+
+class Read(Base):
+    """When an order is read at the seller next. One row an open order; none once nothing can be learnt."""
+
+    __tablename__ = "reads"
+    __table_args__ = (Index("reads_due_idx", "lane", "next_at"),)
+
+    order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    lane: Mapped[str] = mapped_column(ForeignKey("lanes.lane"))
+    next_at: Mapped[datetime]
+    asked_at: Mapped[datetime | None]
+    """Since when something that a seller told us waits to be confirmed."""
+    asked_reads: Mapped[int] = mapped_column(server_default=text("0"))
+    last_error: Mapped[str | None]
 
 
 class OrderName(Base):
     """Every id and number that an order can be found by."""
 
     __tablename__ = "order_names"
-    __table_args__ = (
-        Index(
-            "order_names_value_idx",
-            text("lower(value) text_pattern_ops"),
-            "order_id",
-        ),
-    )
 
     order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
+
+
+Index(
+    "order_names_value_idx",
+    func.lower(OrderName.value).label("lower_value"),
+    OrderName.order_id,
+    postgresql_ops={"lower_value": "text_pattern_ops"},
+)
 
 
 class PlacementRevision(Base):

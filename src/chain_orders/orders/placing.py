@@ -1,8 +1,7 @@
-"""Placing an order: taking it from the operator, sending the PUT, and reading whether it arrived.
+"""Placing an order: sending the PUT, and reading whether it arrived.
 
-Promises: an order and the delivery that places it are stored in one transaction; the bytes that are sent are the
-bytes that were stored; after an unclear outcome the seller is read, and what is found is adopted only if it is
-provably ours and says the same.
+Promises: the bytes that are sent are the bytes that were stored; after an unclear outcome the seller is read, and what
+is found is adopted only if it is provably ours and says the same.
 """
 
 from __future__ import annotations
@@ -12,42 +11,28 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from uuid_utils.compat import uuid7
 
 from ..capability import Keyring
 from ..database import Database
-from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Dead, Delivered, Rejected, Verdict, Verify
+from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify, Withdrawn
 from ..deliveries.worker import Attempted
-from ..errors import Conflict, Invalid
 from ..outbound import Wire
-from ..outcome import Absent, Again, Ambiguous, Answered, Conflicting, Outcome
+from ..outcome import Absent, Again, Ambiguous, Answered, Conflicting, Outcome, Recalled
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
-from ..vtex import addresses, answers
+from ..vtex import answers
 from ..vtex.messages import SellerOrder, Unreadable, read_group, read_placed
 from ..vtex.messages import read_order as read_seller_order
-from ..vtex.placement import ENDPOINT, Examined, Warning_, canonical, compose, examine
-from . import authorizing, lookup
+from . import authorizing, cancelling, lookup, reads
 from .lookup import recheck
-from .models import ChainOrder, Order, PlacementRevision
+from .models import ChainOrder, Order
 from .states import Status
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """An order that is ours to place. `created` is False for a repeat of an earlier one."""
-
-    order_id: uuid.UUID
-    created: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,149 +46,6 @@ class Bases:
         return self.keyring.base((seller.callback_base or self.public_url).rstrip("/"), kid, ref)
 
 
-async def take(
-    session: AsyncSession,
-    seller: Seller,
-    document: dict[str, Any],
-    receipt: authorizing.GivenReceipt | None,
-    bases: Bases,
-    actor: str,
-) -> Taken:
-    """Store an order and the delivery that will place it. Nothing is sent here.
-
-    Raises Invalid for a document that breaks a rule, Conflict when the group is taken by another document or the
-    receipt contradicts the stored one.
-    """
-    examined, warnings = _examined(seller, document)
-    digest = sha256(canonical(document)).digest()
-    kid, ref, order_id = bases.keyring.minting, bases.keyring.new_ref(), uuid7()
-    body = compose(document, bases.of(seller, kid, ref))
-    inserted = await session.scalar(
-        insert(Order)
-        .values(
-            id=order_id,
-            seller_id=seller.id,
-            affiliate_id=seller.affiliate_id,
-            sales_channel=seller.sales_channel,
-            order_group=examined.order_group,
-            ref=ref,
-            kid=kid,
-            warnings=[warning.as_dict() for warning in warnings],
-            items=list(examined.items),
-            total_cents=examined.total_cents,
-            placement_body=body,
-            placement_digest=digest,
-        )
-        .on_conflict_do_nothing(index_elements=["seller_id", "affiliate_id", "order_group"])
-        .returning(Order.id)
-    )
-    if inserted is None:
-        return await _repeated(session, seller, examined.order_group, digest, receipt, actor)
-    order = await lookup.locked(session, order_id)
-    order.tell("order.accepted", actor, total=examined.total_cents, warnings=[w.code for w in warnings])
-    order.new_names.update({("id", str(order.id)), ("order-group", order.order_group)})
-    await lookup.save_names(session, [order])
-    if receipt is not None:
-        authorizing.give_receipt(order, receipt, actor)
-    owe_placement(order, seller)
-    return Taken(order_id, created=True)
-
-
-def _examined(seller: Seller, document: Any) -> tuple[Examined, list[Warning_]]:
-    examined = examine(document)
-    warnings = list(examined.warnings)
-    refusals = list(examined.refusals)
-    if refusals:
-        raise Invalid(refusals[0].code, "the order cannot be sent as it is", faults=refusals)
-    if seller.strict_amounts and any(warning.code == "amounts-differ" for warning in warnings):
-        detail = next(warning.detail for warning in warnings if warning.code == "amounts-differ")
-        raise Invalid("amounts-differ", detail)
-    if document.get(ENDPOINT):
-        warnings.append(
-            Warning_("endpoint-replaced", f"{ENDPOINT} was replaced: each order gets a callback address of its own")
-        )
-    return examined, warnings
-
-
-async def _repeated(
-    session: AsyncSession,
-    seller: Seller,
-    group: str,
-    digest: bytes,
-    receipt: authorizing.GivenReceipt | None,
-    actor: str,
-) -> Taken:
-    """The group is known: the same document is the same order, another one is a contradiction."""
-    found = await session.scalar(
-        select(Order.id).where(
-            Order.seller_id == seller.id, Order.affiliate_id == seller.affiliate_id, Order.order_group == group
-        )
-    )
-    if found is None:  # committed meanwhile and not yet visible to us: let the caller repeat
-        raise Conflict("order-group-busy", f"the order group {group} is being placed right now")
-    order = await lookup.locked(session, found)
-    if order.placement_digest != digest:
-        raise Conflict(
-            "order-group-taken",
-            f"the order group {group} belongs to an order with another body; groups are never reused",
-            extra={"orderId": str(order.id)},
-        )
-    if receipt is not None:
-        await authorizing.authorize(session, order, seller, receipt, actor)
-    return Taken(order.id, created=False)
-
-
-def owe_placement(order: Order, seller: Seller) -> None:
-    """Queue the PUT, with path and query as they are now: every resend uses the same."""
-    query = addresses.placement_query(order.sales_channel, order.affiliate_id)
-    order.deliveries.add(
-        Delivery(
-            lane=seller.lane,
-            sequence=f"order:{order.id}",
-            kind="place",
-            method="PUT",
-            target=f"{addresses.ORDERS}?{query}",
-        )
-    )
-
-
-async def correct(
-    session: AsyncSession, order: Order, seller: Seller, document: dict[str, Any], bases: Bases, actor: str
-) -> None:
-    """Give a refused order a corrected body under the same group; the earlier body is kept as a revision.
-
-    `order` is locked. Call it after a read that found nothing at the seller. Raises Conflict unless the order is
-    rejected and its id can still be used, Invalid for a document that breaks a rule or names another group.
-    """
-    if order.status != Status.REJECTED:
-        raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
-    if order.attention_code == "order-group-burnt":
-        raise Conflict("order-group-burnt", "the seller will never accept this order group again; use a new one")
-    examined, warnings = _examined(seller, document)
-    if examined.order_group != order.order_group:
-        raise Invalid("order-group-differs", f"marketplaceOrderGroup must stay {order.order_group}")
-    earlier = (
-        await session.execute(select(Order.placement_body, Order.placement_digest).where(Order.id == order.id))
-    ).one()
-    session.add(
-        PlacementRevision(
-            order_id=order.id,
-            revision=order.version,
-            placement_body=earlier.placement_body,
-            placement_digest=earlier.placement_digest,
-            replaced_by=actor,
-        )
-    )
-    order.placement_body = compose(document, bases.of(seller, order.kid, order.ref))
-    order.placement_digest = sha256(canonical(document)).digest()
-    order.items, order.total_cents = list(examined.items), examined.total_cents
-    order.warnings = [warning.as_dict() for warning in warnings]
-    order.attention_code = order.attention_reason = order.attention_since = None
-    order.move(Status.ACCEPTED)
-    order.tell("order.corrected", actor, total=examined.total_cents)
-    owe_placement(order, seller)
-
-
 @dataclass(frozen=True, slots=True)
 class Placed:
     """What the seller made of the PUT. `partial`: some items were still not shown at the end of the window."""
@@ -215,20 +57,25 @@ class Placed:
 class Place:
     """The handler of `place` deliveries."""
 
-    def __init__(self, database: Database, wire: Wire, vault: Vault, bases: Bases, window: timedelta) -> None:
+    def __init__(
+        self, database: Database, wire: Wire, vault: Vault, bases: Bases, window: timedelta, plan: reads.Plan
+    ) -> None:
         self._database, self._wire, self._vault, self._bases = database, wire, vault, bases
-        self._window = window
+        self._window, self._plan = window, plan
 
     async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
         ids = [one.order_id for one in claimed]
-        rows = await session.execute(select(Order.id, Order.placement_body).where(Order.id.in_(ids)))
-        bodies = {row.id: row.placement_body for row in rows}
+        rows = await session.execute(select(Order.id, Order.placement_body, Order.status).where(Order.id.in_(ids)))
+        # Without a body it is not sent: somebody asked to cancel before it was ever known to be placed.
+        bodies = {row.id: None if row.status == Status.CANCEL_REQUESTED else row.placement_body for row in rows}
         await _show(session, ids, Status.PLACING, [Status.ACCEPTED])
-        return [one.with_body(bodies[one.order_id] or b"") for one in claimed]
+        return [one.with_body(bodies[one.order_id]) for one in claimed]
 
     async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+        if claimed.body is None:
+            return Attempted(Recalled("it was cancelled before it was placed"))
         client = client_of(seller, self._wire, self._vault)
-        exchange = await client.send(claimed.method, claimed.target, claimed.body or b"", in_time)
+        exchange = await client.send(claimed.method, claimed.target, claimed.body, in_time)
         outcome = answers.read(exchange)
         if outcome is None:
             try:
@@ -250,12 +97,12 @@ class Place:
         prefixed = f"{order.affiliate_id}-{order.order_group}"
         exchange = await client.read_order(f"{prefixed}-01")
         first = answers.found(exchange, read_seller_order)
-        if isinstance(first, Again):
+        if isinstance(first, answers.Unread):
             return Attempted(first, exchange)
         for group in (prefixed, order.order_group):
             exchange = await client.read_group(group)
             listed = answers.found(exchange, read_group)
-            if isinstance(listed, Again):
+            if isinstance(listed, answers.Unread):
                 return Attempted(listed, exchange)
             if listed:
                 return Attempted(self._judge(order, seller, listed, window_over), exchange)
@@ -293,9 +140,10 @@ class Place:
                 await self._placed(session, claimed, outcome.facts)
             case Rejected(reason, code, burnt):
                 order = await lookup.locked(session, claimed.order_id)
-                if order.status == Status.REJECTED:
-                    return
-                order.move(Status.REJECTED)
+                if order.status == Status.CANCEL_REQUESTED:
+                    order.move(Status.CANCELLED)
+                elif order.status != Status.REJECTED:
+                    order.move(Status.REJECTED)
                 order.tell("order.rejected", "seller", code=code, reason=reason)
                 if burnt:
                     order.ask_attention("order-group-burnt", f"{reason} A new order group is needed.")
@@ -304,6 +152,10 @@ class Place:
                 if Status(order.status) in {Status.ACCEPTED, Status.PLACING}:
                     order.move(Status.PLACEMENT_UNKNOWN)
                     order.tell("order.placement-unknown", "service", reason=reason)
+            case Withdrawn(reason):
+                order = await lookup.locked(session, claimed.order_id)
+                order.move(Status.CANCELLED)
+                order.tell("order.cancelled", "service", reason=reason, sent=False)
             case Dead(reason, code):
                 order = await lookup.locked(session, claimed.order_id)
                 order.ask_attention(code, reason)
@@ -317,6 +169,7 @@ class Place:
         order = await lookup.locked(session, claimed.order_id)
         if order.chain_orders:
             return
+        recalled = order.status == Status.CANCEL_REQUESTED
         for position, one in enumerate(placed.orders, start=1):
             order.chain_orders.append(_chain_order(order, one, position, alone=len(placed.orders) == 1))
         order.settle_status()
@@ -329,11 +182,23 @@ class Place:
             value=sum(chain.value_cents for chain in order.chain_orders),
             verified=claimed.course.verifying,
         )
+        order.clear_attention("service", RETRIES_USED_UP)
         _ask_about_items(order, placed)
         await session.flush()
-        if order.receipt is not None:
-            authorizing.owe(order, await session.get_one(Seller, order.seller_id), order.chain_orders)
+        await self._owe_what_waited(session, order, recalled)
+        await reads.watch(session, order.id, claimed.lane, self._plan)
         await recheck(session, order.id)
+
+    @staticmethod
+    async def _owe_what_waited(session: AsyncSession, order: Order, recalled: bool) -> None:
+        """What was asked for before the order was placed: to cancel it, or else to authorize it."""
+        seller = await session.get_one(Seller, order.seller_id)
+        if recalled:
+            for chain in order.chain_orders:
+                cancelling.owe(order, chain, seller, order.cancellation_reason or "", "service")
+            order.settle_status()
+        elif order.receipt is not None:
+            authorizing.owe(order, seller, order.chain_orders)
 
 
 async def _show(

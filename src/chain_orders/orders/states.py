@@ -70,6 +70,8 @@ ORDER_MOVES: dict[Status, frozenset[Status]] = {
     Status.PLACEMENT_UNKNOWN: frozenset(
         {Status.PLACED, Status.PLACING, Status.REJECTED, Status.CANCELLED, Status.CANCEL_REQUESTED}
     ),
+    # Nobody knows whether it was placed: what the seller shows decides, or that it was never sent.
+    Status.CANCEL_REQUESTED: frozenset({Status.CANCELLED, Status.PLACED}),
     Status.REJECTED: frozenset({Status.ACCEPTED}),
 }
 """Moves of an order that has no chain orders yet. Afterwards `aggregate` decides."""

@@ -41,12 +41,13 @@ class InvoiceOrder(_Control):
     courier: str | None = None
     tracking_number: str | None = None
     tracking_url: str | None = None
-    times: int = Field(1, ge=1, le=1000)
+    times: int = Field(1, ge=0, le=1000)
+    """How often the marketplace is told; 0 for a notification that is lost."""
     path: str = "api-oms-pvt"
 
 
 class CancelOrder(_Control):
-    times: int = Field(1, ge=1, le=1000)
+    times: int = Field(1, ge=0, le=1000)
     path: str = "seller-cancellation"
     seller_order_id: str | None = None
 
@@ -128,6 +129,21 @@ class Seller:
         self.book.save(order)
         if self.behaviour.invoice_after_authorization and not order.packages:
             await self.invoice(order, InvoiceOrder())
+        return JSONResponse({"orderId": order.chain_order_id, **new_receipt()})
+
+    async def ask_to_cancel(self, request: Request) -> Response:
+        """A request is a wish: whether the order is cancelled is the seller's to say."""
+        order = self._find(request.path_params["order_id"])
+        if self.behaviour.cancellation == "refuse" or order.packages:
+            raise Refusal(400, "OMS014", "the order cannot be cancelled")
+        document = await request.json()
+        wish = {"reason": document.get("reason"), "deniedBySeller": self.behaviour.cancellation == "deny"}
+        order.cancellation_requests.append(wish)
+        if self.behaviour.cancellation == "accept":
+            order.status, order.cancelled_at = "canceled", datetime.now(UTC).isoformat()
+        elif self.behaviour.cancellation == "decide":
+            order.status = "waiting-for-seller-decision"
+        self.book.save(order)
         return JSONResponse({"orderId": order.chain_order_id, **new_receipt()})
 
     async def read(self, request: Request) -> Response:
@@ -220,6 +236,7 @@ class Seller:
             "allowCancellation": order.status not in {"invoiced", "canceled"},
             "authorizedDate": order.authorized_at,
             "cancellationData": {"CancellationDate": order.cancelled_at} if order.cancelled_at else None,
+            "cancellationRequests": order.cancellation_requests or None,
             "packageAttachment": {"packages": order.packages},
         }
 
@@ -264,6 +281,7 @@ def _serve_vtex(app: FastAPI, seller: Seller) -> None:
     routes: list[tuple[str, str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("PUT", orders, "place", seller.place),
         ("POST", orders + receipts, "authorize", seller.authorize),
+        ("POST", "/api/oms/pvt/orders/{order_id}/cancel", "cancel", seller.ask_to_cancel),
         ("GET", "/api/oms/pvt/orders/order-group/{group}", "read", seller.read_group),
         ("GET", "/api/oms/pvt/orders/{order_id}", "read", seller.read),
     ]

@@ -32,6 +32,7 @@ class BookedOrder:
     authorized_at: str | None = None
     packages: list[dict[str, Any]] = field(default_factory=list)
     cancelled_at: str | None = None
+    cancellation_requests: list[dict[str, Any]] = field(default_factory=list)
     last_notification: dict[str, Any] | None = None
 
     @property

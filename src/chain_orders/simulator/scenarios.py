@@ -51,6 +51,8 @@ class Behaviour(BaseModel):
     reject_code: str | None = None
     """Refuse every placement with this code."""
     credentials: Literal["ok", "revoked"] = "ok"
+    cancellation: Literal["accept", "decide", "deny", "refuse"] = "accept"
+    """What becomes of a request to cancel: done at once, left to be decided, denied, or refused with 400."""
     invoice_before_answer: bool = False
     """Send a whole invoice before a placement is answered."""
     invoice_after_authorization: bool = False

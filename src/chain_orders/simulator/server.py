@@ -39,7 +39,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _server(app: FastAPI) -> uvicorn.Server:
     config = uvicorn.Config(
-        app, http=HangingUp, log_level="warning", access_log=False, timeout_graceful_shutdown=1, server_header=False
+        app, http=HangingUp, log_config=None, access_log=False, timeout_graceful_shutdown=1, server_header=False
     )
     return uvicorn.Server(config)
 

@@ -22,6 +22,10 @@ def authorization(chain_order_id: str) -> str:
     return f"{ORDERS}/{quote(chain_order_id, safe='')}/receipts/marketplace-order-authorization"
 
 
+def cancellation(chain_order_id: str) -> str:
+    return f"{order(chain_order_id)}/cancel"
+
+
 def order(chain_order_id: str) -> str:
     return f"{OMS_ORDERS}/{quote(chain_order_id, safe='')}"
 

@@ -35,10 +35,18 @@ def read(exchange: Exchange) -> Outcome | None:
     return by_code if by_code is not None else _by_status(status, code, exchange)
 
 
-def found(exchange: Exchange, reader: Callable[[bytes], Facts]) -> Facts | Again | None:
-    """What a read of the seller shows: its facts; None: there is no such thing; Again: the read says nothing."""
+Unread = Again | Throttled | Denied
+"""A read that says nothing, and why."""
+
+
+def found(exchange: Exchange, reader: Callable[[bytes], Facts]) -> Facts | Unread | None:
+    """What a read of the seller shows: its facts; None: there is no such thing."""
     if exchange.status == 404:
         return None
+    if exchange.status in {401, 403}:
+        return Denied(f"the seller answered {exchange.status}")
+    if exchange.status in {429, 503}:
+        return _throttled(exchange, f"the seller answered {exchange.status}")
     if exchange.status != 200:
         return Again(f"the seller cannot be read ({exchange.error or exchange.status})")
     try:

@@ -182,6 +182,12 @@ class _Packages(_Message):
     packages: list[Package] | None = None
 
 
+class CancellationRequest(_Message):
+    """How a request to cancel fares at the seller."""
+
+    denied_by_seller: bool | None = None
+
+
 class SellerOrder(_Message):
     """A VTEX order as the answer to a placement or a read shows it. Statuses are an open set."""
 
@@ -197,6 +203,23 @@ class SellerOrder(_Message):
     authorized_date: Optional = None
     items: Annotated[list[OrderItem], BeforeValidator(lambda v: [] if v is None else v)] = Field(default_factory=list)
     package_attachment: _Packages | None = None
+    cancellation_requests: list[CancellationRequest] | None = None
+
+    @property
+    def packages(self) -> list[Package]:
+        return (self.package_attachment.packages if self.package_attachment else None) or []
+
+    @property
+    def cancellation_denied(self) -> bool:
+        """Whether the latest request to cancel was denied."""
+        requests = self.cancellation_requests or []
+        return self.status == "cancellation-request-denied" or bool(requests and requests[-1].denied_by_seller)
+
+    @property
+    def cancellation_requested(self) -> bool:
+        """Whether the seller knows of a request to cancel that it has not denied."""
+        waiting = self.status in {"waiting-for-seller-decision", "request-cancel", "cancellation-requested"}
+        return waiting or (bool(self.cancellation_requests) and not self.cancellation_denied)
 
     @property
     def authorized(self) -> bool:
@@ -264,6 +287,11 @@ def authorization(group: str, date: str, receipt: str, items: list[dict[str, Any
     if items is not None:
         document = {"items": items, **document}
     return strict_json.dump(document)
+
+
+def cancellation_request(reason: str) -> bytes:
+    """The body that asks a seller to cancel a chain order."""
+    return strict_json.dump({"reason": reason, "requestedByUser": True})
 
 
 def faults(wrong: ValidationError) -> list[Fault]:

@@ -1,0 +1,116 @@
+"""Routes of the outbox: what is owed to sellers, and trying it again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..deliveries import queue
+from ..deliveries.models import Attempt, Delivery
+from ..errors import Conflict, Unknown
+from ..orders import lookup
+from . import access, edges, schemas
+from .access import Operator
+from .schemas import RetryBody
+
+router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
+
+State = Literal["ready", "retrying", "unknown", "sending", "delivered", "rejected", "dead", "withdrawn"]
+Kind = Literal["place", "authorize", "cancel"]
+
+
+@router.get("")
+async def list_deliveries(
+    request: Request,
+    _: Annotated[Operator, Depends(access.allow("viewer"))],
+    state: Annotated[list[State] | None, Query()] = None,
+    kind: Kind | None = None,
+    seller: Annotated[str | None, Query(max_length=63)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """Calls owed to sellers, newest first."""
+    query = select(Delivery)
+    if state:
+        query = query.where(Delivery.state.in_(state))
+    if kind is not None:
+        query = query.where(Delivery.kind == kind)
+    if seller is not None:
+        query = query.where(Delivery.lane == f"seller:{seller}")
+    before = edges.number(cursor)
+    if before:
+        query = query.where(Delivery.id < before)
+    async with request.app.state.database.transaction() as session:
+        found = list(await session.scalars(query.order_by(Delivery.id.desc()).limit(limit + 1)))
+        views = await _views(session, found[:limit])
+    return edges.page(request, views, found[limit - 1].id if len(found) > limit else None)
+
+
+@router.post("/{delivery_id}/retry")
+async def retry_delivery(
+    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], delivery_id: int
+) -> Response:
+    """Try a call now. One that is dead is verified first: the seller is read before anything is sent again."""
+    async with request.app.state.database.transaction() as session:
+        delivery = await session.get(Delivery, delivery_id)
+        if delivery is None:
+            raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
+        await _retry(session, delivery, operator)
+        await session.refresh(delivery)
+        (view,) = await _views(session, [delivery])
+    request.app.state.bell.ring("deliveries")
+    return edges.Answer(view, 202)
+
+
+@router.post("/retry", openapi_extra=edges.described(RetryBody, optional=True))
+async def retry_deliveries(
+    request: Request,
+    operator: Annotated[Operator, Depends(access.allow("operator"))],
+    body: Annotated[RetryBody, Depends(edges.parsed(RetryBody, optional=True))],
+) -> Response:
+    """Try every call that matches, dead ones unless told otherwise; a result for each."""
+    database = request.app.state.database
+    query = select(Delivery.id).where(Delivery.state == body.state)
+    if body.kind is not None:
+        query = query.where(Delivery.kind == body.kind)
+    if body.seller_id is not None:
+        query = query.where(Delivery.lane == f"seller:{body.seller_id}")
+    async with database.transaction() as session:
+        ids = list(await session.scalars(query.order_by(Delivery.id).limit(body.limit)))
+    results: list[dict[str, Any]] = []
+    for delivery_id in ids:
+        try:
+            async with database.transaction() as session:
+                await _retry(session, await session.get_one(Delivery, delivery_id), operator)
+            results.append({"id": delivery_id, "result": "retried"})
+        except Conflict as conflict:
+            results.append({"id": delivery_id, "result": "refused", "code": conflict.code, "detail": conflict.detail})
+    request.app.state.bell.ring("deliveries")
+    return edges.Answer({"items": results})
+
+
+async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) -> None:
+    """Locks the order, then the delivery. Raises Conflict when there is nothing to retry."""
+    if delivery.order_id is None:
+        raise Conflict("delivery-ended", "the delivery belongs to no order")
+    order = await lookup.locked(session, delivery.order_id)
+    if not await queue.retry(session, delivery.id):
+        await session.refresh(delivery)
+        if delivery.state == "sending":
+            raise Conflict("delivery-in-flight", "the call is under way right now")
+        raise Conflict("delivery-ended", f"a delivery that is {delivery.state} is not tried again")
+    if delivery.last_code is not None:
+        order.clear_attention(operator.actor, delivery.last_code)
+    order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)
+
+
+async def _views(session: AsyncSession, deliveries: list[Delivery]) -> list[dict[str, Any]]:
+    attempts = list(
+        await session.scalars(
+            select(Attempt).where(Attempt.delivery_id.in_([one.id for one in deliveries])).order_by(Attempt.id)
+        )
+    )
+    return [schemas.delivery_view(one, [a for a in attempts if a.delivery_id == one.id]) for one in deliveries]

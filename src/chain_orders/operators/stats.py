@@ -1,0 +1,148 @@
+"""What is going on, in numbers: for people as JSON, for Prometheus as text.
+
+Everything is counted from the tables through partial indexes, so that every replica answers alike and a restart
+forgets nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from . import access, edges
+from .access import Operator
+
+router = APIRouter(tags=["health"])
+
+_ORDERS = text(
+    """
+    select status, count(*) as count from orders
+     where status not in ('invoiced', 'cancelled', 'rejected') group by status order by status
+    """
+)
+_ATTENTION = text(
+    """
+    select count(*) as count, extract(epoch from clock_timestamp() - min(attention_since))::float8 as oldest
+      from orders where attention_code is not null
+    """
+)
+_DELIVERIES = text(
+    """
+    select state, count(*) as count, extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest
+      from deliveries where state in ('ready', 'retrying', 'unknown', 'sending', 'dead') group by state order by state
+    """
+)
+_NOTIFICATIONS = text(
+    """
+    select state, count(*) as count, extract(epoch from clock_timestamp() - min(received_at))::float8 as oldest
+      from notifications where state in ('received', 'parked', 'conflict', 'unreadable') group by state order by state
+    """
+)
+_SELLERS = text(
+    """
+    select l.lane, l.breaker, l.paused, l.failures, l.next_at, l.reason, w.waiting, w.oldest,
+           coalesce(a.calls, 0) as calls, coalesce(a.failed, 0) as failed
+      from lanes l
+     cross join lateral (
+           select count(*) as waiting, extract(epoch from clock_timestamp() - min(d.created_at))::float8 as oldest
+             from deliveries d where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')) w
+      left join (select d.lane, count(*) as calls, count(*) filter (where a.outcome <> 'answered') as failed
+                   from attempts a join deliveries d on d.id = a.delivery_id
+                  where a.at > clock_timestamp() - interval '5 minutes' and a.outcome is not null
+                  group by d.lane) a on a.lane = l.lane
+     order by l.lane
+    """
+)
+
+
+async def collect(session: AsyncSession) -> dict[str, Any]:
+    """The numbers. Ages are in seconds; the calls of a seller are those of the last five minutes."""
+    attention = (await session.execute(_ATTENTION)).one()
+    return {
+        "orders": {row.status: row.count for row in await session.execute(_ORDERS)},
+        "attention": {"count": attention.count, "oldestSeconds": attention.oldest},
+        "deliveries": await _by_state(session, _DELIVERIES),
+        "notifications": await _by_state(session, _NOTIFICATIONS),
+        "sellers": [
+            {
+                "sellerId": row.lane.removeprefix("seller:"),
+                "breaker": row.breaker,
+                "paused": row.paused,
+                "failuresInARow": row.failures,
+                "waitsUntil": row.next_at.isoformat() if row.next_at else None,
+                "reason": row.reason,
+                "waiting": row.waiting,
+                "oldestSeconds": row.oldest,
+                "calls": row.calls,
+                "failedCalls": row.failed,
+            }
+            for row in await session.execute(_SELLERS)
+        ],
+    }
+
+
+async def _by_state(session: AsyncSession, query: Any) -> dict[str, Any]:
+    rows = await session.execute(query)
+    return {row.state: {"count": row.count, "oldestSeconds": row.oldest} for row in rows}
+
+
+@router.get("/v1/stats")
+async def get_stats(request: Request, _: Annotated[Operator, Depends(access.allow("viewer"))]) -> Response:
+    """Open orders by status, what waits and since when, and how each seller fares."""
+    async with request.app.state.database.transaction() as session:
+        return edges.Answer(await collect(session))
+
+
+class _Numbers(Collector):
+    """The numbers as Prometheus gauges."""
+
+    def __init__(self, stats: dict[str, Any]) -> None:
+        self._stats = stats
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        orders = GaugeMetricFamily("chain_orders_open_orders", "Open orders by status.", labels=["status"])
+        for status, count in self._stats["orders"].items():
+            orders.add_metric([status], count)
+        attention = GaugeMetricFamily("chain_orders_attention", "Orders that a person must look at.")
+        attention.add_metric([], self._stats["attention"]["count"])
+        return [orders, attention, *self._queues(), *self._sellers()]
+
+    def _queues(self) -> list[GaugeMetricFamily]:
+        families = []
+        for queue in ("deliveries", "notifications"):
+            count = GaugeMetricFamily(f"chain_orders_{queue}", f"Open {queue} by state.", labels=["state"])
+            oldest = GaugeMetricFamily(
+                f"chain_orders_{queue}_oldest_seconds",
+                f"Age of the oldest of the {queue} in a state.",
+                labels=["state"],
+            )
+            for state, found in self._stats[queue].items():
+                count.add_metric([state], found["count"])
+                oldest.add_metric([state], found["oldestSeconds"])
+            families += [count, oldest]
+        return families
+
+    def _sellers(self) -> list[GaugeMetricFamily]:
+        waiting = GaugeMetricFamily("chain_orders_seller_waiting", "Calls that wait for a seller.", labels=["seller"])
+        is_open = GaugeMetricFamily(
+            "chain_orders_seller_breaker_open", "1 while a seller's breaker is open.", labels=["seller"]
+        )
+        for seller in self._stats["sellers"]:
+            waiting.add_metric([seller["sellerId"]], seller["waiting"])
+            is_open.add_metric([seller["sellerId"]], float(seller["breaker"] != "closed"))
+        return [waiting, is_open]
+
+
+@router.get("/metrics")
+async def get_metrics(request: Request, _: Annotated[Operator, Depends(access.allow("viewer"))]) -> Response:
+    """The same numbers for Prometheus; needs a viewer's key."""
+    async with request.app.state.database.transaction() as session:
+        registry = CollectorRegistry()
+        registry.register(_Numbers(await collect(session)))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,69 @@
+"""What a read of the seller says against what we know. Pure: moves an order in memory."""
+
+from __future__ import annotations
+
+from ..vtex.messages import Invoice as InvoiceMessage
+from ..vtex.messages import Package, SellerOrder
+from .cancelling import deny, record_cancellation
+from .invoicing import record_invoice
+from .models import ChainOrder, Invoice, Order
+from .states import Status
+
+NOT_SHOWN = "not-shown"
+_CANCELLED = frozenset({"canceled", "cancelled", "cancel"})
+
+
+def compare(order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited_long_enough: bool) -> None:
+    """Apply what the seller shows of a chain order; `seen` is None when it shows nothing.
+
+    `waited_long_enough`: what the seller told us had time to show, so that its absence is a contradiction.
+    """
+    if seen is None:
+        if chain.seller_status != NOT_SHOWN:
+            order.ask_attention("missing-at-seller", f"the seller does not show {chain.chain_order_id}")
+        chain.seller_status = NOT_SHOWN
+        return
+    was_cancelled = chain.seller_status in _CANCELLED
+    chain.seller_status = seen.status
+    for package in seen.packages:
+        if package.invoice_number is not None:
+            record_invoice(order, chain, _message(package), None, source="read")
+    if seen.cancelled:
+        if not was_cancelled:
+            record_cancellation(order, chain, source="read")
+        return
+    if seen.authorized and chain.advance(Status.AUTHORIZED):
+        order.tell("chain-order.authorized", "seller", chain_order=chain, source="read")
+    if seen.status == "invoiced" and chain.status != Status.CANCELLED and chain.advance(Status.INVOICED):
+        order.tell("chain-order.invoiced", "seller", chain_order=chain, source="read")
+    _judge_cancellation(order, chain, seen, waited_long_enough)
+    unseen = ", ".join(invoice.number for invoice in _unseen_returns(chain))
+    if unseen and waited_long_enough:
+        order.ask_attention("return-not-at-seller", f"the seller told us of the return {unseen}, and does not show it")
+
+
+def _judge_cancellation(order: Order, chain: ChainOrder, seen: SellerOrder, waited_long_enough: bool) -> None:
+    if chain.status == Status.CANCEL_REQUESTED and seen.cancellation_denied:
+        deny(order, chain, f"the seller does not cancel {chain.chain_order_id}")
+    elif waited_long_enough and chain.status == Status.CANCELLED:
+        order.ask_attention(
+            "cancellation-not-at-seller",
+            f"the seller told us that {chain.chain_order_id} is cancelled, and shows it as {seen.status}",
+        )
+
+
+def unconfirmed(chain: ChainOrder) -> bool:
+    """Whether a cancellation or a return is still to be seen at the seller."""
+    if chain.status == Status.CANCEL_REQUESTED:
+        return True
+    if chain.status == Status.CANCELLED and chain.seller_status not in _CANCELLED:
+        return True
+    return bool(_unseen_returns(chain))
+
+
+def _unseen_returns(chain: ChainOrder) -> list[Invoice]:
+    return [invoice for invoice in chain.invoices if invoice.type == "Input" and invoice.confirmed_at is None]
+
+
+def _message(package: Package) -> InvoiceMessage:
+    return InvoiceMessage.model_construct(**package.model_dump(), items=[])

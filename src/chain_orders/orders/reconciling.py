@@ -1,0 +1,142 @@
+"""Reading open orders at the seller, by age and when something waits to be confirmed.
+
+What the seller shows is applied as if it had been told, with the source `read`. Reads are outside the orders'
+sequences and take their tokens from the same gate as everything else that is sent to the seller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .. import logs
+from ..database import Bell, Database, is_passing, now, read_clock, wait_for
+from ..deliveries import lanes
+from ..outbound import Wire
+from ..sellers.directory import client_of
+from ..sellers.models import Seller
+from ..sellers.vault import Vault
+from ..vtex import answers
+from ..vtex.messages import SellerOrder, read_order
+from . import comparing, lookup, reads
+from .models import Order, Read
+from .reads import Plan
+from .states import Status
+
+log = logs.get("reconciling")
+
+_AT_ONCE = 8
+_LEASE = timedelta(seconds=120)
+_CLOSED = frozenset({Status.INVOICED, Status.CANCELLED, Status.REJECTED})
+
+
+class Reconciler:
+    def __init__(
+        self, database: Database, bell: Bell, wire: Wire, vault: Vault, plan: Plan, *, poll_seconds: float
+    ) -> None:
+        self._database, self._bell, self._wire, self._vault = database, bell, wire, vault
+        self._plan = plan
+        self._poll = poll_seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read until `stop` is set."""
+        with self._bell.listening(reads.TOPIC) as heard:
+            while not stop.is_set():
+                try:
+                    read = await self.step()
+                except Exception as failure:
+                    log.warning("read-round-failed", passing=is_passing(failure), exc_info=failure)
+                    read = 0
+                if not read:
+                    await wait_for(heard, self._poll)
+
+    async def step(self) -> int:
+        """Read what is due; says how many orders."""
+        async with self._database.transaction() as session:
+            due = await reads.claim(session, slots=_AT_ONCE, lease=_LEASE)
+        await asyncio.gather(*(self._look(order_id) for order_id in due))
+        return len(due)
+
+    async def _look(self, order_id: uuid.UUID) -> None:
+        async with self._database.transaction() as session:
+            order = await lookup.loaded(session, order_id)
+            seller = await session.get_one(Seller, order.seller_id)
+            began = await read_clock(session)
+        client = client_of(seller, self._wire, self._vault)
+        seen: dict[int, SellerOrder | None] = {}
+        for chain in order.chain_orders:
+            found = answers.found(await client.read_order(chain.chain_order_id), read_order)
+            if isinstance(found, answers.Unread):
+                await self._unread(order_id, seller.lane, found)
+                return
+            seen[chain.key] = found
+        async with self._database.transaction() as session:
+            await self._learn(session, order_id, seen, began)
+        self._bell.ring("notifications")
+        self._bell.ring("orders")
+
+    async def _learn(
+        self, session: AsyncSession, order_id: uuid.UUID, seen: Mapping[int, SellerOrder | None], began: datetime
+    ) -> None:
+        """Move the order by what was seen, and plan the next look."""
+        order = await lookup.locked(session, order_id)
+        row = await session.get(Read, order_id)
+        if row is None:
+            return
+        last = row.asked_at is not None and row.asked_reads >= len(self._plan.confirm_at)
+        for chain in order.chain_orders:
+            if chain.key in seen:
+                chain.seller_read_at = began
+                comparing.compare(order, chain, seen[chain.key], waited_long_enough=last)
+        order.settle_status()
+        await lookup.save_names(session, [order])
+        await session.flush()
+        await self._reschedule(session, order, row)
+        await session.execute(_WAKE_VERIFYING, {"order_id": order_id})
+
+    async def _reschedule(self, session: AsyncSession, order: Order, row: Read) -> None:
+        at = await read_clock(session)
+        if row.asked_at is not None:
+            waits = await session.scalar(_ANY_VERIFYING, {"order_id": order.id})
+            if waits or any(comparing.unconfirmed(chain) for chain in order.chain_orders):
+                row.asked_reads += 1
+                after = self._plan.confirming(row.asked_reads, at - row.asked_at)
+                if after is not None:
+                    row.next_at, row.last_error = at + after, None
+                    return
+            row.asked_at, row.asked_reads = None, 0
+        if Status(order.status) in _CLOSED:
+            await session.execute(delete(Read).where(Read.order_id == order.id))
+            return
+        row.next_at, row.last_error = at + self._plan.periodic(at - order.created_at), None
+
+    async def _unread(self, order_id: uuid.UUID, lane: str, why: answers.Unread) -> None:
+        """The read said nothing: try again in a minute, whatever was waited for."""
+        async with self._database.transaction() as session:
+            await session.execute(
+                update(Read)
+                .where(Read.order_id == order_id)
+                .values(next_at=now() + timedelta(seconds=60), last_error=why.reason)
+            )
+            await lanes.note(session, lane, why, troubled=True)
+
+
+_ANY_VERIFYING = text(
+    """
+    select exists (select 1 from notifications
+                    where order_id = :order_id and state = 'parked' and reason = 'verifying')
+    """
+)
+
+# What waits for a read is looked at again by the applier.
+_WAKE_VERIFYING = text(
+    """
+    update notifications set state = 'received'
+     where order_id = :order_id and state = 'parked' and reason = 'verifying'
+    """
+)

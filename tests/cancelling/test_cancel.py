@@ -1,0 +1,167 @@
+"""Asking a seller to cancel: asked is not cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ..builders import Marketplace, SimulatedSeller, invoice, order, until
+
+
+async def test_a_seller_that_agrees_is_seen_to_have_cancelled(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASK1"))
+
+    answer = await marketplace.ask_to_cancel(placed["id"])
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "cancel-requested")
+    await marketplace.becomes(placed["id"], "cancelled")
+    assert await marketplace.story(placed["id"]) == [
+        "order.accepted",
+        "order.placed",
+        "chain-order.cancellation-asked",
+        "chain-order.cancellation-requested",
+        "chain-order.cancelled",
+    ]
+
+
+async def test_until_it_is_decided_it_stays_requested(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(cancellation="decide")
+    placed = await marketplace.place(order("ASK2"))
+
+    await marketplace.ask_to_cancel(placed["id"])
+    await asyncio.sleep(1)
+
+    assert (await marketplace.get(placed["id"]))["status"] == "cancel-requested"
+    await simulated.cancel("MKP-ASK2-01")
+    await marketplace.becomes(placed["id"], "cancelled")
+
+
+@pytest.mark.parametrize("how", ["deny", "refuse"])
+async def test_a_denied_cancellation_leads_back(marketplace: Marketplace, simulated: SimulatedSeller, how: str) -> None:
+    placed = await marketplace.place(order("ASK3"))
+    await marketplace.authorize(placed["id"])
+    await marketplace.becomes(placed["id"], "authorized")
+    await simulated.behave(cancellation=how)
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    found = await marketplace.becomes(placed["id"], "authorized")
+    assert found["attention"]["code"] == "cancellation-denied"
+
+
+async def test_an_order_that_was_never_sent_is_cancelled_at_once(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    accepted = (await marketplace.post_order(order("ASK4"))).json()
+
+    answer = await marketplace.ask_to_cancel(accepted["id"])
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    await marketplace.client.post("/v1/sellers/acme/resume")
+    await asyncio.sleep(0.5)
+    assert await simulated.puts() == {}
+
+
+async def test_an_order_that_is_being_placed_is_cancelled_once_it_is_there(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(slowSeconds=0.5)
+    accepted = (await marketplace.post_order(order("ASK5"))).json()
+    await until(lambda: _is_placing(marketplace, accepted["id"]))
+
+    answer = await marketplace.ask_to_cancel(accepted["id"])
+
+    assert answer.json()["status"] == "cancel-requested"
+    await marketplace.becomes(accepted["id"], "cancelled")
+    (booked,) = await simulated.book("ASK5")
+    assert booked["status"] == "canceled"
+
+
+async def _is_placing(marketplace: Marketplace, order_id: str) -> bool:
+    found: bool = (await marketplace.get(order_id))["status"] == "placing"
+    return found
+
+
+async def test_an_unknown_order_that_is_not_there_is_never_sent_again(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(resetBefore=1)
+    accepted = (await marketplace.post_order(order("ASK6"))).json()
+    await marketplace.becomes(accepted["id"], "placement-unknown")
+
+    await marketplace.ask_to_cancel(accepted["id"])
+    await simulated.behave(resetBefore=0)
+
+    await marketplace.becomes(accepted["id"], "cancelled")
+    assert await simulated.book("ASK6") == []
+
+
+async def test_what_is_invoiced_is_not_cancelled(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("ASK7"))
+    await simulated.invoice("MKP-ASK7-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    refused = await marketplace.ask_to_cancel(placed["id"])
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "order-invoiced")
+
+
+async def test_an_invoice_that_comes_meanwhile_ends_the_request(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(cancellation="decide")
+    placed = await marketplace.place(order("ASK8"))
+    base = await simulated.base("ASK8")
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await marketplace.notify(f"{base}/pvt/orders/ASK8/invoice", invoice())
+
+    await marketplace.becomes(placed["id"], "invoiced")
+
+
+async def test_asking_twice_asks_once(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(cancellation="decide")
+    placed = await marketplace.place(order("ASK9"))
+
+    for _ in range(2):
+        await marketplace.ask_to_cancel(placed["id"])
+
+    kinds = [one["kind"] for one in (await marketplace.get(placed["id"], "/deliveries"))["items"]]
+    assert kinds.count("cancel") == 1
+
+
+@pytest.mark.parametrize("switches", [{"loseAnswer": 1}, {"garbage": 1}], ids=["lost", "garbage"])
+async def test_an_unclear_request_is_read(
+    marketplace: Marketplace, simulated: SimulatedSeller, switches: dict[str, Any]
+) -> None:
+    await simulated.behave(applyTo=["cancel"], **switches)
+    placed = await marketplace.place(order("ASKA"))
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await marketplace.becomes(placed["id"], "cancelled")
+
+
+async def test_a_waiting_authorization_is_withdrawn(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("ASKB"))
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.authorize(placed["id"])
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    states = {one["kind"]: one["state"] for one in (await marketplace.get(placed["id"], "/deliveries"))["items"]}
+    assert states == {"place": "delivered", "authorize": "withdrawn", "cancel": "ready"}
+
+
+async def test_a_reason_is_needed(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+
+    refused = await marketplace.ask_to_cancel(placed["id"], " ")
+
+    assert refused.status_code == 422
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/reason"]

@@ -1,0 +1,123 @@
+"""Finding calls that are stuck, and trying them again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ..builders import Marketplace, SimulatedSeller, order, until
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
+
+
+async def _dead(marketplace: Marketplace, simulated: SimulatedSeller, group: str) -> dict[str, Any]:
+    """A placement whose retries are used up: its delivery."""
+    await simulated.behave(fail=1, failStatus=500)
+    accepted = (await marketplace.post_order(order(group))).json()
+
+    async def found() -> dict[str, Any] | None:
+        (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
+        return delivery if delivery["state"] == "dead" else None
+
+    dead: dict[str, Any] = await until(found)
+    await simulated.behave(fail=0)
+    return dead
+
+
+async def test_a_dead_delivery_asks_for_attention_and_is_listed(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    dead = await _dead(marketplace, simulated, "DEAD1")
+
+    listed = (await marketplace.client.get("/v1/deliveries", params={"state": "dead", "kind": "place"})).json()
+
+    assert [one["id"] for one in listed["items"]] == [dead["id"]]
+    assert (await marketplace.get(dead["orderId"]))["attention"]["code"] == "retries-used-up"
+
+
+async def test_a_retry_reads_first_and_then_places(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    dead = await _dead(marketplace, simulated, "DEAD2")
+
+    answer = await marketplace.client.post(f"/v1/deliveries/{dead['id']}/retry")
+
+    assert answer.status_code == 202
+    assert (await marketplace.becomes(dead["orderId"], "placed"))["attention"] is None
+    (delivery,) = (await marketplace.get(dead["orderId"], "/deliveries"))["items"]
+    since = [one["phase"] for one in delivery["attempts"][len(dead["attempts"]) :]]
+    assert since[0] == "verify"
+    assert since[-1] == "send"
+
+
+async def test_all_that_match_are_tried_with_a_result_each(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    dead = [await _dead(marketplace, simulated, f"DEAD{n}") for n in (3, 4)]
+
+    answer = await marketplace.client.post("/v1/deliveries/retry", json={"sellerId": "acme", "kind": "place"})
+
+    assert answer.json() == {"items": [{"id": one["id"], "result": "retried"} for one in dead]}
+    for one in dead:
+        await marketplace.becomes(one["orderId"], "placed")
+
+
+async def test_what_has_ended_is_not_tried_again(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+    (delivery,) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+
+    refused = await marketplace.client.post(f"/v1/deliveries/{delivery['id']}/retry")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "delivery-ended")
+
+
+async def test_deliveries_page(marketplace: Marketplace) -> None:
+    for _ in range(3):
+        await marketplace.place()
+    first = await marketplace.client.get("/v1/deliveries", params={"limit": 2})
+
+    rest = await marketplace.client.get(first.links["next"]["url"])
+
+    ids = [one["id"] for page in (first, rest) for one in page.json()["items"]]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 3
+
+
+async def test_stats_tell_what_waits_and_how_sellers_fare(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await _dead(marketplace, simulated, "DEAD5")
+    await marketplace.place()
+
+    stats = (await marketplace.client.get("/v1/stats")).json()
+
+    assert stats["orders"]["placed"] == 1
+    assert stats["attention"]["count"] == 1
+    assert stats["deliveries"]["dead"]["count"] == 1
+    (seller,) = stats["sellers"]
+    assert (seller["sellerId"], seller["calls"] > 1, seller["failedCalls"] > 0) == ("acme", True, True)
+
+
+async def test_metrics_speak_prometheus(marketplace: Marketplace) -> None:
+    await marketplace.place()
+
+    answer = await marketplace.client.get("/metrics")
+
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'chain_orders_open_orders{status="placed"} 1.0' in answer.text.splitlines()
+
+
+@pytest.mark.parametrize("times", [1])
+async def test_dead_ones_are_tried_again_by_themselves_where_that_is_asked_for(
+    marketplace: Marketplace, simulated: SimulatedSeller, times: int
+) -> None:
+    from datetime import timedelta
+
+    from chain_orders.deliveries.upkeep import Upkeep
+
+    dead = await _dead(marketplace, simulated, "DEAD6")
+    upkeep = Upkeep(marketplace.database, every=timedelta(seconds=9), replay_dead=timedelta(microseconds=1))
+
+    assert await upkeep.step() == times
+
+    await marketplace.becomes(dead["orderId"], "placed")

@@ -1,0 +1,122 @@
+"""Reading open orders: what a lost notification would have said is found, and differences are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from chain_orders.orders.models import Read
+
+from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"reconcile_seconds": 0.3}
+
+
+async def test_a_lost_invoice_is_found(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("READ1"))
+
+    await simulated.invoice("MKP-READ1-01", invoiceNumber="NF-LOST", trackingNumber="TR-LOST", times=0)
+
+    found = await marketplace.becomes(placed["id"], "invoiced")
+    assert [one["invoiceNumber"] for one in found["chainOrders"][0]["invoices"]] == ["NF-LOST"]
+
+
+async def test_a_lost_cancellation_is_found(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("READ2"))
+
+    await simulated.cancel("MKP-READ2-01", times=0)
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    events = (await marketplace.get(placed["id"], "/timeline"))["items"]
+    assert [one["data"]["source"] for one in events if one["type"] == "chain-order.cancelled"] == ["read"]
+
+
+async def test_the_notification_that_comes_after_the_read_gets_a_receipt_and_changes_nothing(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ3"))
+    await simulated.invoice("MKP-READ3-01", times=0)
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    told = await simulated.repeat("MKP-READ3-01")
+
+    assert [answer["status"] for answer in told["answers"]] == [200]
+    await marketplace.notified(placed["id"], "ignored")
+    found = await marketplace.get(placed["id"])
+    assert len(found["chainOrders"][0]["invoices"]) == 1
+    assert found["chainOrders"][0]["invoices"][0]["receipt"]
+
+
+async def test_a_cancellation_that_the_seller_does_not_show_asks_for_attention(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ4"))
+    base = await simulated.base("READ4")
+
+    path = f"{base}/pvt/orders/order-group/READ4/notifications/seller-cancellation"
+    await marketplace.notify(path, cancellation("MKP-READ4-01"))
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    await _asks_attention(marketplace, placed["id"], "cancellation-not-at-seller")
+
+
+async def test_a_return_that_the_seller_does_not_show_asks_for_attention(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ5"))
+    base = await simulated.base("READ5")
+    await simulated.invoice("MKP-READ5-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    await marketplace.notify(f"{base}/pvt/orders/READ5/invoice", invoice("DEV-1", 100, type="Input"))
+
+    await _asks_attention(marketplace, placed["id"], "return-not-at-seller")
+
+
+async def test_an_order_that_the_seller_no_longer_shows_asks_for_attention(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(readLagSeconds=600)
+
+    placed = await marketplace.place(order("READ6"))
+
+    await _asks_attention(marketplace, placed["id"], "missing-at-seller")
+
+
+async def test_a_seller_that_is_never_trusted_is_read_before_its_cancellation_counts(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.change_seller(callbackTrust="always-verify")
+    placed = await marketplace.place(order("READ7"))
+
+    await simulated.cancel("MKP-READ7-01")
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    events = (await marketplace.get(placed["id"], "/timeline"))["items"]
+    assert [one["data"]["source"] for one in events if one["type"] == "chain-order.cancelled"] == ["read"]
+
+
+async def test_a_closed_order_is_read_no_more(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("READ8"))
+    await simulated.invoice("MKP-READ8-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    async def forgotten() -> bool:
+        async with marketplace.database.transaction() as session:
+            return await session.scalar(select(Read)) is None
+
+    await until(forgotten)
+    assert (await marketplace.get(placed["id"]))["attention"] is None
+
+
+async def _asks_attention(marketplace: Marketplace, order_id: str, code: str) -> None:
+    async def asked() -> bool:
+        attention = (await marketplace.get(order_id))["attention"]
+        return attention is not None and attention["code"] == code
+
+    await until(asked)
