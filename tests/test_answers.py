@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from chain_orders.outbound import TOO_LATE, Exchange
 from chain_orders.outcome import Again, AlreadyThere, Ambiguous, Denied, GivenBack, Outcome, Refused, Throttled
 from chain_orders.vtex import answers, codes
-from chain_orders.vtex.answers import LONGEST_PAUSE, SHORTEST_PAUSE, found, read, retry_after
+from chain_orders.vtex.answers import LONGEST_PAUSE, SHORTEST_PAUSE, Unread, found, read, retry_after
 from chain_orders.vtex.messages import read_group, read_order
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
@@ -195,7 +195,7 @@ def test_a_read_that_is_told_404_shows_nothing(body: bytes) -> None:
 def test_a_read_that_fails_says_nothing_about_what_is_there(exchange: Exchange, why: str) -> None:
     shown = found(exchange, read_group)
 
-    assert isinstance(shown, Again)
+    assert isinstance(shown, Unread)
     assert why in shown.reason
 
 
