@@ -201,15 +201,11 @@ async def wait_for(heard: asyncio.Event, seconds: float) -> None:
 
 async def check(database: Database, *, development: bool) -> list[str]:
     """What is wrong with the server for a service that must not lose what it acknowledged. Empty when all is well."""
-    wanted = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+    wanted = {"fsync": {"on"}, "full_page_writes": {"on"}, "synchronous_commit": {"on", "remote_apply", "remote_write"}}
     async with database.transaction() as session:
         found = {name: (await session.execute(select(func.current_setting(name)))).scalar_one() for name in wanted}
         version = int((await session.execute(select(func.current_setting("server_version_num")))).scalar_one())
-    wrong = [
-        f"{name} is {found[name]}"
-        for name, good in wanted.items()
-        if found[name] not in {good, "remote_apply", "remote_write"}
-    ]
+    wrong = [f"{name} is {found[name]}" for name, good in wanted.items() if found[name] not in good]
     if version < 150000:
         wrong.append("PostgreSQL 15 or newer is needed")
     return [] if development else wrong
