@@ -5,15 +5,17 @@ Also says, in one line without address or password, why a database cannot be use
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import make_url, text
+from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from .database import Database
 
@@ -73,10 +75,21 @@ def _config(url: str) -> Config:
 
 
 def migrate(url: str) -> str:
-    """Apply what is missing; the revision that is reached."""
+    """Apply what is missing; the revision that is reached. Two at once take their turns."""
     config = _config(url)
-    command.upgrade(config, "head")
+    asyncio.run(_in_turn(url, lambda: command.upgrade(config, "head")))
     return _head(config)
+
+
+async def _in_turn(url: str, act: Callable[[], None]) -> None:
+    """Hold a lock of the session while a thread migrates: each migration commits, which ends a transaction's lock."""
+    engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("select pg_advisory_lock(hashtextextended('chain-orders migrate', 0))"))
+            await asyncio.to_thread(act)
+    finally:
+        await engine.dispose()
 
 
 def _head(config: Config) -> str:
@@ -84,12 +97,14 @@ def _head(config: Config) -> str:
 
 
 async def check(database: Database) -> None:
-    """Raise Outdated unless every migration is applied."""
-    wanted = _head(_config(database.url))
+    """Raise Outdated unless every migration of this release is applied; those of a later one may be there as well."""
+    script = ScriptDirectory.from_config(_config(database.url))
+    wanted = script.get_current_head()
     try:
         async with database.transaction() as session:
             found = await session.scalar(text("select version_num from alembic_version"))
     except ProgrammingError:
         found = None
-    if found != wanted:
+    ours = {revision.revision for revision in script.walk_revisions()}
+    if found is None or (found != wanted and found in ours):
         raise Outdated(f"the database's schema is at {found or 'nothing'}, this release needs {wanted}: run migrate")
