@@ -8,6 +8,7 @@ failure (did the first byte leave?) is observed while it happens, so that "not s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -21,6 +22,7 @@ import httpx
 
 RESPONSE_CAP = 1024 * 1024
 TOO_LATE = "too-late"
+_ADDRESSES_TRIED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,11 @@ class _Pinned(httpcore.AsyncNetworkBackend):
         addresses = [str(entry[4][0]) for entry in found]
         if not self._allow_private and not all(is_public(address) for address in addresses):
             raise httpcore.ConnectError("the name leads to an address that is not public")
-        return await self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        *others, last = list(dict.fromkeys(addresses))[:_ADDRESSES_TRIED]
+        for address in others:
+            with contextlib.suppress(httpcore.ConnectError):
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+        return await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
         raise httpcore.ConnectError("unix sockets are not called")
