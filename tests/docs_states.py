@@ -84,13 +84,18 @@ def _turns() -> str:
     return "\n".join([*lines, ""])
 
 
+def between(page: str, begin: str, end: str, content: str) -> str:
+    """The page with other content between two markers. Raises ValueError without them."""
+    before, begins, rest = page.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise ValueError("the page lacks a marker")
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
+
+
 def rewritten(page: str) -> str:
-    """The page with its generated part as it must be. Raises ValueError without the two markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE} lacks a marker")
-    return f"{before}{BEGIN}\n\n{generated()}\n{END}{after}"
+    """The page with its generated part as it must be."""
+    return between(page, BEGIN, END, generated())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from chain_orders.notifications.models import STATES as NOTIFICATION_STATES
 from chain_orders.orders.states import Status
 from chain_orders.settings import Settings
 
-from . import docs_states, readme
+from . import docs_codes, docs_states, readme
 from .builders import settings_for
 from .faults.process import free_port
 
@@ -42,6 +42,11 @@ def _name(page: Path) -> str:
 def test_the_page_of_states_is_the_generators() -> None:
     page = docs_states.PAGE.read_text()
     assert docs_states.rewritten(page) == page, "run: python -m tests.docs_states"
+
+
+def test_the_codes_page_is_what_the_catalogue_says() -> None:
+    page = docs_codes.PAGE.read_text()
+    assert docs_codes.rewritten(page) == page, "run: python -m tests.docs_codes"
 
 
 @pytest.mark.parametrize(("title", "states"), [("Deliveries", DELIVERY_STATES), ("Notifications", NOTIFICATION_STATES)])

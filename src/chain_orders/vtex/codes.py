@@ -14,7 +14,7 @@ from typing import Literal, get_args
 Class = Literal["already-there", "burnt", "permanent", "transient", "ambiguous", "credentials", "state", "not-yet"]
 Owner = Literal["nobody", "us", "operator", "seller"]
 
-_CLASS_IN_WORDS: dict[str, str] = {
+CLASS_IN_WORDS: dict[str, str] = {
     "already-there": "The seller says that this was done before; it is read before it is believed.",
     "burnt": "This order group can never be used again.",
     "permanent": "The seller refuses the request as it is.",
@@ -64,4 +64,4 @@ def describe(code: str) -> str:
     known = lookup(code)
     if known is None:
         return f"{code}: a code that is not in VTEX's published list."
-    return f"{code}: {known.meaning or _CLASS_IN_WORDS[known.class_]} {_OWNER_IN_WORDS[known.owner]}"
+    return f"{code}: {known.meaning or CLASS_IN_WORDS[known.class_]} {_OWNER_IN_WORDS[known.owner]}"
