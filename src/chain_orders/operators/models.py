@@ -1,11 +1,15 @@
-"""The API keys. Only a key's SHA-256 is stored: it has 256 random bits, so a slow hash would add nothing."""
+"""The API keys, and the answers that are kept for a repeat of the same request.
+
+Only a key's SHA-256 is stored: it has 256 random bits, so a slow hash would add nothing.
+"""
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import CheckConstraint, text
+from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base
@@ -23,3 +27,24 @@ class ApiKey(Base):
     digest: Mapped[bytes] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute."""
+
+
+class IdempotencyKey(Base):
+    """The answer to a request that named a key. A placement's is its order, shown as it is when asked again."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        CheckConstraint("(body is null) <> (order_id is null)", name="answer"),
+        Index("idempotency_keys_created_idx", "created_at"),
+    )
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256 of who asked, what for, and the key."""
+    request_digest: Mapped[bytes]
+    status: Mapped[int]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes | None]
+    order_id: Mapped[uuid.UUID | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

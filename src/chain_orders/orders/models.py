@@ -21,6 +21,14 @@ from . import states
 from .states import RANK, Status
 
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
+# Whose turn it is, as `states.turn` says: each condition is an index's, and a query that repeats it is served by it.
+TURNS = {
+    "operator": "attention_code is not null or status = 'rejected' or (status = 'placed' and receipt is null)",
+    "us": "attention_code is null and (status in ('accepted', 'placing', 'placement-unknown', 'authorizing')"
+    " or (status = 'placed' and receipt is not null))",
+    "seller": "attention_code is null and status in ('authorized', 'partially-invoiced', 'cancel-requested')",
+    "nobody": "attention_code is null and status in ('invoiced', 'cancelled')",
+}
 _CHAIN_STATUSES = ", ".join(f"'{status}'" for status in states.CHAIN_MOVES)
 
 
@@ -36,6 +44,7 @@ class Order(Base):
         Index("orders_attention_idx", "attention_since", "id", postgresql_where=text("attention_code is not null")),
         Index("orders_status_idx", "status", "id"),
         Index("orders_seller_idx", "seller_id", "id"),
+        *(Index(f"orders_turn_{t}_idx", "id", postgresql_where=text(TURNS[t])) for t in ("operator", "us", "seller")),
     )
     # The database's clock is read back with the update that sets it.
     __mapper_args__ = {"eager_defaults": True}
