@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -20,10 +20,11 @@ from .capability import Keyring
 from .database import Bell, Database, check
 from .deliveries.upkeep import Upkeep
 from .deliveries.worker import Limits, Worker
+from .events.feed import Relay, Tail
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
 from .operators import deliveries as delivery_routes
-from .operators import edges, health, history, stats
+from .operators import edges, feed, health, history, stats
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
 from .orders.authorizing import Authorize
@@ -57,6 +58,7 @@ class Parts:
     upkeep: Upkeep
     place: Place
     bases: Bases
+    relay: Relay
 
     async def close(self) -> None:
         await self.wire.close()
@@ -111,7 +113,20 @@ def assemble(settings: Settings) -> Parts:
     )
     inbox = Inbox(database, bell, commit_seconds=settings.commit_seconds)
     return Parts(
-        settings, database, bell, keyring, vault, wire, inbox, applier, worker, reconciler, upkeep, place, bases
+        settings,
+        database,
+        bell,
+        keyring,
+        vault,
+        wire,
+        inbox,
+        applier,
+        worker,
+        reconciler,
+        upkeep,
+        place,
+        bases,
+        Relay(database, bell, poll_seconds=settings.poll_seconds),
     )
 
 
@@ -142,9 +157,10 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     app.state.database, app.state.bell, app.state.vault = parts.database, parts.bell, parts.vault
     app.state.bases, app.state.place, app.state.limits = parts.bases, parts.place, settings
     app.state.watch = Watch(parts.database, parts.bell)
+    app.state.tail = Tail(parts.database, parts.bell, poll_seconds=settings.poll_seconds)
     app.state.stopping = asyncio.Event()
     app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
-    for routes in (seller_routes, order_routes, history, delivery_routes, stats, health):
+    for routes in (seller_routes, order_routes, history, delivery_routes, feed, stats, health):
         app.include_router(routes.router)
     edges.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -166,27 +182,32 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def _running(app: FastAPI, parts: Parts, worker: bool) -> AsyncIterator[None]:
     await check_database(parts)
-    async with running(parts, worker=worker, watch=app.state.watch) as stop:
+    waiting = (app.state.watch.run(), app.state.tail.run())
+    async with running(parts, worker=worker, waiting=waiting) as stop:
         log.info("started", surface="all", version=app.version)
         yield
-        app.state.stopping.set()
+        drain(app)
         stop.set()
+
+
+def drain(app: FastAPI) -> None:
+    """Say that the process is about to stop, and end the streams that would never end by themselves."""
+    app.state.stopping.set()
+    app.state.tail.close()
 
 
 @contextlib.asynccontextmanager
 async def running(
-    parts: Parts, *, worker: bool, intake: bool = True, watch: Watch | None = None
+    parts: Parts, *, worker: bool, intake: bool = True, waiting: Sequence[Coroutine[Any, Any, None]] = ()
 ) -> AsyncIterator[asyncio.Event]:
     """Run the loops of one process. Setting the event that is yielded stops them; leaving waits for them."""
     stop = asyncio.Event()
-    endless = [parts.bell.run()]
-    if watch is not None:
-        endless.append(watch.run())
+    endless = [parts.bell.run(), *waiting]
     ending = []
     if intake:
         ending.append(parts.inbox.run(stop))
     if worker:
-        loops = (parts.worker, parts.applier, parts.reconciler, parts.upkeep)
+        loops = (parts.worker, parts.applier, parts.reconciler, parts.upkeep, parts.relay)
         ending += [loop.run(stop) for loop in loops]
     cancelled, finishing = [_supervised(loop, stop) for loop in endless], [_supervised(loop, stop) for loop in ending]
     try:

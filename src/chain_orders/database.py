@@ -142,14 +142,16 @@ class Bell:
                 self._sending = asyncio.create_task(self._notify())
 
     @contextlib.contextmanager
-    def listening(self, topic: str) -> Any:
-        """An event that is set at each ring of `topic` while the block runs."""
+    def listening(self, *topics: str) -> Any:
+        """An event that is set at each ring of one of the topics while the block runs."""
         heard = asyncio.Event()
-        self._waiting[topic].add(heard)
+        for topic in topics:
+            self._waiting[topic].add(heard)
         try:
             yield heard
         finally:
-            self._waiting[topic].discard(heard)
+            for topic in topics:
+                self._waiting[topic].discard(heard)
 
     async def run(self) -> None:
         """Keep the listening connection alive until cancelled."""

@@ -209,6 +209,11 @@ def event_view(event: Event) -> dict[str, Any]:
     }
 
 
+def feed_view(event: Event) -> dict[str, Any]:
+    """An event in the feed, where its id is its position."""
+    return {**event_view(event), "id": event.position}
+
+
 class RetryBody(_Body):
     """`POST /v1/deliveries/retry`: which ones. What is left out does not restrict."""
 

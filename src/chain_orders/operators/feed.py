@@ -1,0 +1,90 @@
+"""Routes of the feed: the marketplace's own systems follow here what happens to its orders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from ..errors import Malformed
+from ..events import feed
+from ..events.models import Event
+from . import access, edges, schemas
+from .access import Operator
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+
+Viewing = Annotated[Operator, Depends(access.allow("viewer"))]
+Types = Annotated[list[str] | None, Query(alias="type", max_length=50)]
+SellerId = Annotated[str | None, Query(max_length=63)]
+Position = Annotated[int, Query(ge=0, le=2**62)]
+
+SILENCE_SECONDS = 15.0
+
+
+@router.get("")
+async def list_events(
+    request: Request,
+    _: Viewing,
+    after: Position = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    type_: Types = None,
+    seller: SellerId = None,
+) -> Response:
+    """Events in the feed's order, after a position; an event's `id` here is its position.
+
+    `next` is null at the end of the feed. `position` says how far this page has read: ask again with it as `after`,
+    also when nothing matched. An event that commits late gets a later position, so no reader ever misses one.
+    """
+    async with request.app.state.database.transaction() as session:
+        found = await feed.page(session, after, limit, feed.Wanted(tuple(type_ or ()), seller))
+    following = found.position if found.more else None
+    headers = {}
+    if following is not None:
+        target = request.url.include_query_params(after=following)
+        headers["Link"] = f'<{target.path}?{target.query}>; rel="next"'
+    items = [schemas.feed_view(event) for event in found.events]
+    return edges.Answer({"items": items, "next": following, "position": found.position}, headers=headers)
+
+
+@router.get("/stream", responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}})
+async def stream_events(
+    request: Request,
+    _: Viewing,
+    after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    type_: Types = None,
+    seller: SellerId = None,
+) -> Response:
+    """The feed as server-sent events, from `Last-Event-ID` or `after`, else from now on.
+
+    A comment comes every 15 seconds of silence. The stream ends when the service stops: connect again.
+    """
+    start = _last_event_id(request)
+    events = request.app.state.tail.follow(
+        after if start is None else start, feed.Wanted(tuple(type_ or ()), seller), silence=SILENCE_SECONDS
+    )
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_written(events), media_type="text/event-stream", headers=headers)
+
+
+def _last_event_id(request: Request) -> int | None:
+    given = request.headers.get("last-event-id", "").strip()
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= 18):
+        raise Malformed("last-event-id", "Last-Event-ID must be an id that this stream gave out")
+    return int(given)
+
+
+async def _written(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+    yield b"retry: 2000\n\n"
+    async for event in events:
+        yield b": nothing new\n\n" if event is None else _frame(schemas.feed_view(event))
+
+
+def _frame(view: dict[str, Any]) -> bytes:
+    data = json.dumps(view, ensure_ascii=True, separators=(",", ":"))
+    return f"id: {view['id']}\nevent: {view['type']}\ndata: {data}\n\n".encode("ascii")
