@@ -11,8 +11,9 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from chain_orders.console import models as _console  # noqa: F401  (each import puts its tables on record)
 from chain_orders.database import Base
-from chain_orders.deliveries import models as _deliveries  # noqa: F401  (each import puts its tables on record)
+from chain_orders.deliveries import models as _deliveries  # noqa: F401
 from chain_orders.events import models as _events  # noqa: F401
 from chain_orders.notifications import models as _notifications  # noqa: F401
 from chain_orders.operators import models as _operators  # noqa: F401
