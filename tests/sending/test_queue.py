@@ -151,6 +151,22 @@ async def test_failures_in_a_row_open_the_breaker(database: Database, lane: str)
     assert (found.breaker, found.next_at is not None) == ("open", True)
 
 
+async def test_a_success_between_failures_ends_the_row(database: Database, lane: str) -> None:
+    await _owe(database, *(f"s{n}" for n in range(10)))
+    claimed = await _claim(database)  # all of one claim: the lane had no failures then
+    for one in claimed:
+        async with database.transaction() as session:
+            for _ in range(lanes.BURST - 1):
+                await lanes.note(session, LANE, Again("refused"), troubled=False)
+        async with database.transaction() as session:
+            failing = await queue.settle(session, one, Answered(), Delivered(), None)
+            await lanes.note(session, LANE, Answered(), troubled=one.lane_troubled or failing)
+
+    async with database.transaction() as session:
+        found = await session.get_one(Lane, LANE)
+    assert (found.breaker, found.failures) == ("closed", 0)
+
+
 @pytest.mark.parametrize("outcome", [Throttled("slow down", 30), Denied("who are you")], ids=["throttled", "denied"])
 async def test_trouble_stops_the_whole_lane(database: Database, lane: str, outcome: Any) -> None:
     await _owe(database, "s1")

@@ -157,10 +157,11 @@ async def claim(session: AsyncSession, *, worker: str, slots: int, lease: timede
     ]
 
 
-# Changes nothing unless this attempt is still the latest and in flight: the fence.
+# Changes nothing unless this attempt is still the latest and in flight: the fence. Returns whether the lane counts
+# failures by now: what it said when the delivery was claimed may be a whole batch old.
 _SETTLE = text(
     """
-    update deliveries
+    update deliveries d
        set state = :state, phase = :phase, worker = null, lease_until = null,
            next_at = clock_timestamp() + :after,
            failures = failures + :burns,
@@ -170,7 +171,7 @@ _SETTLE = text(
            last_error = :reason, last_code = :code,
            settled_at = case when :ended then clock_timestamp() end
      where id = :id and attempts = :attempt and state = 'sending'
-    returning id
+    returning (select l.breaker = 'closed' and l.failures > 0 from lanes l where l.lane = d.lane) as failing
     """
 ).bindparams(bindparam("after", type_=Interval))
 
@@ -186,8 +187,11 @@ _COMPLETE_ATTEMPT = text(
 
 async def settle(
     session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict, exchange: Exchange | None
-) -> None:
-    """Record how an attempt ended and what follows. Raises LeaseLost when the attempt is no longer ours to settle."""
+) -> bool:
+    """Record how an attempt ended and what follows; says whether the lane counts failures that a success would end.
+
+    Raises LeaseLost when the attempt is no longer ours to settle.
+    """
     state, phase = _state(claimed, verdict)
     settled = await session.execute(
         _SETTLE,
@@ -205,9 +209,11 @@ async def settle(
             "ended": isinstance(verdict, Delivered | Rejected | Dead | Withdrawn),
         },
     )
-    if settled.scalar_one_or_none() is None:
+    row = settled.one_or_none()
+    if row is None:
         raise LeaseLost(f"delivery {claimed.id}, attempt {claimed.attempt}")
     await session.execute(_COMPLETE_ATTEMPT, _attempt_values(claimed, outcome, exchange))
+    return bool(row.failing)
 
 
 def _state(claimed: Claimed, verdict: Verdict) -> tuple[str, str]:

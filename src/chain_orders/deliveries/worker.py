@@ -191,8 +191,9 @@ class Worker:
             try:
                 async with self._database.transaction() as session:
                     await handler.record(session, claimed, attempted.outcome, verdict)
-                    await queue.settle(session, claimed, attempted.outcome, verdict, attempted.exchange)
-                    await lanes.note(session, claimed.lane, attempted.outcome, troubled=claimed.lane_troubled)
+                    failing = await queue.settle(session, claimed, attempted.outcome, verdict, attempted.exchange)
+                    troubled = claimed.lane_troubled or failing
+                    await lanes.note(session, claimed.lane, attempted.outcome, troubled=troubled)
                 break
             except queue.LeaseLost:
                 log.warning("lease-lost", delivery_id=claimed.id, attempt=claimed.attempt)
