@@ -72,8 +72,12 @@ def serve(
     """
     settings = _settings()
     host, port = host or settings.host, settings.port if port is None else port
-    listening = _listen(host, port)
-    asyncio.run(_check_ready(settings))
+    with contextlib.closing(_listen(host, port)) as listening:
+        asyncio.run(_check_ready(settings))
+        _serve(settings, listening, worker=worker)
+
+
+def _serve(settings: Settings, listening: socket.socket, *, worker: bool) -> None:
     config = uvicorn.Config(
         create_app(settings, worker=worker),
         http="httptools",
@@ -110,7 +114,7 @@ async def _work(settings: Settings) -> None:
     for how in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(how, asked.set)
     async with running(assemble(settings), worker=True, intake=False):
-        log.info("started", surface="none")
+        log.info("started", surface="worker")
         await asked.wait()
 
 
@@ -126,7 +130,7 @@ def migrate() -> None:
 
 @app.command()
 def dev(
-    data: Annotated[Path, typer.Option(help="Folder that keeps everything.")] = Path(".chain-orders"),
+    data: Annotated[Path, typer.Option(help="Folder that keeps everything.", readable=False)] = Path(".chain-orders"),
     port: Annotated[int, typer.Option(help="Port of the service.", min=1, max=65535)] = 8000,
     seller_port: Annotated[int, typer.Option(help="Port of the simulated seller.", min=1, max=65535)] = 8001,
 ) -> None:
@@ -195,13 +199,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return simulator.listen(host, port)
     except OSError as refused:
-        taken = refused.errno == errno.EADDRINUSE
-        told = (
-            f"port {port} on {host} is taken"
-            if taken
-            else f"cannot listen on port {port} of {host}: {refused.strerror}"
-        )
-        raise Refused(told) from None
+        told = "is taken" if refused.errno == errno.EADDRINUSE else f"cannot be used ({refused.strerror})"
+        raise Refused(f"port {port} on {host} {told}") from None
 
 
 if __name__ == "__main__":
