@@ -8,7 +8,7 @@ from chain_orders.sellers.vault import Unsealable, Vault
 
 VAULT = Vault({"k2": bytes(range(32)), "k1": bytes(range(32, 64))})
 PLAIN = "vtexappkey-invented-ABCDEF"
-HERE = {"seller_id": "acme", "column": "app_key"}
+HERE = {"row": "acme", "column": "app_key"}
 SEALED = VAULT.seal(PLAIN, **HERE)
 
 
@@ -39,13 +39,13 @@ def test_every_key_opens_what_it_sealed() -> None:
 @pytest.mark.parametrize(
     "there",
     [
-        {"seller_id": "acme", "column": "app_token"},
-        {"seller_id": "acme2", "column": "app_key"},
-        {"seller_id": "", "column": "app_key"},
+        {"row": "acme", "column": "app_token"},
+        {"row": "acme2", "column": "app_key"},
+        {"row": "", "column": "app_key"},
     ],
 )
 def test_a_value_that_was_moved_is_not_opened(there: dict[str, str]) -> None:
-    with pytest.raises(Unsealable, match="does not belong to this seller"):
+    with pytest.raises(Unsealable, match="does not belong to this row"):
         VAULT.open(SEALED, **there)
 
 
@@ -64,7 +64,7 @@ def test_a_value_that_was_cut_off_is_not_opened() -> None:
 
 
 def test_another_key_of_the_same_name_opens_nothing() -> None:
-    with pytest.raises(Unsealable, match="does not belong to this seller"):
+    with pytest.raises(Unsealable, match="does not belong to this row"):
         Vault({"k2": bytes(32)}).open(SEALED, **HERE)
 
 
@@ -82,7 +82,7 @@ def test_a_missing_key_is_named() -> None:
 
 def test_no_failure_shows_the_plain_text_or_a_key() -> None:
     with pytest.raises(Unsealable) as failure:
-        VAULT.open(SEALED, seller_id="other", column="app_key")
+        VAULT.open(SEALED, row="other", column="app_key")
 
     assert PLAIN not in str(failure.value)
     assert repr(VAULT) == "Vault()"

@@ -51,9 +51,10 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """It was not done: the credentials are not accepted. Costs no attempt; the whole lane stops."""
+    """It was not done: we are not let in. Costs no attempt; the whole lane stops. `gone`: for good."""
 
     reason: str
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,11 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A verification read the peer and did not find it."""
+    """A verification read the peer and did not find it. `repeatable`: nothing was read, for the peer tells a repeat by
+    its id; it may be sent at once."""
 
     reason: str = "not found at the seller"
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

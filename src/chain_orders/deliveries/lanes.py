@@ -1,4 +1,4 @@
-"""The gate in front of each seller. A success does not touch it; trouble, and the end of trouble, do.
+"""The gate in front of each peer that is called. A success does not touch it; trouble, and the end of trouble, do.
 
 429 and 503 stop the lane for as long as the seller asks. Refused credentials and a burst of failures open its
 breaker: then one call at a time goes through, as a probe, and the first that is answered closes it. The lane then
@@ -8,31 +8,44 @@ opens by degrees.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Protocol
 
 from sqlalchemy import Interval, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..outcome import Again, Ambiguous, Denied, GivenBack, Outcome, Recalled, Throttled
-from ..sellers.models import Seller
+from ..outcome import Absent, Again, Ambiguous, Denied, GivenBack, Outcome, Recalled, Throttled
 
 BURST = 10  # failures in a row that open the breaker
 PROBE_AFTER = timedelta(seconds=15)
 PROBE_AFTER_DENIED = timedelta(seconds=60)
 
 
-async def keep(session: AsyncSession, seller: Seller, *, forgive: bool = False) -> None:
-    """Make the seller's lane, or give it the seller's present limits. `forgive` also closes an open breaker."""
+class Peer(Protocol):
+    """Whoever has a lane: a seller, or a subscription to webhooks."""
+
+    @property
+    def lane(self) -> str: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def rate_per_second(self) -> float: ...
+    @property
+    def paused(self) -> bool: ...
+
+
+async def keep(session: AsyncSession, peer: Peer, *, forgive: bool = False) -> None:
+    """Make the peer's lane, or give it the peer's present limits. `forgive` also closes an open breaker."""
     await session.execute(
         _KEEP,
         {
-            "lane": seller.lane,
-            "cap": seller.concurrency,
-            "rate": seller.rate_per_second,
-            "paused": seller.paused,
+            "lane": peer.lane,
+            "cap": peer.concurrency,
+            "rate": peer.rate_per_second,
+            "paused": peer.paused,
         },
     )
     if forgive:
-        await session.execute(_FORGIVE, {"lane": seller.lane})
+        await session.execute(_FORGIVE, {"lane": peer.lane})
 
 
 _KEEP = text(
@@ -58,7 +71,7 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
             await session.execute(
                 _COUNT_FAILURE, {"lane": lane, "after": PROBE_AFTER, "reason": reason, "burst": BURST}
             )
-        case GivenBack() | Recalled():
+        case GivenBack() | Recalled() | Absent(repeatable=True):
             pass
         case _ if troubled:
             await session.execute(_RECOVER, {"lane": lane})

@@ -138,6 +138,8 @@ def _after_read(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
         return Verify(
             policy.verify_at[-1] * policy.draw() + policy.verify_at[0], getattr(outcome, "reason", "no answer")
         )
+    if outcome.repeatable:
+        return _again(course, policy, outcome.reason, None, at_once=True)
     if course.absences + 1 >= ABSENCES_NEEDED and course.unclear_for >= policy.verify_at[-1]:
         return _again(course, policy, "two reads did not find it", None, at_once=True)
     next_read = next((at for at in policy.verify_at if at > course.unclear_for), None)

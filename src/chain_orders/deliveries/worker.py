@@ -43,15 +43,16 @@ class Attempted:
 
 
 class Handler(Protocol):
-    """What the worker knows of a kind of delivery."""
+    """What the worker knows of a kind of delivery. `seller` is the seller whose lane it is (`Any`: lanes that are no
+    seller's have None, and their handlers do not look at it)."""
 
     async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
         """In the claim's transaction: fill in bodies, show that it is under way."""
 
-    async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+    async def send(self, claimed: Claimed, seller: Any, in_time: Callable[[], bool]) -> Attempted:
         """Make the call. `in_time` must be asked before the first byte."""
 
-    async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
+    async def verify(self, claimed: Claimed, seller: Any) -> Attempted:
         """Read the seller and say whether it was done. Never sends."""
 
     async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: retry.Verdict) -> None:
@@ -133,7 +134,7 @@ class Worker:
             prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
             sellers = await _sellers(session, prepared)
         for one in prepared:
-            task = asyncio.create_task(self._attempt(one, sellers[one.lane], claimed_at))
+            task = asyncio.create_task(self._attempt(one, sellers.get(one.lane), claimed_at))
             self._running.add(task)
             task.add_done_callback(self._finished)
         return len(prepared)
@@ -148,7 +149,7 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             log.error("attempt-crashed", exc_info=task.exception())
 
-    async def _attempt(self, claimed: Claimed, seller: Seller, claimed_at: float) -> None:
+    async def _attempt(self, claimed: Claimed, seller: Seller | None, claimed_at: float) -> None:
         def in_time() -> bool:
             spent = boottime() - claimed_at
             return spent + self._limits.exchange.total_seconds() < self._limits.lease.total_seconds()
@@ -160,8 +161,8 @@ class Worker:
         log.info(
             "attempt",
             delivery_id=claimed.id,
-            order_id=str(claimed.order_id),
-            seller_id=seller.id,
+            order_id=str(claimed.order_id) if claimed.order_id else None,
+            lane=claimed.lane,
             kind=claimed.kind,
             phase=claimed.phase,
             attempt=claimed.attempt,
@@ -171,7 +172,9 @@ class Worker:
             duration_ms=attempted.exchange.duration_ms if attempted.exchange else None,
         )
 
-    async def _call(self, handler: Handler, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+    async def _call(
+        self, handler: Handler, claimed: Claimed, seller: Seller | None, in_time: Callable[[], bool]
+    ) -> Attempted:
         """The exchange. A defect of ours makes a send unclear, and a read one that says nothing."""
         if not in_time():
             return Attempted(GivenBack())
@@ -209,7 +212,7 @@ class Worker:
 
 
 async def _sellers(session: AsyncSession, claimed: Sequence[Claimed]) -> dict[str, Seller]:
-    ids = {one.lane.removeprefix("seller:") for one in claimed}
+    ids = {one.lane.removeprefix("seller:") for one in claimed if one.lane.startswith("seller:")}
     if not ids:
         return {}
     found: Any = await session.scalars(select(Seller).where(Seller.id.in_(ids)))

@@ -102,13 +102,13 @@ async def all_of(session: AsyncSession) -> list[Seller]:
 def seal(vault: Vault, seller_id: str, *, app_key: str | None, app_token: str | None) -> dict[str, bytes]:
     """The columns that hold the given credentials."""
     given = {"sealed_app_key": app_key, "sealed_app_token": app_token}
-    return {column: vault.seal(plain, seller_id=seller_id, column=column) for column, plain in given.items() if plain}
+    return {column: vault.seal(plain, row=seller_id, column=column) for column, plain in given.items() if plain}
 
 
 def client_of(seller: Seller, wire: Wire, vault: Vault) -> SellerClient:
     """A client for this seller, its credentials opened."""
     credentials = Credentials(
-        vault.open(seller.sealed_app_key, seller_id=seller.id, column="sealed_app_key"),
-        vault.open(seller.sealed_app_token, seller_id=seller.id, column="sealed_app_token"),
+        vault.open(seller.sealed_app_key, row=seller.id, column="sealed_app_key"),
+        vault.open(seller.sealed_app_token, row=seller.id, column="sealed_app_token"),
     )
     return SellerClient(wire, seller.base_url, credentials)

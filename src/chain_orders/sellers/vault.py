@@ -1,4 +1,4 @@
-"""Credentials at rest: AES-256-GCM under a named key, bound to the row and column they belong to.
+"""Credentials at rest: AES-256-GCM under a named key, bound to the table, row and column they belong to.
 
 A sealed value is `kid` + `:` + nonce + ciphertext. Moving it to another row or column, or opening it without its
 key, fails; the plain text exists only while a call is made.
@@ -27,13 +27,13 @@ class Vault:
 
     keys: Mapping[str, bytes] = field(repr=False)
 
-    def seal(self, plain: str, *, seller_id: str, column: str) -> bytes:
+    def seal(self, plain: str, *, row: str, column: str, table: str = "sellers") -> bytes:
         kid, key = next(iter(self.keys.items()))
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(key[:_KEY_BYTES]).encrypt(nonce, plain.encode(), _bound_to(seller_id, column, kid))
+        sealed = AESGCM(key[:_KEY_BYTES]).encrypt(nonce, plain.encode(), _bound_to(table, row, column, kid))
         return kid.encode() + b":" + nonce + sealed
 
-    def open(self, sealed: bytes, *, seller_id: str, column: str) -> str:
+    def open(self, sealed: bytes, *, row: str, column: str, table: str = "sellers") -> str:
         prefix, _, rest = sealed.partition(b":")
         kid = prefix.decode("ascii", "replace")
         key = self.keys.get(kid)
@@ -41,12 +41,12 @@ class Vault:
             raise Unsealable(f"no credential key {kid!r} is configured")
         try:
             plain = AESGCM(key[:_KEY_BYTES]).decrypt(
-                rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _bound_to(seller_id, column, kid)
+                rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _bound_to(table, row, column, kid)
             )
         except (InvalidTag, ValueError) as wrong:  # ValueError: cut off within its nonce
-            raise Unsealable("the stored credential does not belong to this seller") from wrong
+            raise Unsealable("the stored credential does not belong to this row") from wrong
         return plain.decode()
 
 
-def _bound_to(seller_id: str, column: str, kid: str) -> bytes:
-    return f"sellers:{seller_id}:{column}:{kid}".encode()
+def _bound_to(table: str, row: str, column: str, kid: str) -> bytes:
+    return f"{table}:{row}:{column}:{kid}".encode()
