@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
@@ -59,6 +59,8 @@ class Parts:
     place: Place
     bases: Bases
     relay: Relay
+    failures: list[str] = field(default_factory=list)
+    """Loops that ended by themselves: the process must end as a failure, so that it is started again."""
 
     async def close(self) -> None:
         await self.wire.close()
@@ -158,7 +160,7 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     app.state.bases, app.state.place, app.state.limits = parts.bases, parts.place, settings
     app.state.watch = Watch(parts.database, parts.bell)
     app.state.tail = Tail(parts.database, parts.bell, poll_seconds=settings.poll_seconds)
-    app.state.stopping = asyncio.Event()
+    app.state.stopping, app.state.failures = asyncio.Event(), parts.failures
     app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
     for routes in (seller_routes, order_routes, history, delivery_routes, feed, stats, health):
         app.include_router(routes.router)
@@ -209,7 +211,8 @@ async def running(
     if worker:
         loops = (parts.worker, parts.applier, parts.reconciler, parts.upkeep, parts.relay)
         ending += [loop.run(stop) for loop in loops]
-    cancelled, finishing = [_supervised(loop, stop) for loop in endless], [_supervised(loop, stop) for loop in ending]
+    cancelled = [_supervised(loop, stop, parts.failures) for loop in endless]
+    finishing = [_supervised(loop, stop, parts.failures) for loop in ending]
     try:
         yield stop
     finally:
@@ -221,13 +224,14 @@ async def running(
         await parts.close()
 
 
-def _supervised(loop: Coroutine[Any, Any, None], stop: asyncio.Event) -> asyncio.Task[None]:
+def _supervised(loop: Coroutine[Any, Any, None], stop: asyncio.Event, failures: list[str]) -> asyncio.Task[None]:
     """A loop of the process. One that ends by itself ends the process, which is started again by whoever runs it:
     a service that accepts and no longer applies would look healthy and be none."""
 
     def ended(task: asyncio.Task[None]) -> None:
         if task.cancelled() or (stop.is_set() and task.exception() is None):
             return
+        failures.append(loop.__qualname__)
         log.critical("loop-ended", exc_info=task.exception())
         if not stop.is_set():
             os.kill(os.getpid(), signal.SIGTERM)

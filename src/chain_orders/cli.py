@@ -78,8 +78,9 @@ def serve(
 
 
 def _serve(settings: Settings, listening: socket.socket, *, worker: bool) -> None:
+    application = create_app(settings, worker=worker)
     config = uvicorn.Config(
-        create_app(settings, worker=worker),
+        application,
         http="httptools",
         loop="uvloop",
         access_log=False,
@@ -95,6 +96,7 @@ def _serve(settings: Settings, listening: socket.socket, *, worker: bool) -> Non
         server.run(sockets=[listening])
         if not server.started:
             raise Refused("the service did not start; the log above says why")
+    _check_failures(application.state.failures)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -113,9 +115,16 @@ async def _work(settings: Settings) -> None:
     asked = asyncio.Event()
     for how in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(how, asked.set)
-    async with running(assemble(settings), worker=True, intake=False):
+    parts = assemble(settings)
+    async with running(parts, worker=True, intake=False):
         log.info("started", surface="worker")
         await asked.wait()
+    _check_failures(parts.failures)
+
+
+def _check_failures(failures: list[str]) -> None:
+    if failures:
+        raise Refused(f"a part of the service ended by itself ({', '.join(failures)}); the log above says why")
 
 
 @app.command()
