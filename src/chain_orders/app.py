@@ -24,7 +24,7 @@ from .events.feed import Relay, Tail
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
 from .operators import deliveries as delivery_routes
-from .operators import edges, feed, health, history, stats
+from .operators import edges, feed, finding, health, history, idempotency, keys, stats
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
 from .orders.authorizing import Authorize
@@ -112,6 +112,7 @@ def assemble(settings: Settings) -> Parts:
         database,
         every=timedelta(seconds=settings.sweep_seconds),
         replay_dead=timedelta(seconds=settings.replay_dead_seconds),
+        chores=(idempotency.purge,),
     )
     inbox = Inbox(database, bell, commit_seconds=settings.commit_seconds)
     return Parts(
@@ -162,7 +163,7 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     app.state.tail = Tail(parts.database, parts.bell, poll_seconds=settings.poll_seconds)
     app.state.stopping, app.state.failures = asyncio.Event(), parts.failures
     app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
-    for routes in (seller_routes, order_routes, history, delivery_routes, feed, stats, health):
+    for routes in (seller_routes, order_routes, finding, history, delivery_routes, feed, keys, stats, health):
         app.include_router(routes.router)
     edges.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -1,12 +1,14 @@
-"""Periodic work on the outbox, by one process of the fleet at a time."""
+"""Periodic work on the outbox and on what else needs tidying, by one process of the fleet at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Interval, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs
 from ..database import Database, is_passing
@@ -14,13 +16,19 @@ from ..database import Database, is_passing
 log = logs.get("upkeep")
 
 
-class Upkeep:
-    """Tries dead deliveries again where that is asked for."""
+Chore = Callable[[AsyncSession], Awaitable[None]]
 
-    def __init__(self, database: Database, *, every: timedelta, replay_dead: timedelta) -> None:
+
+class Upkeep:
+    """Does the chores it is given, and tries dead deliveries again where that is asked for."""
+
+    def __init__(
+        self, database: Database, *, every: timedelta, replay_dead: timedelta, chores: Sequence[Chore] = ()
+    ) -> None:
         self._database = database
         self._every = every
         self._replay_dead = replay_dead
+        self._chores = chores
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
@@ -34,10 +42,12 @@ class Upkeep:
 
     async def step(self) -> int:
         """One round; says how many dead deliveries are tried again."""
-        if not self._replay_dead:
-            return 0
         async with self._database.transaction() as session:
             if not await session.scalar(_TURN):
+                return 0
+            for chore in self._chores:
+                await chore(session)
+            if not self._replay_dead:
                 return 0
             replayed = (await session.execute(_REPLAY, {"after": self._replay_dead})).all()
         if replayed:

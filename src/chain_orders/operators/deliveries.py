@@ -12,7 +12,7 @@ from ..deliveries import queue
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Conflict, Unknown
 from ..orders import lookup
-from . import access, edges, schemas
+from . import access, edges, idempotency, schemas
 from .access import Operator
 from .schemas import RetryBody
 
@@ -55,14 +55,18 @@ async def retry_delivery(
 ) -> Response:
     """Try a call now. One that is dead is verified first: the seller is read before anything is sent again."""
     async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         delivery = await session.get(Delivery, delivery_id)
         if delivery is None:
             raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
         await _retry(session, delivery, operator)
         await session.refresh(delivery)
         (view,) = await _views(session, [delivery])
+        answer = once.keep(edges.Answer(view, 202))
     request.app.state.bell.ring("deliveries")
-    return edges.Answer(view, 202)
+    return answer
 
 
 @router.post("/retry", openapi_extra=edges.described(RetryBody, optional=True))
@@ -72,24 +76,31 @@ async def retry_deliveries(
     body: Annotated[RetryBody, Depends(edges.parsed(RetryBody, optional=True))],
 ) -> Response:
     """Try every call that matches, dead ones unless told otherwise; a result for each."""
-    database = request.app.state.database
-    query = select(Delivery.id).where(Delivery.state == body.state)
+    query = select(Delivery).where(Delivery.state == body.state)
     if body.kind is not None:
         query = query.where(Delivery.kind == body.kind)
     if body.seller_id is not None:
         query = query.where(Delivery.lane == f"seller:{body.seller_id}")
-    async with database.transaction() as session:
-        ids = list(await session.scalars(query.order_by(Delivery.id).limit(body.limit)))
-    results: list[dict[str, Any]] = []
-    for delivery_id in ids:
-        try:
-            async with database.transaction() as session:
-                await _retry(session, await session.get_one(Delivery, delivery_id), operator)
-            results.append({"id": delivery_id, "result": "retried"})
-        except Conflict as conflict:
-            results.append({"id": delivery_id, "result": "refused", "code": conflict.code, "detail": conflict.detail})
+    async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
+        found = list(await session.scalars(query.order_by(Delivery.id).limit(body.limit)))
+        # Orders are locked in one order, so that two who retry at once cannot wait for each other.
+        results = [await _result(session, one, operator) for one in sorted(found, key=lambda one: str(one.order_id))]
+        results.sort(key=lambda result: int(result["id"]))
+        answer = once.keep(edges.Answer({"items": results}))
     request.app.state.bell.ring("deliveries")
-    return edges.Answer({"items": results})
+    return answer
+
+
+async def _result(session: AsyncSession, delivery: Delivery, operator: Operator) -> dict[str, Any]:
+    try:
+        async with session.begin_nested():
+            await _retry(session, delivery, operator)
+    except Conflict as conflict:
+        return {"id": delivery.id, "result": "refused", "code": conflict.code, "detail": conflict.detail}
+    return {"id": delivery.id, "result": "retried"}
 
 
 async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) -> None:

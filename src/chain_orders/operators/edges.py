@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -38,6 +39,7 @@ async def document(request: Request, *, optional: bool = False) -> Any:
     if kind != "application/json" and not kind.endswith("+json"):
         raise errors.UnsupportedMedia("content-type", "send application/json")
     raw = await body.read(request, limit=body.OPERATOR)
+    request.state.body_digest = sha256(raw).digest()
     return {} if optional and not raw else body.parse(raw)
 
 

@@ -1,26 +1,26 @@
-"""Routes of orders: place, authorize, correct, find, and tell their story."""
+"""Routes of orders: place, authorize, cancel, correct, show."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database
 from ..deliveries.models import Delivery
-from ..errors import Conflict, Fault, Invalid, Unavailable
+from ..errors import Conflict, Invalid, Stale, Unavailable
+from ..events.models import Event
 from ..orders import authorizing, cancelling, lookup, taking
 from ..orders.authorizing import GivenReceipt
-from ..orders.models import Order, OrderName
+from ..orders.models import Order
 from ..orders.states import Status
 from ..outcome import Absent, Answered, Conflicting
 from ..sellers import directory
 from ..vtex.placement import RECEIPT
-from . import access, edges, schemas
+from . import access, edges, idempotency, schemas
 from .access import Operator
 from .schemas import AuthorizationBody, CancellationBody, ReceiptBody
 
@@ -28,8 +28,8 @@ router = APIRouter(prefix="/v1", tags=["orders"])
 
 Acting = Annotated[Operator, Depends(access.allow("operator"))]
 Viewing = Annotated[Operator, Depends(access.allow("viewer"))]
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=100)]
+DryRun = Annotated[bool, Query(alias="dryRun")]
+"""Say what would come of it; nothing is stored, nothing is sent."""
 
 _PLACEMENT_BODY = {
     "requestBody": {
@@ -42,15 +42,22 @@ _PLACEMENT_BODY = {
 
 
 @router.post("/sellers/{seller_id}/orders", status_code=202, openapi_extra=_PLACEMENT_BODY)
-async def place_order(request: Request, operator: Acting, seller_id: str) -> Response:
+async def place_order(request: Request, operator: Acting, seller_id: str, dry_run: DryRun = False) -> Response:
     """Place an order at the seller. `Prefer: wait=N` waits up to N seconds (30 at most) for the outcome."""
     document = await edges.document(request)
     receipt = _receipt(document)
     state = request.app.state
     database: Database = state.database
     async with database.transaction() as session:
-        seller = await directory.get(session, seller_id)
-        taken = await taking.take(session, seller, document, receipt, state.bases, operator.actor)
+        once = await idempotency.begin(session, request, operator)
+        if once.order_id is not None:
+            taken = taking.Taken(once.order_id, created=once.status == 202)
+        else:
+            seller = await directory.get(session, seller_id)
+            taken = await taking.take(session, seller, document, receipt, state.bases, operator.actor)
+            if dry_run:
+                return await _rehearsed(session, await lookup.loaded(session, taken.order_id), new=taken.created)
+            once.keep_order(taken.order_id, 202 if taken.created else 200)
     state.bell.ring("deliveries")
     waited = _preferred_wait(request)
     if waited:
@@ -61,6 +68,8 @@ async def place_order(request: Request, operator: Acting, seller_id: str) -> Res
     headers = {"Location": f"/v1/orders/{order.id}", **edges.etag(order.version)}
     if waited:
         headers["Preference-Applied"] = f"wait={waited}"
+    if once.order_id is not None:
+        headers["Idempotency-Replayed"] = "true"
     if refusal is not None and waited:
         raise Invalid(
             "seller-refused",
@@ -69,6 +78,14 @@ async def place_order(request: Request, operator: Acting, seller_id: str) -> Res
             extra={"sellerCode": refusal.last_code, "orderId": str(order.id)},
         )
     return edges.Answer(schemas.order_view(order), _placement_status(order, taken.created), headers)
+
+
+async def _rehearsed(session: AsyncSession, order: Order, *, new: bool = False) -> Response:
+    """What an act would come to; everything is taken back."""
+    await session.flush()
+    view = {**schemas.order_view(order), "dryRun": True}
+    await session.rollback()
+    return edges.Answer({**view, "id": None} if new else view)
 
 
 def _placement_status(order: Order, created: bool) -> int:
@@ -106,38 +123,6 @@ def _preferred_wait(request: Request) -> int:
     return 0
 
 
-@router.get("/orders")
-async def list_orders(
-    request: Request,
-    _: Viewing,
-    status: Annotated[list[Status] | None, Query()] = None,
-    seller: Annotated[str | None, Query(max_length=63)] = None,
-    attention: bool | None = None,
-    q: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Response:
-    """Orders, newest first. `q` matches any id or number of the order exactly, letter case ignored."""
-    query = select(Order).options(lookup.WHOLE)
-    if status:
-        query = query.where(Order.status.in_(status))
-    if seller is not None:
-        query = query.where(Order.seller_id == seller)
-    if attention is not None:
-        query = query.where(Order.attention_code.is_not(None) if attention else Order.attention_code.is_(None))
-    if q is not None:
-        named = select(OrderName.order_id).where(func.lower(OrderName.value) == q.lower())
-        query = query.where(Order.id.in_(named))
-    after = edges.decode_cursor(cursor)
-    if after is not None:
-        query = query.where(Order.id < _uuid(after, "cursor"))
-    async with request.app.state.database.transaction() as session:
-        orders = list(await session.scalars(query.order_by(Order.id.desc()).limit(limit + 1)))
-    shown = orders[:limit]
-    following = str(shown[-1].id) if len(orders) > limit else None
-    return edges.page(request, [schemas.order_view(order) for order in shown], following)
-
-
 @router.get("/orders/{order_id}")
 async def get_order(request: Request, _: Viewing, order_id: str) -> Response:
     """One order: its chain orders, invoices, tracking, money, and whose turn it is."""
@@ -156,6 +141,7 @@ async def authorize_order(
     operator: Acting,
     order_id: str,
     body: Annotated[AuthorizationBody, Depends(edges.parsed(AuthorizationBody, optional=True))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Say that payment is approved. Sent to each chain order; before the order is placed, as soon as it is.
 
@@ -168,15 +154,22 @@ async def authorize_order(
     )
     state = request.app.state
     async with state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
-        edges.check_version(request, order.version, required=False)
+        await _check_version(request, session, order, required=False)
         authorizing.check_group(order, body.marketplace_order_group)
         seller = await directory.get(session, order.seller_id)
         await authorizing.authorize(session, order, seller, given, operator.actor, body.chain_order_id)
+        if dry_run:
+            return await _rehearsed(session, order)
+        await session.flush()
+        waiting = {Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.PLACED, Status.AUTHORIZING}
+        code = 202 if Status(order.status) in waiting else 200
+        answer = once.keep(edges.Answer(schemas.order_view(order), code, edges.etag(order.version)))
     state.bell.ring("deliveries")
-    waiting = {Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.PLACED, Status.AUTHORIZING}
-    code = 202 if Status(order.status) in waiting else 200
-    return edges.Answer(schemas.order_view(order), code, edges.etag(order.version))
+    return answer
 
 
 @router.post("/orders/{order_id}/cancellation", status_code=202, openapi_extra=edges.described(CancellationBody))
@@ -185,6 +178,7 @@ async def cancel_order(
     operator: Acting,
     order_id: str,
     body: Annotated[CancellationBody, Depends(edges.parsed(CancellationBody))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Ask the seller to cancel. Asked is not cancelled: a notification or a read says how it ended.
 
@@ -192,13 +186,20 @@ async def cancel_order(
     """
     state = request.app.state
     async with state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
-        edges.check_version(request, order.version, required=False)
+        await _check_version(request, session, order, required=False)
         seller = await directory.get(session, order.seller_id)
         await cancelling.request(session, order, seller, body.reason, operator.actor, body.chain_order_id)
+        if dry_run:
+            return await _rehearsed(session, order)
+        await session.flush()
+        code = 200 if order.status == Status.CANCELLED else 202
+        answer = once.keep(edges.Answer(schemas.order_view(order), code, edges.etag(order.version)))
     state.bell.ring("deliveries")
-    code = 200 if order.status == Status.CANCELLED else 202
-    return edges.Answer(schemas.order_view(order), code, edges.etag(order.version))
+    return answer
 
 
 @router.put("/orders/{order_id}/placement", status_code=202, openapi_extra=_PLACEMENT_BODY)
@@ -208,7 +209,7 @@ async def correct_placement(request: Request, operator: Acting, order_id: str) -
     state = request.app.state
     async with state.database.transaction() as session:
         order = await lookup.loaded(session, edges.order_id(order_id))
-        edges.check_version(request, order.version, required=True)
+        await _check_version(request, session, order, required=True)
         seller = await directory.get(session, order.seller_id)
     if order.status != Status.REJECTED:
         raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
@@ -222,14 +223,18 @@ async def correct_placement(request: Request, operator: Acting, order_id: str) -
             raise Unavailable("seller-unreadable", "the seller could not be read; nothing was changed")
     async with state.database.transaction() as session:
         order = await lookup.locked(session, order.id)
-        edges.check_version(request, order.version, required=True)
+        await _check_version(request, session, order, required=True)
         await taking.correct(session, order, seller, document, state.bases, operator.actor)
     state.bell.ring("deliveries")
     return edges.Answer(schemas.order_view(order), 202, edges.etag(order.version))
 
 
-def _uuid(text: str, name: str) -> uuid.UUID:
+async def _check_version(request: Request, session: AsyncSession, order: Order, *, required: bool) -> None:
+    """Compare `If-Match`; whoever is too late is told what happened meanwhile. Raises Stale, Unconditional."""
     try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise Invalid("parameter-invalid", f"{name} is not valid", faults=[Fault(f"/{name}", "invalid", "")]) from None
+        edges.check_version(request, order.version, required=required)
+    except Stale as stale:
+        latest = select(Event).where(Event.order_id == order.id).order_by(Event.id.desc()).limit(5)
+        found = [schemas.event_view(event) for event in await session.scalars(latest)]
+        stale.extra["latest"] = [{name: view[name] for name in ("type", "at", "actor")} for view in found]
+        raise

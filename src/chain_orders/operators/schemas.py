@@ -18,6 +18,7 @@ from ..orders.models import ChainOrder, Invoice, Order
 from ..orders.states import Status
 from ..sellers.models import Seller
 from ..vtex import codes
+from .models import ApiKey
 
 
 class _Body(BaseModel):
@@ -93,6 +94,24 @@ class CancellationBody(_Body):
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
     chain_order_id: str | None = None
+
+
+class NewKey(_Body):
+    """`POST /v1/keys`."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")]
+    role: Literal["viewer", "operator", "admin"]
+
+
+def key_view(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": str(key.id),
+        "name": key.name,
+        "role": key.role,
+        "createdAt": moment(key.created_at),
+        "lastUsedAt": moment(key.last_used_at),
+        "revokedAt": moment(key.revoked_at),
+    }
 
 
 def seller_view(seller: Seller) -> dict[str, Any]:

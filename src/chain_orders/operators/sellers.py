@@ -10,7 +10,7 @@ from ..database import Database
 from ..deliveries import lanes
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import access, edges, schemas
+from . import access, edges, idempotency, schemas
 from .access import Operator
 from .schemas import NewSeller, SellerChange
 
@@ -23,7 +23,7 @@ _NULLABLE = ("currency", "callback_base")
 
 @router.post("", status_code=201, openapi_extra=edges.described(NewSeller))
 async def add_seller(
-    request: Request, _: Admin, body: Annotated[NewSeller, Depends(edges.parsed(NewSeller))]
+    request: Request, operator: Admin, body: Annotated[NewSeller, Depends(edges.parsed(NewSeller))]
 ) -> Response:
     """Put a seller on record, with the credentials that VTEX issued in its account."""
     state = request.app.state
@@ -36,11 +36,13 @@ async def add_seller(
     )
     database: Database = state.database
     async with database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         await directory.add(session, seller)
         await lanes.keep(session, seller)
-    return edges.Answer(
-        schemas.seller_view(seller), 201, {"Location": f"/v1/sellers/{seller.id}", **edges.etag(seller.version)}
-    )
+        headers = {"Location": f"/v1/sellers/{seller.id}", **edges.etag(seller.version)}
+        return once.keep(edges.Answer(schemas.seller_view(seller), 201, headers))
 
 
 @router.get("")
@@ -83,30 +85,34 @@ async def change_seller(
     return edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version))
 
 
-async def _set_paused(request: Request, seller_id: str, paused: bool) -> Response:
+async def _set_paused(request: Request, operator: Operator, seller_id: str, paused: bool) -> Response:
     async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         seller = await directory.get(session, seller_id, lock=True)
         if seller.paused != paused:
             await directory.change(session, seller, {"paused": paused})
             await lanes.keep(session, seller)
+        answer = once.keep(edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version)))
     request.app.state.bell.ring("deliveries")
-    return edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version))
+    return answer
 
 
 @router.post("/{seller_id}/pause")
 async def pause_seller(
-    request: Request, _: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
+    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
 ) -> Response:
     """Stop the seller's lane: calls wait, none is dropped."""
-    return await _set_paused(request, seller_id, True)
+    return await _set_paused(request, operator, seller_id, True)
 
 
 @router.post("/{seller_id}/resume")
 async def resume_seller(
-    request: Request, _: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
+    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
 ) -> Response:
     """Let the seller's lane go on."""
-    return await _set_paused(request, seller_id, False)
+    return await _set_paused(request, operator, seller_id, False)
 
 
 def _checked(request: Request, base_url: str) -> str:

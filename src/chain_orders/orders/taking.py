@@ -75,12 +75,16 @@ async def take(
         return await _repeated(session, seller, examined.order_group, digest, receipt, actor)
     order = await lookup.locked(session, order_id)
     order.tell("order.accepted", actor, total=examined.total_cents, warnings=[w.code for w in warnings])
-    order.new_names.update({("id", str(order.id)), ("order-group", order.order_group)})
+    order.new_names.update({("id", str(order.id)), ("order-group", order.order_group), *_skus(examined)})
     await lookup.save_names(session, [order])
     if receipt is not None:
         authorizing.give_receipt(order, receipt, actor)
     owe_placement(order, seller)
     return Taken(order_id, created=True)
+
+
+def _skus(examined: Examined) -> set[tuple[str, str]]:
+    return {("sku", str(item["id"])) for item in examined.items}
 
 
 def _examined(seller: Seller, document: Any) -> tuple[Examined, list[Warning_]]:
@@ -174,5 +178,7 @@ async def correct(
     order.warnings = [warning.as_dict() for warning in warnings]
     order.attention_code = order.attention_reason = order.attention_since = None
     order.move(Status.ACCEPTED)
+    order.new_names.update(_skus(examined))
+    await lookup.save_names(session, [order])
     order.tell("order.corrected", actor, total=examined.total_cents)
     owe_placement(order, seller)

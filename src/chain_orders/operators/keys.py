@@ -1,0 +1,80 @@
+"""Routes of the API keys: who may call, since when, and no longer."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import now
+from ..errors import Conflict, Unknown
+from . import access, edges, idempotency, schemas
+from .access import Operator
+from .models import ApiKey
+from .schemas import NewKey
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+Admin = Annotated[Operator, Depends(access.allow("admin"))]
+
+
+@router.get("")
+async def list_keys(request: Request, _: Admin) -> Response:
+    """Every key, by name, with its role and when it was last used. The keys themselves never come out."""
+    async with request.app.state.database.transaction() as session:
+        keys = list(await session.scalars(select(ApiKey).order_by(ApiKey.name)))
+    return edges.Answer({"items": [schemas.key_view(key) for key in keys], "next": None})
+
+
+@router.post("", status_code=201, openapi_extra=edges.described(NewKey))
+async def create_key(
+    request: Request, operator: Admin, body: Annotated[NewKey, Depends(edges.parsed(NewKey))]
+) -> Response:
+    """Make a key. `key` is shown in this answer only; a repeat with the same `Idempotency-Key` shows null."""
+    async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
+        if await session.scalar(select(ApiKey.id).where(ApiKey.name == body.name)) is not None:
+            raise Conflict("key-exists", f"there is a key of the name {body.name} already")
+        key = await access.create_key(session, body.name, body.role)
+        made = await session.scalar(select(ApiKey).where(ApiKey.name == body.name))
+        view = schemas.key_view(made) if made is not None else {}
+        headers = {"Location": f"/v1/keys/{view['id']}"}
+        once.keep(edges.Answer({**view, "key": None}, 201, headers))
+    return edges.Answer({**view, "key": key}, 201, headers)
+
+
+@router.delete("/{key_id}")
+async def revoke_key(request: Request, _: Admin, key_id: str) -> Response:
+    """Revoke a key, for good. A repeat is a success; the last admin's key stays."""
+    async with request.app.state.database.transaction() as session:
+        key = await _locked(session, key_id)
+        if key.revoked_at is None:
+            if key.role == "admin" and not await _other_admins(session, key):
+                raise Conflict("last-admin-key", "this is the only admin key; make another one first")
+            key.revoked_at = now()
+            await session.flush()
+            await session.refresh(key)
+    return edges.Answer(schemas.key_view(key))
+
+
+async def _locked(session: AsyncSession, key_id: str) -> ApiKey:
+    """The key. Every admin key is locked with it, in one order, so that two cannot revoke each other."""
+    try:
+        wanted = uuid.UUID(key_id)
+    except ValueError:
+        raise Unknown("key-unknown", "there is no such key; ids of keys are UUIDs") from None
+    query = select(ApiKey).where((ApiKey.id == wanted) | (ApiKey.role == "admin")).order_by(ApiKey.id)
+    keys = {key.id: key for key in await session.scalars(query.with_for_update())}
+    if wanted not in keys:
+        raise Unknown("key-unknown", f"there is no key {key_id}")
+    return keys[wanted]
+
+
+async def _other_admins(session: AsyncSession, key: ApiKey) -> bool:
+    others = select(ApiKey.id).where(ApiKey.role == "admin", ApiKey.revoked_at.is_(None), ApiKey.id != key.id)
+    return await session.scalar(others.limit(1)) is not None

@@ -1,0 +1,189 @@
+"""Finding orders: by any name, state, turn and time; as pages and as CSV; always through an index."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chain_orders.database import Database
+from chain_orders.operators import finding
+from chain_orders.operators.finding import Search
+from chain_orders.orders import states
+from chain_orders.orders.models import TURNS, OrderName
+from chain_orders.orders.states import Status, Turn
+
+from ..builders import Marketplace, SimulatedSeller, order
+
+ANYTHING = Search()
+
+
+async def _groups(marketplace: Marketplace, **params: Any) -> list[str]:
+    answer = await marketplace.client.get("/v1/orders", params=params)
+    assert answer.status_code == 200, answer.text
+    return [one["orderGroup"] for one in answer.json()["items"]]
+
+
+async def test_an_exact_name_and_the_beginning_of_one_are_found_and_named(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    for group in ("PIER7", "PIER70", "QUAY1"):
+        await marketplace.place(order(group))
+
+    exact = (await marketplace.client.get("/v1/orders", params={"q": "pier7"})).json()["items"]
+    prefix = (await marketplace.client.get("/v1/orders", params={"q": "Pier7*"})).json()["items"]
+
+    assert [(one["orderGroup"], one["matched"]) for one in exact] == [
+        ("PIER7", [{"kind": "order-group", "value": "PIER7"}])
+    ]
+    assert [one["orderGroup"] for one in prefix] == ["PIER70", "PIER7"]
+    assert await _groups(marketplace, q="MKP-QUAY*") == ["QUAY1"]
+    assert await _groups(marketplace, q="%*") == []
+    assert await _groups(marketplace, q="8") == ["QUAY1", "PIER70", "PIER7"]  # the SKU
+    assert await _groups(marketplace, q="PIER") == []
+
+
+async def test_a_prefix_that_fits_too_many_names_is_refused(marketplace: Marketplace, monkeypatch: Any) -> None:
+    monkeypatch.setattr(finding, "WIDEST_PREFIX", 3)
+    for _ in range(2):
+        await marketplace.place()
+
+    answer = await marketplace.client.get("/v1/orders", params={"q": "MKP*"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "prefix-too-wide")
+
+
+async def test_orders_are_found_by_turn_time_and_several_states(marketplace: Marketplace) -> None:
+    early = await marketplace.place(order("EARLY"))
+    await marketplace.authorize((await marketplace.place(order("LATE")))["id"])
+    (late,) = (await marketplace.client.get("/v1/orders", params={"q": "LATE"})).json()["items"]
+    await marketplace.becomes(late["id"], "authorized")
+
+    assert await _groups(marketplace, turn="operator") == ["EARLY"]
+    assert await _groups(marketplace, turn="seller") == ["LATE"]
+    assert await _groups(marketplace, createdTo=late["createdAt"]) == ["EARLY"]
+    assert await _groups(marketplace, createdFrom=late["createdAt"]) == ["LATE"]
+    assert await _groups(marketplace, status=["placed", "authorized"]) == ["LATE", "EARLY"]
+    assert await _groups(marketplace, status=["placed", "authorized"], sort="createdAt") == ["EARLY", "LATE"]
+    assert await _groups(marketplace, status=["invoiced", "authorized"], limit=1) == ["LATE"]
+    assert await _groups(marketplace, seller="acme", attention=False, q=early["id"]) == ["EARLY"]
+
+
+async def test_ascending_pages_hold_every_order_once(marketplace: Marketplace) -> None:
+    placed = [(await marketplace.place())["id"] for _ in range(5)]
+    found: list[str] = []
+    path: str | None = "/v1/orders?limit=2&sort=createdAt&status=placed&status=authorized"
+    while path:
+        answer = await marketplace.client.get(path)
+        found += [one["id"] for one in answer.json()["items"]]
+        path = answer.links["next"]["url"] if "next" in answer.links else None
+
+    assert found == placed
+
+
+async def test_csv_holds_the_same_rows_in_the_same_order(marketplace: Marketplace, monkeypatch: Any) -> None:
+    monkeypatch.setattr(finding, "_CSV_PAGE", 2)
+    for n in range(5):
+        await marketplace.place(order(f"ROW{n}"))
+    await marketplace.place(order("-ROW6"))
+
+    answer = await marketplace.client.get("/v1/orders", params={"status": "placed"}, headers={"Accept": "text/csv"})
+
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert [row["orderGroup"] for row in rows] == ["'-ROW6", "ROW4", "ROW3", "ROW2", "ROW1", "ROW0"]
+    assert (rows[1]["total"], rows[1]["chainOrderIds"], rows[1]["turn"]) == ("1300", "MKP-ROW4-01", "operator")
+    assert "Iara" not in answer.text
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "  ="])
+def test_no_cell_is_a_formula(start: str) -> None:
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\r\n").writerow([finding.defused(f'{start}HYPERLINK("x"),1'), "next"])
+    ((cell, following),) = csv.reader(io.StringIO(written.getvalue(), newline=""))
+
+    assert cell == f'\'{start}HYPERLINK("x"),1'
+    assert following == "next"
+
+
+@pytest.mark.parametrize("params", [{"createdFrom": "nonsense"}, {"sort": "total"}, {"turn": "mine"}, {"q": "*"}])
+async def test_a_search_that_makes_no_sense_is_refused(marketplace: Marketplace, params: dict[str, str]) -> None:
+    assert (await marketplace.client.get("/v1/orders", params=params)).status_code == 422
+
+
+async def test_the_turn_that_is_searched_for_is_the_turn_that_is_shown(database: Database) -> None:
+    shown, searched = {}, {}
+    async with database.transaction() as session:
+        for status, attention, receipt in product(Status, (None, "code"), (None, "receipt")):
+            case = " ".join(f"when {condition} then '{turn}'" for turn, condition in TURNS.items())
+            row = "(select cast(:s as text) status, cast(:a as text) attention_code, cast(:r as text) receipt) o"
+            found = await session.scalar(
+                text(f"select case {case} end from {row}"), {"s": status, "a": attention, "r": receipt}
+            )
+            key = (status, attention, receipt)
+            searched[key] = found
+            shown[key] = states.turn(status, attention=attention is not None, has_receipt=receipt is not None)
+
+    assert searched == shown
+
+
+SERVED_BY = [
+    (Search(), "orders_pkey"),
+    (Search(q="MKP-G7-01"), "order_names_value_idx"),
+    (Search(seller="s7"), "orders_seller_idx"),
+    (Search(status=(Status.PLACED,)), "orders_status_idx"),
+    (Search(status=(Status.PLACED, Status.AUTHORIZED)), "orders_status_idx"),
+    (Search(attention=True), "orders_attention_idx"),
+    (Search(turn=Turn.OPERATOR), "orders_turn_operator_idx"),
+    (Search(turn=Turn.US), "orders_turn_us_idx"),
+    (Search(turn=Turn.SELLER), "orders_turn_seller_idx"),
+    (Search(created_from=datetime(2026, 1, 1, tzinfo=UTC)), "orders_pkey"),
+]
+
+_SEED = (
+    "insert into sellers (id, account_name, base_url, sales_channel, affiliate_id, sealed_app_key, sealed_app_token)"
+    " select 's' || n, 's' || n, 'https://s.example', '1', 'MKP', '', '' from generate_series(0, 19) n",
+    """
+    insert into orders (id, seller_id, affiliate_id, sales_channel, order_group, ref, kid, items, total_cents,
+                        placement_digest, status, attention_code, attention_reason)
+    select gen_random_uuid(), 's' || n % 20, 'MKP', '1', 'G' || n, 'ref' || n, 'k1', '[]', 1, '',
+           case n % 40 when 0 then 'placed' when 1 then 'authorized' when 2 then 'authorizing' else 'invoiced' end,
+           case n % 80 when 3 then 'code' end, case n % 80 when 3 then 'reason' end
+      from generate_series(1, 4000) n
+    """,
+    "insert into order_names select id, 'chain-order', 'MKP-' || order_group || '-01' from orders",
+    "analyze orders",
+    "analyze order_names",
+)
+
+
+async def test_an_index_serves_every_search(database: Database) -> None:
+    async with database.transaction() as session:
+        for statement in _SEED:
+            await session.execute(text(statement))
+        await session.execute(text("set local enable_seqscan = off"))
+        for (search, index), ascending in product(SERVED_BY, (False, True)):
+            query = await finding._ids(session, replace(search, ascending=ascending), None, 51)
+            assert index in await _plan(session, query), search
+
+        name = Search(q="MKP-G7*").name
+        assert name is not None
+        plan = await _plan(session, select(OrderName.order_id).where(name).limit(51))
+        await session.rollback()
+
+    assert "order_names_value_idx" in plan
+    assert "~>=~ 'mkp-g7'" in plan  # a range of the index, not a filter over all of it
+
+
+async def _plan(session: AsyncSession, query: Any) -> str:
+    written = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    rows = await session.scalars(text("explain " + str(written).replace(":", "\\:")))
+    return "\n".join(rows)
