@@ -35,6 +35,7 @@ from .orders.reconciling import Reconciler
 from .orders.watch import Watch
 from .outbound import Wire
 from .receivers import routes as receivers
+from .retention.job import Retention
 from .sellers.vault import Vault
 from .settings import Settings
 
@@ -59,6 +60,7 @@ class Parts:
     place: Place
     bases: Bases
     relay: Relay
+    retention: Retention
     failures: list[str] = field(default_factory=list)
     """Loops that ended by themselves: the process must end as a failure, so that it is started again."""
 
@@ -130,6 +132,7 @@ def assemble(settings: Settings) -> Parts:
         place,
         bases,
         Relay(database, bell, poll_seconds=settings.poll_seconds),
+        Retention(database, after=settings.retention, every=timedelta(seconds=settings.retention_seconds)),
     )
 
 
@@ -210,7 +213,7 @@ async def running(
     if intake:
         ending.append(parts.inbox.run(stop))
     if worker:
-        loops = (parts.worker, parts.applier, parts.reconciler, parts.upkeep, parts.relay)
+        loops = (parts.worker, parts.applier, parts.reconciler, parts.upkeep, parts.relay, parts.retention)
         ending += [loop.run(stop) for loop in loops]
     cancelled = [_supervised(loop, stop, parts.failures) for loop in endless]
     finishing = [_supervised(loop, stop, parts.failures) for loop in ending]

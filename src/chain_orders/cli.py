@@ -17,8 +17,8 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 from sqlalchemy.exc import IntegrityError
 
+from . import chores, logs, schema
 from . import dev as development
-from . import logs, schema
 from .app import Refused, assemble, check_database, create_app, running
 from .database import Database
 from .embedded import EmbeddedError
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 keys = typer.Typer(name="key", help="API keys of operators.", no_args_is_help=True)
 app.add_typer(keys)
+app.command()(chores.retention)
 
 
 def main() -> None:

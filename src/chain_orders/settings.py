@@ -88,7 +88,18 @@ class DatabaseSettings(BaseSettings):
     """`postgresql+asyncpg://user:password@host:port/name`."""
 
 
-class Settings(DatabaseSettings):
+class RetentionSettings(DatabaseSettings):
+    """What sealing by hand needs."""
+
+    retention_days: int = Field(default=180, ge=0, le=36500)
+    """How long a final order keeps its personal data; 0: until its erasure is asked for."""
+
+    @property
+    def retention(self) -> timedelta | None:
+        return timedelta(days=self.retention_days) if self.retention_days else None
+
+
+class Settings(RetentionSettings):
     """The settings of one process. Field `x` is the variable `CHAIN_ORDERS_X`."""
 
     environment: Literal["production", "development"] = "production"
@@ -137,6 +148,8 @@ class Settings(DatabaseSettings):
     """When the seller is read again to confirm what it told us, in seconds after it did; then it is disbelieved."""
     commit_seconds: Seconds = 2.0
     """How long a notification waits for its commit before the answer is 503."""
+    retention_seconds: Seconds = 3600.0
+    """How often orders whose time is over are looked for."""
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
@@ -163,6 +176,18 @@ class Settings(DatabaseSettings):
     @property
     def development(self) -> bool:
         return self.environment == "development"
+
+    def shown(self) -> dict[str, str]:
+        """Settings that may be shown to whoever is signed in: none of them a secret or an address with one."""
+        names = (
+            "environment", "open_callbacks", "pool_size", "worker_slots", "poll_seconds", "sweep_seconds",
+            "connect_seconds", "exchange_seconds", "lease_seconds", "reconcile_seconds", "replay_dead_seconds",
+        )  # fmt: skip
+        waits = {name: getattr(self, name) for name in ("retry_schedule", "verify_at", "confirm_at")}
+        return {
+            **{name: str(getattr(self, name)) for name in names},
+            **{name: ", ".join(f"{wait.total_seconds():g}" for wait in found) for name, found in waits.items()},
+        }
 
     def key_bytes(self, which: Literal["callback", "credential"]) -> dict[str, bytes]:
         keys = self.callback_keys if which == "callback" else self.credential_keys

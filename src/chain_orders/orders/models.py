@@ -29,6 +29,7 @@ TURNS = {
     "seller": "attention_code is null and status in ('authorized', 'partially-invoiced', 'cancel-requested')",
     "nobody": "attention_code is null and status in ('invoiced', 'cancelled')",
 }
+_FINAL = ", ".join(f"'{status}'" for status in sorted(states.FINAL))
 _CHAIN_STATUSES = ", ".join(f"'{status}'" for status in states.CHAIN_MOVES)
 
 
@@ -44,6 +45,13 @@ class Order(Base):
         Index("orders_attention_idx", "attention_since", "id", postgresql_where=text("attention_code is not null")),
         Index("orders_status_idx", "status", "id"),
         Index("orders_seller_idx", "seller_id", "id"),
+        Index("orders_unsealed_idx", "final_at", postgresql_where=text(f"sealed_at is null and status in ({_FINAL})")),
+        Index(
+            "orders_told_since_sealed_idx",
+            "id",
+            postgresql_where=text("sealed_at is not null and applied_seq <> sealed_seq"),
+        ),
+        Index("orders_kid_idx", "kid", postgresql_where=text("sealed_at is null")),
         *(Index(f"orders_turn_{t}_idx", "id", postgresql_where=text(TURNS[t])) for t in ("operator", "us", "seller")),
     )
     # The database's clock is read back with the update that sets it.
@@ -80,7 +88,12 @@ class Order(Base):
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     updated_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    final_at: Mapped[datetime | None]
+    """Since when its status is final."""
     sealed_at: Mapped[datetime | None]
+    """When its personal data became hashes."""
+    sealed_seq: Mapped[int | None]
+    """Its `applied_seq` then; another one means that it was told something since."""
 
     chain_orders: Mapped[list[ChainOrder]] = relationship(
         lazy="raise", order_by="ChainOrder.position", back_populates="order", cascade="all"
@@ -149,6 +162,7 @@ class Order(Base):
     def _set_status(self, after: Status) -> None:
         if self.status != after:
             self.status = after
+            self.final_at = now() if after in states.FINAL else None
             self.touch()
 
 

@@ -36,6 +36,9 @@ class Turn(StrEnum):
 RANK = (Status.PLACED, Status.AUTHORIZING, Status.AUTHORIZED, Status.PARTIALLY_INVOICED, Status.INVOICED)
 """A chain order's way forward, least advanced first."""
 
+FINAL = frozenset({Status.INVOICED, Status.CANCELLED, Status.REJECTED})
+"""Nothing more is expected of such an order. It can still be told something, or moved by an operator."""
+
 _FORWARD = {
     before: frozenset(RANK[at + 1 :]) | {Status.CANCEL_REQUESTED, Status.CANCELLED} for at, before in enumerate(RANK)
 }

@@ -155,6 +155,8 @@ async def correct(
     """
     if order.status != Status.REJECTED:
         raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
+    if order.sealed_at is not None:
+        raise Conflict("order-sealed", "the order's personal data was erased; place it under a new group")
     if order.attention_code == "order-group-burnt":
         raise Conflict("order-group-burnt", "the seller will never accept this order group again; use a new one")
     examined, warnings = _examined(seller, document)

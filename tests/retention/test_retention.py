@@ -1,0 +1,235 @@
+"""Retention and erasure: personal data is in three places, and after a run in none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+import pytest
+import structlog
+from sqlalchemy import text
+
+from chain_orders import logs
+from chain_orders.database import Database
+from chain_orders.retention.job import Report, Retention
+
+from ..builders import Marketplace, SimulatedSeller, invoice, order, until
+from .planted import PLANTED, age, document, found_in, holds, plant
+
+DAYS = timedelta(days=180)
+PLACES = {
+    "orders.placement_body",
+    "placement_revisions.placement_body",
+    "notifications.body",
+    "attempts.response",
+}
+
+
+def job(database: Database, after: timedelta | None = DAYS) -> Retention:
+    return Retention(database, after=after, every=timedelta(hours=1))
+
+
+async def sealed(database: Database, orders: int = 1, after: timedelta | None = DAYS) -> Report:
+    """Run the job until it has sealed so many orders: one that the applier holds is left to the next round."""
+    total = Report()
+
+    async def enough() -> bool:
+        nonlocal total
+        ran = await job(database, after).step()
+        total = Report(total.orders + ran.orders, total.again + ran.again, total.strays, total.rows + ran.rows)
+        return total.orders + total.again >= orders
+
+    await until(enough)
+    return total
+
+
+async def one(database: Database, query: str) -> Any:
+    async with database.transaction() as session:
+        return await session.scalar(text(query))
+
+
+async def test_what_was_planted_everywhere_is_found_nowhere_afterwards(
+    marketplace: Marketplace, simulated: SimulatedSeller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured = structlog.get_config()
+    logs.configure("json")
+    try:
+        before = await plant(marketplace, simulated, "PLANT1")
+        assert await found_in(marketplace.database) == PLACES, "the search finds what is there, and there alone"
+        await age(marketplace.database, 181)
+
+        report = await sealed(marketplace.database)
+    finally:
+        said = capsys.readouterr()
+        structlog.configure(**configured)
+
+    assert await found_in(marketplace.database) == set()
+    assert not holds(said.err + said.out)
+    assert "sealed" in said.err, "the log was listened to"
+    assert (report.orders, report.rows.placements) == (1, 2)
+    assert report.rows.notifications == 4
+    after = await marketplace.get(before["id"])
+    changing = {"version", "updatedAt"}
+    assert {name: after[name] for name in after.keys() - changing} == {
+        name: before[name] for name in before.keys() - changing
+    }
+
+
+async def test_what_stays_is_the_hash_of_what_was_there(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(document("PLANT2"))
+    body = await one(marketplace.database, "select placement_body from orders")
+    await simulated.cancel("MKP-PLANT2-01")
+    await marketplace.becomes(placed["id"], "cancelled")
+    await age(marketplace.database, 181)
+
+    await sealed(marketplace.database)
+
+    kept = await one(marketplace.database, "select placement_body from orders")
+    assert kept == f"sha256:{sha256(body).hexdigest()}".encode()
+    (told,) = [e for e in (await marketplace.get(placed["id"], "/timeline"))["items"] if e["type"] == "order.sealed"]
+    assert len(told["data"]["state"]) == 64
+    assert not holds(told)
+
+
+async def test_an_order_keeps_everything_until_its_day(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await plant(marketplace, simulated, "PLANT3")
+    open_order = await marketplace.place(document("PLANT4"))
+    await age(marketplace.database, 179)
+
+    report = await job(marketplace.database).step()
+
+    assert report.orders == 0
+    assert await found_in(marketplace.database) == PLACES
+    assert (await marketplace.get(open_order["id"]))["status"] == "placed"
+
+
+async def test_a_second_run_finds_nothing_to_do(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    sold = await plant(marketplace, simulated, "PLANT5")
+    await age(marketplace.database, 181)
+    await sealed(marketplace.database)
+
+    report = await job(marketplace.database).step()
+
+    assert (report.orders, bool(report.rows)) == (0, False)
+    assert (await marketplace.story(sold["id"])).count("order.sealed") == 1
+
+
+async def test_what_arrives_after_the_sealing_is_applied_and_sealed_too(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    sold = await plant(marketplace, simulated, "PLANT6")
+    base = await simulated.base("PLANT6")
+    await age(marketplace.database, 181)
+    await sealed(marketplace.database)
+
+    await marketplace.notify(
+        f"{base}/pvt/orders/PLANT6/invoice", invoice("NF-2", 1, type="Input", customer={"name": PLANTED[0]})
+    )
+    await marketplace.notified(sold["id"], "applied")
+    assert await found_in(marketplace.database) == {"notifications.body"}
+    report = await sealed(marketplace.database, after=None)
+
+    assert report.again >= 1
+    assert await found_in(marketplace.database) == set()
+    assert (await marketplace.get(sold["id"]))["money"]["returned"] == 1
+
+
+async def test_a_call_that_was_never_made_is_not_made_with_a_hash(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(document("PLANT7"))
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.ask_to_cancel(placed["id"])
+    await simulated.cancel("MKP-PLANT7-01")
+    await marketplace.becomes(placed["id"], "cancelled")
+    await age(marketplace.database, 181)
+
+    await sealed(marketplace.database)
+
+    deliveries = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+    assert {one["state"] for one in deliveries} == {"delivered", "withdrawn"}
+    retried = await marketplace.client.post(f"/v1/deliveries/{deliveries[-1]['id']}/retry")
+    assert retried.status_code == 409
+
+
+async def test_notifications_of_no_order_go_as_well(database: Database) -> None:
+    async with database.transaction() as session:
+        await session.execute(
+            text(
+                "insert into notifications (dedupe_key, receipt, kind, caller, path, headers, body, state, received_at)"
+                " values ('k', 'r', 'invoice', 'open', 'p', '{}', cast(:body as bytea), 'parked',"
+                " clock_timestamp() - interval '181 days')"
+            ),
+            {"body": PLANTED[0].encode()},
+        )
+
+    report = await job(database).step()
+
+    assert report.strays == 1
+    assert await found_in(database) == set()
+    assert await one(database, "select state from notifications") == "ignored"
+
+
+async def test_more_than_a_batch_is_sealed_in_one_run(marketplace: Marketplace) -> None:
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    for n in range(60):
+        taken = await marketplace.post_order(order(f"MANY{n}"))
+        await marketplace.ask_to_cancel(taken.json()["id"])
+    await age(marketplace.database, 181)
+    told: list[int] = []
+
+    report = await job(marketplace.database).step(lambda so_far: told.append(so_far.orders))
+
+    assert report.orders == 60
+    assert told == [50, 60]
+
+
+async def test_two_at_once_seal_each_order_once(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    sold = await plant(marketplace, simulated, "PLANT8")
+    await age(marketplace.database, 181)
+
+    async def at_once() -> bool:
+        ran = await asyncio.gather(*(job(marketplace.database).step() for _ in range(4)))
+        return sum(one.orders for one in ran) == 1
+
+    await until(at_once)
+
+    assert (await marketplace.story(sold["id"])).count("order.sealed") == 1
+
+
+async def test_the_dry_run_counts_and_changes_nothing(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await plant(marketplace, simulated, "PLANT9")
+    await age(marketplace.database, 181)
+
+    async def sealed_by_command() -> dict[str, Any] | None:
+        report = await asyncio.to_thread(_command, marketplace.database.url)
+        return report if report["orders"] else None
+
+    dry = await asyncio.to_thread(_command, marketplace.database.url, "--dry-run")
+    untouched = await found_in(marketplace.database)
+    wet = await until(sealed_by_command, 30)
+
+    assert untouched == PLACES
+    counts = ("orders", "placements", "notifications", "attempts")
+    assert {name: dry[name] for name in counts[:3]} == {"orders": 1, "placements": 2, "notifications": 4}
+    assert {name: wet[name] for name in counts} == {name: dry[name] for name in counts}
+
+
+def _command(url: str, *options: str) -> dict[str, Any]:
+    environment = {**os.environ, "CHAIN_ORDERS_DATABASE_URL": url}
+    ended = subprocess.run(
+        [sys.executable, "-m", "chain_orders", "retention", *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
