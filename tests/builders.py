@@ -188,11 +188,13 @@ class Marketplace:
         found: dict[str, Any] = await until(reached, seconds)
         return found
 
-    async def notify(self, url: str, body: Any) -> httpx.Response:
+    async def notify(self, url: str, body: Any, method: str = "POST", **headers: str) -> httpx.Response:
         """What a seller does: POST without any key."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         async with httpx.AsyncClient(trust_env=False, timeout=10) as stranger:
-            return await stranger.post(url, content=content, headers={"Content-Type": "application/json"})
+            return await stranger.request(
+                method, url, content=content, headers={"Content-Type": "application/json", **headers}
+            )
 
     @staticmethod
     def _json(answer: httpx.Response) -> dict[str, Any]:

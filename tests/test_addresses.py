@@ -32,8 +32,13 @@ SPELLINGS: list[tuple[str, Callback]] = [
         ("order-group/HRB20419/notifications", CANCELLED),
         ("order-group/HRB20419/invoice", INVOICED_GROUP),
         ("HRB20419/invoice", INVOICED),
+        ("HRB20419/cancel", Callback(Kind.CANCELLATION, order_id="HRB20419")),
+        ("HRB20419/changes", Callback(Kind.CHANGE, order_group="HRB20419")),
     )
 ]
+
+
+POST_PATCH, POST_PUT = frozenset({"POST", "PATCH"}), frozenset({"POST", "PUT"})
 
 
 def read(path: str | bytes) -> Callback | None:
@@ -66,7 +71,6 @@ def test_doubled_and_trailing_slashes_and_a_query_change_nothing(path: str, mean
         ("%zz", "%zz"),
         ("order-group", "order-group"),
         ("invoice", "invoice"),
-        ("%FF", "\udcff"),
     ],
 )
 def test_an_id_is_decoded_once_and_stays_in_its_part(written: str, named: str) -> None:
@@ -80,6 +84,13 @@ def test_an_id_is_decoded_once_and_stays_in_its_part(written: str, named: str) -
         "/",
         "/pvt",
         "/pvt/orders",
+        "/pvt/orders/%FF/invoice",
+        "/pvt/orders/HRB%0020419/invoice",
+        "/pvt/orders/HRB20419/invoice/%ed%a0%80",
+        "/pvt/orders/HRB20419/invoice/tracking",
+        "/pvt/orders/HRB20419/invoice/%20",
+        "/pvt/orders/HRB20419/cancel/now",
+        "/pvt/orders/HRB20419/changes/chg-1",
         "/pvt/orders/HRB20419",
         "/pvt/orders/HRB20419/invoices",
         "/pvt/orders/HRB20419/Invoice",
@@ -100,6 +111,31 @@ def test_an_id_is_decoded_once_and_stays_in_its_part(written: str, named: str) -
 )
 def test_an_unknown_path_is_none(path: str) -> None:
     assert read(path) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "number", "methods"),
+    [
+        ("NF-1", "NF-1", POST_PATCH),
+        ("NF-1/tracking", "NF-1", POST_PUT),
+        ("NF%2F1", "NF/1", POST_PATCH),
+        ("NF/1", "NF/1", POST_PATCH),
+        ("NF/1/tracking/", "NF/1", POST_PUT),
+        ("%20NF%208%231%20", "NF 8#1", POST_PATCH),
+        ("NF-1/Tracking", "NF-1/Tracking", POST_PATCH),
+        ("tracking/tracking", "tracking", POST_PUT),
+        ("invoice", "invoice", POST_PATCH),
+    ],
+)
+@pytest.mark.parametrize(
+    ("order", "named"), [("HRB-01", {"order_id": "HRB-01"}), ("order-group/HRB", {"order_group": "HRB"})]
+)
+def test_tracking_is_named_by_all_that_follows_the_invoice(
+    order: str, named: dict[str, str], written: str, number: str, methods: frozenset[str]
+) -> None:
+    found = read(f"/pub/orders/{order}/invoice/{written}")
+
+    assert found == Callback(Kind.TRACKING, **named, invoice_number=number, methods=methods)
 
 
 @pytest.mark.parametrize("path", [path for path, _ in SPELLINGS[:4]])

@@ -3,6 +3,8 @@
 A base is `{public}/cb/{kid}/{ref}/{mac}`: `ref` is a random name of the order, `mac` an HMAC-SHA256 over it under
 key `kid`, both 128 bits in lower-case base32. It is verified in constant time and before any query, so a caller
 without one learns nothing and costs nothing.
+
+A marketplace that must give one fixed base to everybody has a token for each seller instead: `{kid}.{seller}.{mac}`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 PREFIX = "cb"
 _BITS = 128
 _LENGTH = 26  # of 128 bits in base32 without padding
+_ORDER, _SELLER = b"cb1", b"seller1"
 
 
 def _base32(raw: bytes) -> str:
@@ -47,9 +50,22 @@ class Keyring:
         given = fold(mac).encode("utf-8", "surrogatepass")
         return hmac.compare_digest(given, expected.encode("ascii")) and key is not None and len(ref) == _LENGTH
 
+    def token(self, seller_id: str) -> str:
+        """A seller's own secret for the addresses at the root."""
+        return f"{self.minting}.{seller_id}.{self._mac(self.keys[self.minting], seller_id, _SELLER)}"
+
+    def seller_of(self, token: str) -> str | None:
+        """Whose token it is; None when it is nobody's. An unknown kid costs the same time."""
+        kid, _, rest = token.partition(".")
+        seller_id, _, mac = rest.rpartition(".")
+        key = self.keys.get(kid)
+        expected = self._mac(key if key is not None else b"\0" * 32, seller_id, _SELLER)
+        given = mac.encode("utf-8", "surrogatepass")
+        return seller_id if hmac.compare_digest(given, expected.encode("ascii")) and key is not None else None
+
     @staticmethod
-    def _mac(key: bytes, ref: str) -> str:
-        digest = hmac.digest(key, b"cb1|" + ref.encode("utf-8", "surrogatepass"), "sha256")
+    def _mac(key: bytes, name: str, purpose: bytes = _ORDER) -> str:
+        digest = hmac.digest(key, purpose + b"|" + name.encode("utf-8", "surrogatepass"), "sha256")
         return _base32(digest[: _BITS // 8])
 
 

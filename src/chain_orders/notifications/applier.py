@@ -17,35 +17,23 @@ from sqlalchemy import Interval, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs, strict_json
-from ..database import Bell, Database, is_passing, now, wait_for
+from ..database import Bell, Database, is_passing, wait_for
 from ..deliveries import queue
 from ..orders import lookup, reads
-from ..orders.applied import Applied, Contradicts, Ignored, Result
-from ..orders.cancelling import CANCELLED_BY_SELLER, record_cancellation
-from ..orders.invoicing import record_invoice
-from ..orders.models import ChainOrder, Order
+from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers.models import Seller
 from ..vtex import addresses
 from ..vtex.addresses import Kind
-from ..vtex.messages import Cancellation, Invoice
+from ..vtex.messages import Cancellation
+from . import repeats
+from .applying import INVOICE_UNKNOWN, UNREADABLE, apply, park
 from .inbox import TOPIC
 from .models import Notification
 
 log = logs.get("applier")
 
 ORDERS_AT_ONCE = 64
-UNREADABLE = "unreadable"
-VERIFYING = "verifying"
-_NAMES = ("order-group", "chain-order", "seller-order", "seller-order-group", "marketplace-order")
-
-
-class Parked(Exception):
-    """It cannot be applied yet; `attention` when a person should know."""
-
-    def __init__(self, code: str, reason: str, *, attention: bool) -> None:
-        super().__init__(reason)
-        self.code, self.reason, self.attention = code, reason, attention
 
 
 class Applier:
@@ -87,9 +75,10 @@ class Applier:
             log.error("apply-batch-failed", count=len(ids), exc_info=failure)
             for order_id in ids:
                 await self._alone(order_id)
-        if ids:
+        repeated = await repeats.look(self._database)
+        if ids or repeated:
             self._bell.ring("orders")
-        return len(ids) + routed
+        return len(ids) + routed + repeated
 
     async def _alone(self, order_id: uuid.UUID) -> None:
         try:
@@ -115,7 +104,7 @@ class Applier:
             async with self._database.transaction() as session:
                 order = await lookup.locked(session, order_id)
                 note = await session.get_one(Notification, notification_id)
-                _park(note, "apply-failed")
+                park(note, "apply-failed")
                 order.ask_attention("apply-failed", "a notification could not be applied; it is kept and tried again")
 
     async def _apply(self, session: AsyncSession, order_ids: Sequence[uuid.UUID], only: int | None = None) -> None:
@@ -152,10 +141,14 @@ class Applier:
         self, session: AsyncSession, order: Order, notes: Sequence[Notification], *, distrusted: bool
     ) -> None:
         before = {chain.key: chain.status for chain in order.chain_orders}
-        look = False
+        look, invoiced = False, False
         for note in notes:
             trusted = note.caller == "base" and not distrusted
             look |= apply(order, note, trusted=trusted, patience=self._patience)
+            invoiced |= note.kind == Kind.INVOICE and note.state == "applied"
+        if invoiced:
+            await session.flush()
+            await lookup.recheck(session, order.id, INVOICE_UNKNOWN)
         if look:
             await reads.confirm(session, order.id, f"seller:{order.seller_id}")
         for chain in order.chain_orders:
@@ -190,86 +183,6 @@ async def _received(
     return list(await session.scalars(query.order_by(Notification.id)))
 
 
-def apply(order: Order, note: Notification, *, trusted: bool, patience: timedelta) -> bool:
-    """Apply one notification to its order, in memory; says whether the seller should be read to confirm it.
-
-    A cancellation or a return of somebody who is not `trusted` waits until a read shows it, for `patience` at most.
-    Pure but for the clock that the database fills in.
-    """
-    order.applied_seq += 1
-    note.applied_seq = order.applied_seq
-    note.applied_at = now()
-    if note.kind == UNREADABLE:
-        note.state = UNREADABLE
-        order.ask_attention("notification-unreadable", "the seller sent something that cannot be read; it is kept")
-        return False
-    try:
-        result, confirmable = _result(order, note, trusted, patience)
-    except Parked as parked:
-        if parked.attention and not note.tries:
-            order.ask_attention(parked.code, parked.reason)
-        _park(note, parked.code)
-        return parked.code == VERIFYING
-    match result:
-        case Applied():
-            note.state, note.reason = "applied", None
-        case Ignored(reason):
-            note.state, note.reason = "ignored", reason
-        case Contradicts(_, reason):
-            note.state, note.reason = "conflict", reason
-    return confirmable and isinstance(result, Applied)
-
-
-def _result(order: Order, note: Notification, trusted: bool, patience: timedelta) -> tuple[Result, bool]:
-    """What came of it, and whether it is of the kind that the seller must show as well."""
-    called = addresses.callback(addresses.split(note.path))
-    if called is None:
-        raise Parked("path-unknown", "a notification came to a path that is no longer understood", attention=True)
-    if not lookup.belongs(order, called.named):
-        raise Parked("foreign-id", "a notification to this order's address names another order", attention=True)
-    if not order.chain_orders:
-        if order.status == Status.REJECTED:
-            raise Parked("rejected-but-known", "the seller speaks of an order that it refused", attention=True)
-        raise Parked("not-placed", "the order is not known to be placed yet", attention=False)
-    document = strict_json.parse(note.body)
-    if called.kind is Kind.CANCELLATION:
-        told = Cancellation.model_validate(document)
-        if told.id.lower() != CANCELLED_BY_SELLER.lower():
-            order.tell("order.notified", "seller", notification=told.id[:100])
-            return Ignored("its type is not one that is known"), False
-        chain = _only(lookup.meant(order, [told.seller_order_id, called.named]))
-        if not trusted and chain.status != Status.CANCELLED:
-            return _unproven(order, note, chain, patience), False
-        return record_cancellation(order, chain), True
-    invoice = Invoice.model_validate(document)
-    chain = _only(lookup.meant(order, [called.order_id], [item.id for item in invoice.items]))
-    is_return = invoice.type == "Input"
-    known = any((one.type, one.number) == (invoice.type, invoice.invoice_number) for one in chain.invoices)
-    if is_return and not trusted and not known:
-        return _unproven(order, note, chain, patience), False
-    return record_invoice(order, chain, invoice, note.receipt), is_return
-
-
-def _unproven(order: Order, note: Notification, chain: ChainOrder, patience: timedelta) -> Result:
-    """It is believed once the seller shows it, which a read will have applied; after a while it is disbelieved."""
-    if chain.seller_read_at is None or chain.seller_read_at < note.received_at + patience:
-        raise Parked(VERIFYING, "it waits for the seller to show it", attention=False)
-    reason = f"somebody told us of a {note.kind} that the seller does not show for {chain.chain_order_id}"
-    order.ask_attention("not-at-seller", reason)
-    return Contradicts("not-at-seller", reason)
-
-
-def _only(meant: Sequence[ChainOrder]) -> ChainOrder:
-    if len(meant) != 1:
-        raise Parked("ambiguous", "a notification does not say which of several chain orders it means", attention=True)
-    return meant[0]
-
-
-def _park(note: Notification, reason: str) -> None:
-    note.state, note.reason = "parked", reason
-    note.tries += 1
-
-
 # What is parked is tried again at every sweep: something it waited for may have come about unnoticed.
 _RESUME = text(
     """
@@ -296,19 +209,21 @@ async def _route(session: AsyncSession) -> int:
     )
     routed = 0
     for note in notes:
-        found = await lookup.orders_named(session, _named(note), _NAMES)
+        found = await lookup.orders_named(session, _named(note), lookup.KINDS, note.seller_id)
         if len(found) == 1:
             (note.order_id,) = found
             routed += 1
+        elif note.kind == UNREADABLE:
+            note.state = UNREADABLE
         else:
-            _park(note, "order-unknown" if not found else "ambiguous")
+            park(note, "order-unknown" if not found else "ambiguous")
     return routed
 
 
 def _named(note: Notification) -> list[str]:
     called = addresses.callback(addresses.split(note.path))
     names = lookup.spellings(called.named) if called else []
-    if called and called.kind is Kind.CANCELLATION:
+    if called and called.kind is Kind.CANCELLATION and not called.one_level:
         try:
             told = Cancellation.model_validate(strict_json.parse(note.body))
         except (ValidationError, strict_json.NotJson):

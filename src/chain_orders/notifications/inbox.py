@@ -32,7 +32,10 @@ _MAXIMUM_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A notification as it came. `meaning` is what makes two of them the same: scope, kind, ids, canonical content."""
+    """A notification as it came. `meaning` is what makes two of them the same: scope, kind, ids, canonical content.
+
+    Of a change: `policy` says how it is answered, and `request_id` stands for the receipt.
+    """
 
     kind: str
     caller: str
@@ -42,6 +45,9 @@ class Incoming:
     headers: bytes
     body: bytes
     meaning: bytes
+    seller_id: str | None = None
+    policy: str | None = None
+    request_id: str | None = None
     receipt: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
@@ -49,22 +55,32 @@ class Incoming:
         return sha256(self.meaning).digest()
 
     def answer(self) -> bytes:
-        """The seed's answer: when it was received, which order it is about, and our protocol number."""
+        """The seed's answer: when it was received, which order it is about, and our protocol number.
+
+        A change's has no date; one that is refused has no answer.
+        """
+        if self.policy == "refuse":
+            return b""
+        if self.policy is not None:
+            return strict_json.dump({"orderId": self.named, "receipt": self.request_id or self.receipt})
         date = datetime.now(UTC).isoformat(timespec="microseconds")
         return strict_json.dump({"date": date, "orderId": self.named, "receipt": self.receipt})
 
 
 # Returns the answer to each key: the proposed one where the key is new, the stored one where it is not. Keys are
 # inserted in order, so that two batches that share keys wait for each other and never in a circle. A notification
-# is stored only where its own receipt was accepted.
+# is stored only where its own receipt was accepted; a repeat that may mean more is noted for the applier to look at.
 _STORE = text(
     """
     with given as (
         select * from unnest(
             cast(:keys as bytea[]), cast(:receipts as text[]), cast(:answers as bytea[]), cast(:repeats as int[]),
             cast(:kinds as text[]), cast(:callers as text[]), cast(:refs as text[]),
-            cast(:paths as bytea[]), cast(:headers as bytea[]), cast(:bodies as bytea[])
-        ) with ordinality as g(dedupe_key, receipt, answer, repeats, kind, caller, ref, path, headers, body, nth)
+            cast(:paths as bytea[]), cast(:headers as bytea[]), cast(:bodies as bytea[]),
+            cast(:sellers as text[]), cast(:policies as text[])
+        ) with ordinality as g(
+            dedupe_key, receipt, answer, repeats, kind, caller, ref, path, headers, body, seller_id, policy, nth
+        )
     ), kept as (
         insert into receipts as r (dedupe_key, receipt, answer, repeats)
         select dedupe_key, receipt, answer, repeats from given order by dedupe_key
@@ -72,12 +88,20 @@ _STORE = text(
            set repeats = r.repeats + excluded.repeats + 1, last_seen = clock_timestamp()
         returning r.dedupe_key, r.receipt, r.answer
     ), stored as (
-        insert into notifications (dedupe_key, receipt, kind, caller, order_id, path, headers, body)
-        select g.dedupe_key, g.receipt, g.kind, g.caller, o.id, g.path, g.headers, g.body
+        insert into notifications (dedupe_key, receipt, kind, caller, order_id, path, headers, body, seller_id, policy)
+        select g.dedupe_key, g.receipt, g.kind, g.caller, o.id, g.path, g.headers, g.body, g.seller_id, g.policy
           from given g
           join kept k on k.dedupe_key = g.dedupe_key and k.receipt = g.receipt
           left join orders o on o.ref = g.ref
          order by g.nth
+    ), again as (
+        insert into repeats as s (dedupe_key, ref)
+        select g.dedupe_key, g.ref
+          from given g
+          join kept k on k.dedupe_key = g.dedupe_key
+         where (k.receipt <> g.receipt or g.repeats > 0) and g.kind in ('invoice', 'tracking', 'change')
+         order by g.dedupe_key
+            on conflict (dedupe_key) do update set seen_at = clock_timestamp()
     )
     select dedupe_key, answer from kept
     """
@@ -97,7 +121,7 @@ class _Waiting:
 
 class Inbox:
     def __init__(self, database: Database, bell: Bell, *, commit_seconds: float) -> None:
-        self._database = database
+        self.database = database
         self._bell = bell
         self._budget = commit_seconds
         self._waiting: list[_Waiting] = []
@@ -173,7 +197,7 @@ class Inbox:
 
     async def _commit(self, batch: Sequence[_Waiting]) -> dict[bytes, bytes]:
         """One statement, waited for at most the budget, never cancelled: a cancelled commit can report success."""
-        async with self._database.statement() as connection:
+        async with self.database.statement() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             warned: list[str] = []
 
@@ -215,6 +239,8 @@ def _columns(batch: Sequence[_Waiting]) -> dict[str, list[Any]]:
         "paths": [one.path for one in unique],
         "headers": [one.headers for one in unique],
         "bodies": [one.body for one in unique],
+        "sellers": [one.seller_id for one in unique],
+        "policies": [one.policy for one in unique],
     }
 
 

@@ -26,16 +26,29 @@ class Receipt(Base):
     last_seen: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 
 
+class Repeat(Base):
+    """A repeat of a notification, to be looked at by the applier: it may say that the seller went back on its word."""
+
+    __tablename__ = "repeats"
+
+    dedupe_key: Mapped[bytes] = mapped_column(primary_key=True)
+    ref: Mapped[str | None]
+    """The order whose base it came to."""
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
 class Notification(Base):
     """One POST from a seller, as its bytes came. Its state says how far it has been applied."""
 
     __tablename__ = "notifications"
     __table_args__ = (
         CheckConstraint("state in ('" + "', '".join(STATES) + "')", name="state"),
-        CheckConstraint("caller in ('base', 'open')", name="caller"),
+        CheckConstraint("caller in ('base', 'token', 'open')", name="caller"),
         Index("notifications_received_idx", "order_id", "id", postgresql_where=text("state = 'received'")),
         Index("notifications_parked_idx", "next_at", "id", postgresql_where=text("state = 'parked'")),
         Index("notifications_order_idx", "order_id", "id"),
+        # What came to an order's own base is found among the order's.
+        Index("notifications_repeated_idx", "dedupe_key", postgresql_where=text("caller <> 'base'")),
         {"postgresql_with": {"fillfactor": "80"}},
     )
 
@@ -44,7 +57,11 @@ class Notification(Base):
     receipt: Mapped[str]
     kind: Mapped[str]
     caller: Mapped[str]
-    """How the seller proved itself: the order's own `base`, or not at all in an `open` development service."""
+    """How the seller proved itself: the order's own `base`, its `token`, or not at all in an `open` service."""
+    seller_id: Mapped[str | None]
+    """Whose token it was."""
+    policy: Mapped[str | None]
+    """How a change was answered: the seller's `changePolicy` at that moment."""
     order_id: Mapped[uuid.UUID | None]
     path: Mapped[bytes]
     headers: Mapped[bytes] = mapped_column(deferred=True)

@@ -14,7 +14,7 @@ from ..errors import Fault, Invalid
 from ..events.models import Event
 from ..notifications.models import Notification
 from ..orders import states
-from ..orders.models import ChainOrder, Invoice, Order
+from ..orders.models import ChainOrder, Change, Invoice, Order
 from ..orders.states import Status
 from ..sellers.models import Seller
 from ..vtex import codes
@@ -195,6 +195,17 @@ def _chain_view(chain: ChainOrder) -> dict[str, Any]:
         "value": chain.value_cents,
         "items": chain.items,
         "invoices": [_invoice_view(invoice) for invoice in chain.invoices],
+        "changes": [_change_view(change) for change in chain.changes],
+    }
+
+
+def _change_view(change: Change) -> dict[str, Any]:
+    return {
+        "requestId": change.request_id,
+        "incrementValue": change.increment_cents,
+        "discountValue": change.discount_cents,
+        "state": change.state,
+        "receipt": change.receipt,
     }
 
 
@@ -209,6 +220,7 @@ def _invoice_view(invoice: Invoice) -> dict[str, Any]:
         "courier": invoice.courier,
         "trackingNumber": invoice.tracking_number,
         "trackingUrl": invoice.tracking_url,
+        "deliveredAt": moment(invoice.delivered_at),
         "receipt": invoice.receipt,
         "items": invoice.items,
     }

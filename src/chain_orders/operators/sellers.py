@@ -115,6 +115,18 @@ async def resume_seller(
     return await _set_paused(request, operator, seller_id, False)
 
 
+@router.post("/{seller_id}/callback-token")
+async def make_callback_token(request: Request, _: Admin, seller_id: str) -> Response:
+    """The seller's secret for the callback addresses at the root, for one that cannot be given a base an order.
+
+    To be sent as `?token=`, as the password of HTTP Basic, or as `Authorization: Bearer`. The same until the first
+    key of `CHAIN_ORDERS_CALLBACK_KEYS` changes; older ones hold as long as their key stays.
+    """
+    async with request.app.state.database.transaction() as session:
+        seller = await directory.get(session, seller_id)
+    return edges.Answer({"sellerId": seller.id, "token": request.app.state.bases.keyring.token(seller.id)})
+
+
 def _checked(request: Request, base_url: str) -> str:
     settings: Any = request.app.state.limits
     return directory.check_base_url(base_url, hosts=settings.seller_hosts, development=settings.development)

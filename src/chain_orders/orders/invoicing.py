@@ -7,9 +7,12 @@ Output invoices add up against the chain order's value; `Input` is a return and 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from datetime import datetime
 
 from ..database import now
 from ..vtex.messages import Invoice as InvoiceMessage
+from ..vtex.messages import Tracking
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Invoice, Order
 from .states import Status, after_invoice
@@ -85,19 +88,37 @@ def _merge(order: Order, chain: ChainOrder, known: Invoice, told: InvoiceMessage
         order.ask_attention("invoice-changed", reason)
         return Contradicts("invoice-changed", reason)
     known.receipt = known.receipt or receipt
-    news = {
+    return _add(order, chain, known, news(known, told))
+
+
+def record_tracking(order: Order, chain: ChainOrder, known: Invoice, told: Tracking, heard_at: datetime) -> Result:
+    """Apply what is told of an invoice's parcel; `heard_at` stands for the delivery's own date where it has none."""
+    added: dict[str, object] = {**news(known, told)}
+    if told.is_delivered and known.delivered_at is None:
+        added["delivered_at"] = told.delivered_date or heard_at
+    return _add(order, chain, known, added)
+
+
+def news(known: Invoice, told: InvoiceMessage | Tracking) -> dict[str, str]:
+    """What is told of an invoice that is not known of it. Nothing empty is news."""
+    return {
         column: getattr(told, field)
         for column, field in _DETAILS.items()
         if getattr(told, field) is not None and getattr(told, field) != getattr(known, column)
     }
-    if not news:
+
+
+def _add(order: Order, chain: ChainOrder, known: Invoice, added: Mapping[str, object]) -> Result:
+    if not added:
         return Ignored("nothing new")
-    for column, value in news.items():
+    for column, value in added.items():
         setattr(known, column, value)
     order.touch()
-    if _TRACKING.keys() & news.keys():
-        _name(order, "tracking", news.get("tracking_number"))
+    if _TRACKING.keys() & added.keys():
+        _name(order, "tracking", known.tracking_number)
         order.tell("chain-order.tracked", "seller", chain_order=chain, number=known.number, **_tracking(known))
+    if "delivered_at" in added:
+        order.tell("chain-order.delivered", "seller", chain_order=chain, number=known.number)
     return Applied()
 
 

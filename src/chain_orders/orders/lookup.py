@@ -21,7 +21,10 @@ from .models import ChainOrder, Order, OrderName
 _SUFFIX = re.compile(r"-\d{2}$", re.ASCII)
 _PREFIX = re.compile(r"^[A-Z0-9]{2,3}-", re.ASCII)
 
-WHOLE = selectinload(Order.chain_orders).selectinload(ChainOrder.invoices)
+KINDS = ("order-group", "chain-order", "seller-order", "seller-order-group", "marketplace-order")
+"""The kinds of names by which a seller may call an order."""
+
+WHOLE = selectinload(Order.chain_orders).options(selectinload(ChainOrder.invoices), selectinload(ChainOrder.changes))
 
 
 async def locked(session: AsyncSession, order_id: uuid.UUID) -> Order:
@@ -50,14 +53,19 @@ def unknown(order_id: object) -> Unknown:
     return Unknown("order-unknown", f"there is no order {order_id}")
 
 
-async def orders_named(session: AsyncSession, names: Iterable[str], kinds: Sequence[str]) -> set[uuid.UUID]:
-    """Every order that one of these names leads to, letter case ignored. Served by order_names_value_idx."""
-    rows = await session.scalars(
-        select(OrderName.order_id)
-        .where(func.lower(OrderName.value).in_([name.lower() for name in names]), OrderName.kind.in_(kinds))
-        .limit(100)
+async def orders_named(
+    session: AsyncSession, names: Iterable[str], kinds: Sequence[str], seller_id: str | None = None
+) -> set[uuid.UUID]:
+    """Every order that one of these names leads to, letter case ignored; of one seller where it is named.
+
+    Served by order_names_value_idx.
+    """
+    query = select(OrderName.order_id).where(
+        func.lower(OrderName.value).in_([name.lower() for name in names]), OrderName.kind.in_(kinds)
     )
-    return set(rows)
+    if seller_id is not None:
+        query = query.join(Order, Order.id == OrderName.order_id).where(Order.seller_id == seller_id)
+    return set(await session.scalars(query.limit(100)))
 
 
 async def save_names(session: AsyncSession, orders: Iterable[Order]) -> None:
@@ -70,15 +78,15 @@ async def save_names(session: AsyncSession, orders: Iterable[Order]) -> None:
         order.new_names.clear()
 
 
-async def recheck(session: AsyncSession, order_id: uuid.UUID) -> None:
-    """Wake the notifications that were parked because this order was not ready. The sweep would find them anyway."""
-    await session.execute(_RECHECK, {"order_id": order_id})
+async def recheck(session: AsyncSession, order_id: uuid.UUID, reason: str = "not-placed") -> None:
+    """Wake what was parked because this order was not ready for it. The sweep would find them anyway."""
+    await session.execute(_RECHECK, {"order_id": order_id, "reason": reason})
 
 
 _RECHECK = text(
     """
     update notifications set state = 'received'
-     where order_id = :order_id and state = 'parked' and reason = 'not-placed'
+     where order_id = :order_id and state = 'parked' and reason = :reason
     """
 )
 

@@ -197,6 +197,9 @@ class ChainOrder(Base):
     invoices: Mapped[list[Invoice]] = relationship(
         lazy="raise", order_by="Invoice.id", back_populates="chain_order", cascade="all"
     )
+    changes: Mapped[list[Change]] = relationship(
+        lazy="raise", order_by="Change.id", back_populates="chain_order", cascade="all"
+    )
 
     @property
     def sequence(self) -> str:
@@ -277,9 +280,42 @@ class Invoice(Base):
     source: Mapped[str] = mapped_column(server_default="callback")
     confirmed_at: Mapped[datetime | None]
     """When a read of the seller showed it."""
+    delivered_at: Mapped[datetime | None]
+    """When the parcel reached the shopper, as the seller tells it."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 
     chain_order: Mapped[ChainOrder] = relationship(lazy="raise", back_populates="invoices")
+
+
+CHANGE_STATES = ("recorded", "accepted", "refused", "dismissed")
+
+
+class Change(Base):
+    """A change of a chain order's value that a seller told us. `recorded` waits for a person."""
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        UniqueConstraint("chain_order_key", "digest"),
+        CheckConstraint("increment_cents >= 0 and discount_cents >= 0", name="cents"),
+        CheckConstraint("state in ('" + "', '".join(CHANGE_STATES) + "')", name="state"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    chain_order_key: Mapped[int] = mapped_column(ForeignKey("chain_orders.key"))
+    request_id: Mapped[str | None]
+    digest: Mapped[bytes]
+    """SHA-256 of the content in canonical form: by it the same change is known under another address."""
+    increment_cents: Mapped[int]
+    discount_cents: Mapped[int]
+    state: Mapped[str]
+    receipt: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+    chain_order: Mapped[ChainOrder] = relationship(lazy="raise", back_populates="changes")
+
+    @property
+    def amounts(self) -> str:
+        return f"+{self.increment_cents} and -{self.discount_cents} cents"
 
 
 class Read(Base):

@@ -278,6 +278,7 @@ def _chain_order(order: Order, one: SellerOrder, position: int, *, alone: bool) 
         value_cents=value,
         items=items,
         invoices=[],
+        changes=[],
     )
 
 

@@ -7,12 +7,9 @@ caller with a good base sends is kept even when it cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -20,35 +17,35 @@ from starlette.types import Receive, Scope, Send
 
 from .. import body, capability, errors, strict_json
 from ..capability import Keyring
-from ..errors import Malformed, Problem, Unknown
-from ..notifications.applier import UNREADABLE
+from ..errors import Malformed, Problem
+from ..notifications import policies
+from ..notifications.applying import UNREADABLE, Message, model
 from ..notifications.inbox import Inbox, Incoming
 from ..vtex import addresses
 from ..vtex.addresses import Callback, Kind
-from ..vtex.messages import Cancellation, Invoice, faults
+from ..vtex.messages import Change, faults
+from .callers import Caller, Doorkeeper, nothing_here
+from .description import describe
 
-_MESSAGES: dict[Kind, type[BaseModel]] = {Kind.CANCELLATION: Cancellation, Kind.INVOICE: Invoice}
-_LIMITS = {Kind.CANCELLATION: body.CANCELLATION, Kind.INVOICE: body.INVOICE}
+__all__ = ["Callbacks", "describe"]
+
+_LIMITS = {
+    Kind.CANCELLATION: body.CANCELLATION,
+    Kind.INVOICE: body.INVOICE,
+    Kind.TRACKING: body.OPERATOR,
+    Kind.CHANGE: body.OPERATOR,
+}
 _ROOTS = (["pvt", "orders"], ["pub", "orders"], ["api", "oms"])
+_KEPT_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _KEPT_HEADERS = frozenset({b"content-type", b"user-agent", b"x-vtex-operation-id", b"traceparent", b"x-request-id"})
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls: `ref` names the order whose base was used; None in open mode."""
-
-    kind: str
-    ref: str | None
-    path: list[str]
-
-
 class Callbacks(BaseRoute):
-    """Every callback address, as one route of the application: `/cb/…`, and the root's in open mode."""
+    """Every callback address, as one route of the application: `/cb/…`, and the root's for tokens and open mode."""
 
     def __init__(self, inbox: Inbox, keyring: Keyring, *, open_mode: bool) -> None:
         self._inbox = inbox
-        self._keyring = keyring
-        self._open = open_mode
+        self._door = Doorkeeper(keyring, open_mode=open_mode)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
@@ -61,7 +58,8 @@ class Callbacks(BaseRoute):
         request = Request(scope, receive)
         try:
             answer = await self._receive(request, scope["callback_parts"])
-            response = Response(answer, media_type="application/json")
+            # A change that is refused is answered 500 without a body: so VTEX wants it.
+            response = Response(answer, media_type="application/json") if answer else Response(status_code=500)
         except Problem as problem:
             # The path is a secret below /cb: it is never shown, not even to whoever sent it.
             response = Response(
@@ -74,16 +72,20 @@ class Callbacks(BaseRoute):
         await response(scope, receive, send)
 
     async def _receive(self, request: Request, parts: list[str]) -> bytes:
-        caller = self._identify(parts)
+        caller = await self._door.identify(request, parts)
         called = addresses.callback(caller.path)
-        if request.method != "POST" or called is None:
+        if called is None or request.method not in called.methods:
             return await self._refuse_path(request, caller)
         raw = await body.read(request, limit=_LIMITS[called.kind])
         try:
-            meaning = _meaning(called.kind, raw)
+            message, meaning = _read(called, raw)
         except Malformed:
             await self._keep(request, caller, raw)
             raise
+        change = message if isinstance(message, Change) else None
+        policy = None
+        if change is not None:
+            policy = await policies.of_changes(self._inbox.database, caller.ref, caller.seller_id, called.named)
         return await self._inbox.receive(
             Incoming(
                 kind=called.kind,
@@ -94,62 +96,60 @@ class Callbacks(BaseRoute):
                 headers=_headers(request),
                 body=raw,
                 meaning=_scope(caller, called) + meaning,
+                seller_id=caller.seller_id,
+                policy=policy,
+                request_id=change.request_id if change is not None else None,
             )
         )
 
-    def _identify(self, parts: list[str]) -> Caller:
-        """Name the caller without a query. Raises the one 404 that every stranger gets."""
-        if parts[0] == capability.PREFIX and len(parts) >= 4:
-            _, kid, ref, mac, *rest = parts
-            if self._keyring.verify(kid, ref, mac):
-                return Caller("base", capability.fold(ref), rest)
-        elif parts[0] != capability.PREFIX and self._open:
-            return Caller("open", None, parts)
-        raise _unknown()
-
     async def _refuse_path(self, request: Request, caller: Caller) -> bytes:
         """No such address, though the caller may be known: what it said is kept, and a person is told."""
-        if request.method == "POST" and caller.ref is not None:
+        if request.method in _KEPT_METHODS and caller.known:
             raw = await body.read(request, limit=body.INVOICE)
             if raw:
                 await self._keep(request, caller, raw)
-        raise _unknown()
+        raise nothing_here()
 
     async def _keep(self, request: Request, caller: Caller, raw: bytes) -> None:
         """Keep what a known caller sent and we cannot read. Raises Unavailable when it cannot be kept."""
-        if caller.ref is None:
+        if not caller.known:
             return
+        path = _path(caller) or b"?" + quote(request.scope["query_string"], safe="/=&%").encode("ascii")[:2000]
         await self._inbox.receive(
             Incoming(
                 kind=UNREADABLE,
                 caller=caller.kind,
                 ref=caller.ref,
                 named="",
-                path=_path(caller),
+                path=path,
                 headers=_headers(request),
                 body=raw,
-                meaning=b"\0".join((b"unreadable", caller.ref.encode(), _path(caller), raw)),
+                meaning=b"\0".join((b"unreadable", caller.scope.encode(), path, raw)),
+                seller_id=caller.seller_id,
             )
         )
 
 
-def _meaning(kind: Kind, raw: bytes) -> bytes:
-    """The content in canonical form: spellings of the same id, amount or type are one. Raises Malformed."""
-    document = body.parse(raw)
+def _read(called: Callback, raw: bytes) -> tuple[Message, bytes]:
+    """The message, and its content in canonical form: spellings of the same id, amount or type are one.
+
+    A cancellation of one level may come without a body. Raises Malformed.
+    """
+    document = {} if called.one_level and not raw.strip() else body.parse(raw)
     if not isinstance(document, dict):
         raise Malformed("schema-invalid", "the body must be a JSON object")
     try:
-        message = _MESSAGES[kind].model_validate(document)
+        message: Message = model(called).model_validate(document)
     except ValidationError as wrong:
         found = faults(wrong)
         told = "; ".join(f"{fault.pointer} {fault.detail}" for fault in found)
         raise Malformed("schema-invalid", told, faults=found) from wrong
-    return strict_json.canonical({**document, **message.model_dump(by_alias=True, mode="json")})
+    return message, strict_json.canonical({**document, **message.model_dump(by_alias=True, mode="json")})
 
 
 def _scope(caller: Caller, called: Callback) -> bytes:
     ids = "\0".join((called.kind, *caller.path))
-    return f"{caller.ref or 'open'}\0{ids}\0".encode("utf-8", "surrogateescape")
+    return f"{caller.scope}\0{ids}\0".encode("utf-8", "surrogateescape")
 
 
 def _path(caller: Caller) -> bytes:
@@ -169,70 +169,3 @@ def _headers(request: Request) -> bytes:
         if name in _KEPT_HEADERS
     }
     return strict_json.dump(kept)
-
-
-def _unknown() -> Unknown:
-    return Unknown("not-found", "there is nothing at this address")
-
-
-def describe() -> dict[str, Any]:
-    """The callbacks as OpenAPI `webhooks`: what sellers may call below the base that each order carries."""
-    answer = {
-        "200": {
-            "description": "Stored. A repeat of the same notification gets the same bytes.",
-            "content": {"application/json": {"schema": _ANSWER}},
-        },
-        "400": {"description": "The body cannot be read; it is kept."},
-        "404": {"description": "No such address, or a caller that cannot prove itself."},
-        "413": {"description": "The body is too large."},
-        "415": {"description": "The body is compressed."},
-        "503": {"description": "It could not be stored; send it again."},
-    }
-    return {name: {"post": {**_DESCRIBED[name], "responses": answer}} for name in _DESCRIBED}
-
-
-_ANSWER = {
-    "type": "object",
-    "required": ["date", "orderId", "receipt"],
-    "properties": {
-        "date": {"type": "string", "format": "date-time"},
-        "orderId": {"type": "string"},
-        "receipt": {"type": "string"},
-    },
-}
-
-
-def _described(summary: str, model: type[BaseModel], paths: list[str]) -> dict[str, Any]:
-    schema: Callable[..., dict[str, Any]] = model.model_json_schema
-    return {
-        "summary": summary,
-        "description": "Below the order's callback base:\n\n" + "\n".join(f"- `POST {path}`" for path in paths),
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schema(ref_template="#/$defs/{model}")}},
-        },
-    }
-
-
-_DESCRIBED = {
-    "cancellation": _described(
-        "A seller cancelled a chain order",
-        Cancellation,
-        [
-            "/pvt/orders/order-group/{orderGroup}/notifications/seller-cancellation",
-            "/pvt/orders/order-group/{orderGroup}/notifications",
-        ],
-    ),
-    "invoice": _described(
-        "A seller invoiced a chain order, wholly or in part, or tells its tracking",
-        Invoice,
-        [
-            "/api/oms/pvt/orders/{orderId}/invoice",
-            "/api/oms/pub/orders/{orderId}/invoice",
-            "/pvt/orders/{orderId}/invoice",
-            "/pub/orders/{orderId}/invoice",
-            "/pvt/orders/order-group/{orderGroup}/invoice",
-            "/pub/orders/order-group/{orderGroup}/invoice",
-        ],
-    ),
-}

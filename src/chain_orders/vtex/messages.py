@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -107,6 +107,7 @@ def _zone(offset: str | None) -> timezone:
 Cents = Annotated[int, BeforeValidator(_cents)]
 Identifier = Annotated[str, BeforeValidator(_identifier)]
 Optional = Annotated[str | None, BeforeValidator(_absent_if_blank)]
+Loose = Annotated[str | None, BeforeValidator(lambda v: _if_readable(_identifier, v))]
 Moment = Annotated[datetime, BeforeValidator(moment)]
 Quantity = Annotated[int, BeforeValidator(_quantity)]
 
@@ -153,6 +154,50 @@ class Cancellation(_Message):
 
     id: Identifier
     seller_order_id: Identifier
+
+
+class CancellationAsked(_Message):
+    """The cancellation of one level: the path says which order. Nothing in it is needed, and there may be no body."""
+
+    reason: Loose = None
+    marketplace_order_id: Loose = None
+    marketplace_order_group: Loose = None
+    cancellation_request_id: Loose = None
+
+
+class Tracking(_Message):
+    """What is told of an invoice's parcel, under the number that the path holds."""
+
+    courier: Optional = None
+    tracking_number: Optional = None
+    tracking_url: Optional = None
+    invoice_url: Optional = None
+    invoice_key: Optional = None
+    is_delivered: Annotated[bool, BeforeValidator(lambda v: v is True or str(v).strip().lower() == "true")] = False
+    delivered_date: Annotated[datetime | None, BeforeValidator(lambda v: _if_readable(moment, v))] = None
+
+
+class ChangedItem(_Message):
+    """An item that a change adds or removes. Whether its price is of a unit or of the line VTEX's pages leave open."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: Annotated[str, BeforeValidator(_identifier), Field(validation_alias=AliasChoices("id", "sellerItemId"))]
+
+
+Amount = Annotated[int, BeforeValidator(lambda v: 0 if v is None else _cents(v))]
+Changed = Annotated[list[ChangedItem], BeforeValidator(lambda v: [] if v is None else v)]
+
+
+class Change(_Message):
+    """A change of a chain order: what it costs more or less, and which items come and go."""
+
+    request_id: Loose = None
+    reason: Loose = None
+    discount_value: Amount = 0
+    increment_value: Amount = 0
+    items_added: Changed = Field(default_factory=list)
+    items_removed: Changed = Field(default_factory=list)
 
 
 class OrderItem(_Message):

@@ -1,0 +1,116 @@
+"""What repeats say. A repeat changes nothing and is answered like the first; but it may show that the seller went back.
+
+The intake notes each repeat in `repeats`, in the statement that counts it. Here they are looked at afterwards: an
+invoice's content that has been replaced since and comes again asks for attention, and so does a change that comes
+again without an id of its own, since it may be meant twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import text
+
+from .. import logs, strict_json
+from ..database import Database, is_passing
+from ..orders import lookup
+from ..orders.changing import ask_about_repeat
+from ..orders.invoicing import news
+from ..orders.models import Order
+from ..vtex import addresses
+from ..vtex.addresses import Callback
+from ..vtex.messages import Change, Invoice, Tracking
+from . import applying
+
+log = logs.get("repeats")
+
+# `repeats` is small. What came to an order's own base is found by notifications_order_idx, the rest by
+# notifications_repeated_idx.
+_REPEATED = text(
+    """
+    select r.dedupe_key, r.seen_at, n.order_id, n.state, n.path, n.body
+      from (select * from repeats order by seen_at limit 100) r
+      left join orders o on o.ref = r.ref
+      left join lateral (
+           select * from notifications m
+            where m.order_id = o.id and m.dedupe_key = r.dedupe_key
+            union all
+           select * from notifications m
+            where r.ref is null and m.caller <> 'base' and m.dedupe_key = r.dedupe_key
+            limit 1
+      ) n on true
+    """
+)
+_LOOKED_AT = text(
+    """
+    delete from repeats r
+     using unnest(cast(:keys as bytea[]), cast(:seen as timestamptz[])) as s(dedupe_key, seen_at)
+     where r.dedupe_key = s.dedupe_key and r.seen_at = s.seen_at
+    """
+)
+
+
+async def look(database: Database) -> int:
+    """Look at up to 100 repeats; says at how many.
+
+    Their rows are never locked while an order is waited for: the intake writes them, and must not wait.
+    """
+    async with database.transaction() as session:
+        rows: Sequence[Any] = (await session.execute(_REPEATED)).all()
+    rows = [row for row in rows if row.state != "received"]  # those are about to be applied: then they are looked at
+    for row in rows:
+        if row.order_id is None or row.state not in {"applied", "ignored"}:
+            continue
+        try:
+            async with database.transaction() as session:
+                order = await lookup.locked(session, row.order_id)
+                _judge(order, row.path, row.body)
+        except Exception as failure:  # one that cannot be judged must not keep the others from it
+            if is_passing(failure):
+                raise
+            log.error("repeat-not-judged", order_id=str(row.order_id), exc_info=failure)
+    if rows:
+        await _forget(database, rows)
+    return len(rows)
+
+
+async def _forget(database: Database, rows: Sequence[Any]) -> None:
+    async with database.transaction() as session:
+        keys, seen = [row.dedupe_key for row in rows], [row.seen_at for row in rows]
+        await session.execute(_LOOKED_AT, {"keys": keys, "seen": seen})
+
+
+def _judge(order: Order, path: bytes, body: bytes) -> None:
+    """Ask for attention if what came again is not what holds now."""
+    called = addresses.callback(addresses.split(path))
+    if called is None:
+        return
+    try:
+        told = applying.read(called, body)
+    except (strict_json.NotJson, ValidationError):
+        return
+    match told:
+        case Invoice() | Tracking():
+            _judge_invoice(order, called, told)
+        case Change() if told.request_id is None:
+            digest = sha256(strict_json.canonical(told.model_dump(by_alias=True, mode="json"))).digest()
+            for chain in order.chain_orders:
+                for change in chain.changes:
+                    if change.digest == digest:
+                        ask_about_repeat(order, chain, change)
+        case _:
+            pass
+
+
+def _judge_invoice(order: Order, called: Callback, told: Invoice | Tracking) -> None:
+    number = told.invoice_number if isinstance(told, Invoice) else called.invoice_number
+    for chain in lookup.meant(order, [called.order_id]):
+        for invoice in chain.invoices:
+            same = invoice.number == number and (isinstance(told, Tracking) or told.type == invoice.type)
+            if same and news(invoice, told):
+                order.ask_attention(
+                    "reverted", f"the seller sent an earlier content of invoice {number} again, after a later one"
+                )

@@ -1,0 +1,100 @@
+"""Changes of chain orders, as sellers tell them: what is added and what is taken away, in cents.
+
+Each seller's `changePolicy` says what becomes of one: `record` leaves the value until a person decides, `accept` moves
+it, `refuse` keeps it out. Pure: moves an order in memory and says what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from .. import strict_json
+from ..vtex.messages import Change as ChangeMessage
+from .applied import Applied, Contradicts, Ignored, Result
+from .models import ChainOrder, Change, Order
+from .states import Status
+
+RECORD, ACCEPT, REFUSE = "record", "accept", "refuse"
+
+
+def record_change(order: Order, chain: ChainOrder, told: ChangeMessage, policy: str, receipt: str) -> Result:
+    """Apply a change to the chain order it means, as `policy` says. One that is known is not applied twice."""
+    digest = sha256(strict_json.canonical(told.model_dump(by_alias=True, mode="json"))).digest()
+    known = _known(chain.changes, told, digest)
+    if known is not None:
+        return _repeated(order, chain, known, told, digest)
+    change = Change(
+        request_id=told.request_id,
+        digest=digest,
+        increment_cents=told.increment_value,
+        discount_cents=told.discount_value,
+        state="recorded",
+        receipt=receipt,
+    )
+    chain.changes.append(change)
+    order.touch()
+    if policy == REFUSE:
+        change.state = "refused"
+        order.tell("chain-order.change-refused", "service", chain_order=chain, **_facts(change))
+        return Applied()
+    if chain.status == Status.CANCELLED:
+        reason = f"a change of {chain.chain_order_id} came after it was cancelled: {change.amounts}"
+        order.ask_attention("changed-after-cancellation", reason)
+        return Contradicts("changed-after-cancellation", reason)
+    if policy == ACCEPT:
+        accept(order, chain, change, "service")
+        return Applied()
+    order.tell("chain-order.change-told", "seller", chain_order=chain, **_facts(change))
+    order.ask_attention("change-received", f"the seller tells a change of {chain.chain_order_id}: {change.amounts}")
+    return Applied()
+
+
+def accept(order: Order, chain: ChainOrder, change: Change, actor: str) -> None:
+    """Let a change move the chain order's value, never below 0; what is invoiced may thereby be all of it."""
+    before = chain.value_cents
+    chain.value_cents = max(before + change.increment_cents - change.discount_cents, 0)
+    change.state = "accepted"
+    moved = {"before": before, "value": chain.value_cents}
+    order.tell("chain-order.changed", actor, chain_order=chain, **moved, **_facts(change))
+    settled = chain.invoiced_cents and chain.invoiced_cents >= chain.value_cents
+    if settled and chain.status == Status.PARTIALLY_INVOICED:
+        chain.move(Status.INVOICED)
+        order.tell("chain-order.invoiced", actor, chain_order=chain, value=chain.invoiced_cents)
+    elif chain.status == Status.INVOICED and chain.invoiced_cents != chain.value_cents:
+        order.ask_attention(
+            "changed-after-invoice",
+            f"{chain.chain_order_id} was invoiced with {chain.invoiced_cents} and is worth {chain.value_cents} now",
+        )
+    order.touch()
+    order.settle_status()
+
+
+def _known(changes: Iterable[Change], told: ChangeMessage, digest: bytes) -> Change | None:
+    """The change that was told before: by its request's id, or where it has none by its content."""
+    for change in changes:
+        if change.digest == digest or (told.request_id is not None and change.request_id == told.request_id):
+            return change
+    return None
+
+
+def _repeated(order: Order, chain: ChainOrder, known: Change, told: ChangeMessage, digest: bytes) -> Result:
+    if known.digest != digest:
+        reason = f"the change {told.request_id} of {chain.chain_order_id} came again with other content"
+        order.ask_attention("change-differs", reason)
+        return Contradicts("change-differs", reason)
+    if told.request_id is None:
+        ask_about_repeat(order, chain, known)
+    return Ignored("the change is known")
+
+
+def ask_about_repeat(order: Order, chain: ChainOrder, known: Change) -> None:
+    """Without a request's id nobody can tell a repeat from a second change of the same amounts."""
+    order.ask_attention(
+        "change-repeated", f"the same change of {chain.chain_order_id} came again, without a requestId: {known.amounts}"
+    )
+
+
+def _facts(change: Change) -> dict[str, object]:
+    named = {"requestId": change.request_id} if change.request_id else {}
+    return {"increment": change.increment_cents, "discount": change.discount_cents, **named}

@@ -1,0 +1,123 @@
+"""Who calls: named by the address or by a token, without a query.
+
+A stranger learns nothing: whatever is wrong is one and the same 404. Guessing tokens is slow: once a process has seen
+a few bad ones, each further one waits for its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+
+from .. import capability
+from ..capability import Keyring
+from ..errors import Unknown
+from ..vtex import addresses
+
+_TOKENS_PER_SECOND = 5.0
+_TOKENS_AT_ONCE = 20.0
+_LONGEST_WAIT = 1.0
+_MOST_WAITING = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: `ref` names the order whose base was used, `seller_id` the seller whose token; neither in open mode.
+
+    `path` is what stands below the base, split and decoded.
+    """
+
+    kind: str
+    ref: str | None
+    path: list[str]
+    seller_id: str | None = None
+
+    @property
+    def scope(self) -> str:
+        """What its notifications are told apart by."""
+        return self.ref or (f"seller:{self.seller_id}" if self.seller_id else "open")
+
+    @property
+    def known(self) -> bool:
+        return self.ref is not None or self.seller_id is not None
+
+
+class Doorkeeper:
+    """Names callers."""
+
+    def __init__(self, keyring: Keyring, *, open_mode: bool) -> None:
+        self._keyring = keyring
+        self._open = open_mode
+        self._bad = _Bucket()
+
+    async def identify(self, request: Request, parts: list[str]) -> Caller:
+        """Name the caller. Raises the one 404 that every stranger gets."""
+        if parts[0] == capability.PREFIX:
+            if len(parts) >= 4:
+                _, kid, ref, mac, *rest = parts
+                if self._keyring.verify(kid, ref, mac):
+                    return Caller("base", capability.fold(ref), rest or _glued(request))
+            raise nothing_here()
+        given = False
+        for token in _tokens(request):
+            given = True
+            seller_id = self._keyring.seller_of(token)
+            if seller_id is not None:
+                return Caller("token", None, parts, seller_id)
+        if self._open:
+            return Caller("open", None, parts)
+        if given:
+            await self._bad.take()
+        raise nothing_here()
+
+
+def nothing_here() -> Unknown:
+    return Unknown("not-found", "there is nothing at this address")
+
+
+def _glued(request: Request) -> list[str]:
+    """The path that somebody appended to a base with a query, so that it stands behind the query."""
+    _, slash, path = bytes(request.scope["query_string"]).partition(b"/")
+    return addresses.split(path) if slash else []
+
+
+def _tokens(request: Request) -> Iterator[str]:
+    """The tokens that a request carries: in the query, as a password, as a bearer's."""
+    query = bytes(request.scope["query_string"])
+    if b"token=" in query:
+        yield from parse_qs(query.decode("latin-1"), max_num_fields=100).get("token", [])[:1]
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        yield value.strip()
+    elif scheme.lower() == "basic":
+        try:
+            yield base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]
+        except (binascii.Error, ValueError):
+            yield ""
+
+
+class _Bucket:
+    """Lets a few through at once, and the others at a steady rate: each waits, up to a second, as long as few wait."""
+
+    def __init__(self) -> None:
+        self._left, self._filled_at, self._waiting = _TOKENS_AT_ONCE, time.monotonic(), 0
+
+    async def take(self) -> None:
+        at = time.monotonic()
+        self._left = min(_TOKENS_AT_ONCE, self._left + (at - self._filled_at) * _TOKENS_PER_SECOND) - 1
+        self._filled_at = at
+        self._left = max(self._left, -_LONGEST_WAIT * _TOKENS_PER_SECOND)
+        if self._left >= 0 or self._waiting >= _MOST_WAITING:
+            return
+        self._waiting += 1
+        try:
+            await asyncio.sleep(-self._left / _TOKENS_PER_SECOND)
+        finally:
+            self._waiting -= 1
