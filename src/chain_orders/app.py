@@ -17,6 +17,8 @@ from fastapi.openapi.utils import get_openapi
 
 from . import logs
 from .capability import Keyring
+from .console.site import Console
+from .console.visits import Desk
 from .database import Bell, Database, check
 from .deliveries.upkeep import Upkeep
 from .deliveries.worker import Limits, Worker
@@ -168,9 +170,25 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
     for routes in (seller_routes, order_routes, finding, history, delivery_routes, feed, keys, stats, health):
         app.include_router(routes.router)
+    app.router.routes.append(Console(_desk(parts, app.version)))
     edges.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _desk(parts: Parts, version: str) -> Desk:
+    """What the console works with."""
+    settings = parts.settings
+    return Desk(
+        parts.database,
+        parts.bell,
+        parts.vault,
+        settings.development,
+        settings.seller_hosts,
+        settings.public_url,
+        version,
+        settings.shown(),
+    )
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

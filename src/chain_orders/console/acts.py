@@ -1,0 +1,166 @@
+"""What an operator does to an order: authorize, ask to cancel, decide. Each is shown first, exactly as it will be sent.
+
+The preview is the act itself, in a transaction that is rolled back: what it shows is what the act does. The forms
+carry the version that was looked at, so that two operators cannot act past each other.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from ..deliveries.models import Delivery
+from ..errors import Problem, Stale
+from ..operators import edges
+from ..operators.schemas import CancellationBody
+from ..orders import authorizing, cancelling, lookup
+from ..orders.authorizing import GivenReceipt
+from ..orders.models import Order
+from ..orders.states import Status
+from ..sellers import directory
+from ..sellers.models import Seller
+from .texts import _
+from .visits import Visit
+
+Move = Callable[[AsyncSession, Order, Seller], Awaitable[None]]
+
+
+class _Rehearsed(Exception):
+    """Carries what an act would do out of the transaction that is rolled back."""
+
+    def __init__(self, order: Order, seller: Seller, owed: list[Delivery], withdrawn: list[Delivery]) -> None:
+        self.order, self.seller, self.owed, self.withdrawn = order, seller, owed, withdrawn
+        self.after_status = str(order.status)
+
+
+async def _rehearse(visit: Visit, move: Move) -> _Rehearsed:
+    """What the move would do: the order after it, the calls it owes, the calls it takes back."""
+    order_id = _id(visit)
+    try:
+        async with visit.desk.database.transaction() as session:
+            last = await session.scalar(select(func.max(Delivery.id)))
+            order = await lookup.locked(session, order_id)
+            seller = await directory.get(session, order.seller_id)
+            await move(session, order, seller)
+            await session.flush()
+            later = select(Delivery).where(Delivery.order_id == order.id, Delivery.id > (last or 0))
+            taken_back = select(Delivery).where(
+                Delivery.order_id == order.id,
+                Delivery.state == "withdrawn",
+                Delivery.settled_at >= func.transaction_timestamp(),
+            )
+            raise _Rehearsed(
+                order,
+                seller,
+                list(await session.scalars(later.order_by(Delivery.id))),
+                list(await session.scalars(taken_back)),
+            )
+    except _Rehearsed as rehearsed:
+        return rehearsed
+
+
+async def _perform(visit: Visit, move: Move, done: str) -> Response:
+    order_id = _id(visit)
+    async with visit.desk.database.transaction() as session:
+        order = await lookup.locked(session, order_id)
+        _check_version(visit, order)
+        seller = await directory.get(session, order.seller_id)
+        await move(session, order, seller)
+    visit.desk.bell.ring("deliveries")
+    return visit.redirect(f"/console/orders/{order_id}?done={done}")
+
+
+def _id(visit: Visit) -> uuid.UUID:
+    return edges.order_id(visit.request.path_params["order_id"])
+
+
+def _check_version(visit: Visit, order: Order) -> None:
+    """Raises Stale when somebody, or the seller, has moved the order since the preview."""
+    if visit.given("version") != str(order.version):
+        raise Stale("version-differs", _("The order has changed since you looked. Go back to it, and look again."))
+
+
+async def _looked_at(visit: Visit) -> tuple[Order, Seller]:
+    async with visit.desk.database.transaction() as session:
+        order = await lookup.loaded(session, _id(visit))
+        return order, await directory.get(session, order.seller_id)
+
+
+async def show_authorize(visit: Visit) -> Response:
+    """What will be sent to say that payment is approved. A receipt that is not given is minted here, once."""
+    given = _receipt(visit)
+    rehearsed = await _rehearse(visit, _authorization(visit, given))
+    before, _seller = await _looked_at(visit)
+    return visit.render(
+        "act_authorize.html", order=before, after=rehearsed.order, seller=rehearsed.seller, owed=rehearsed.owed,
+        given=given, waits=not before.chain_orders,
+    )  # fmt: skip
+
+
+async def authorize(visit: Visit) -> Response:
+    if not visit.given("confirm"):
+        return await show_authorize(visit)
+    return await _perform(visit, _authorization(visit, _receipt(visit)), "authorized")
+
+
+def _receipt(visit: Visit) -> GivenReceipt:
+    minted = datetime.now(UTC).isoformat(timespec="milliseconds")
+    date, receipt = visit.given("date")[:64] or minted, visit.given("receipt")[:256] or secrets.token_hex(16)
+    return GivenReceipt(date, receipt)
+
+
+def _authorization(visit: Visit, given: GivenReceipt) -> Move:
+    async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
+        await authorizing.authorize(session, order, seller, given, visit.operator.actor)
+
+    return move
+
+
+async def show_cancel(visit: Visit, problem: Problem | None = None) -> Response:
+    """Why, and which chain orders."""
+    order, seller = await _looked_at(visit)
+    status = 200 if problem is None else problem.status
+    return visit.render(
+        "act_cancel.html", status, order=order, seller=seller, problem=problem, reason=visit.given("reason"),
+        chosen=visit.given("chain"), preview=None, open_chains=_open(order),
+    )  # fmt: skip
+
+
+async def cancel(visit: Visit) -> Response:
+    """The preview, and once it is confirmed, the act."""
+    try:
+        body = edges.validated(
+            CancellationBody, {"reason": visit.given("reason"), "chainOrderId": visit.given("chain") or None}
+        )
+        move = _cancellation(visit, body)
+        if visit.given("confirm"):
+            return await _perform(visit, move, "cancel")
+        rehearsed = await _rehearse(visit, move)
+    except Stale:
+        raise
+    except Problem as problem:
+        return await show_cancel(visit, problem)
+    order, seller = await _looked_at(visit)
+    return visit.render(
+        "act_cancel.html", order=order, seller=seller, problem=None, reason=body.reason,
+        chosen=body.chain_order_id or "", preview=rehearsed, open_chains=_open(order),
+    )  # fmt: skip
+
+
+def _cancellation(visit: Visit, body: CancellationBody) -> Move:
+    async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
+        actor = visit.operator.actor
+        await cancelling.request(session, order, seller, body.reason, actor, body.chain_order_id)
+
+    return move
+
+
+def _open(order: Order) -> list[str]:
+    done = {Status.CANCELLED, Status.INVOICED, Status.CANCEL_REQUESTED}
+    return [chain.chain_order_id for chain in order.chain_orders if chain.status not in done]

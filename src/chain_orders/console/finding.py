@@ -1,0 +1,147 @@
+"""Filters that live in the address, as a search of the API's: the console finds what the API finds."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..errors import Fault, Invalid
+from ..operators.finding import Search, find
+from ..orders.models import Order, OrderName
+from ..orders.states import Status, Turn
+from .texts import _
+from .visits import Visit
+
+PAGE = 40
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_LONGEST_SEARCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the address asks for. Dates are days of UTC, both included."""
+
+    q: str = ""
+    status: str = ""
+    turn: str = ""
+    seller: str = ""
+    attention: str = ""
+    since: str = ""
+    until: str = ""
+    sort: str = ""
+    cursor: str = ""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """As the address writes it, without the page."""
+        return {
+            "q": self.q,
+            "status": self.status,
+            "turn": self.turn,
+            "seller": self.seller,
+            "attention": self.attention,
+            "since": self.since,
+            "until": self.until,
+            "sort": self.sort,
+        }
+
+    @property
+    def filtered(self) -> bool:
+        return any(value for name, value in self.parameters.items() if name != "sort")
+
+    @property
+    def after(self) -> uuid.UUID | None:
+        return uuid.UUID(self.cursor) if self.cursor else None
+
+    def search(self, *, exact: bool) -> Search:
+        """The API's search. `exact`: the text is a whole name, not the beginning of one."""
+        text = self.q if exact or not self.q else self.q.rstrip("*") + "*"
+        return Search(
+            status=(Status(self.status),) if self.status else (),
+            seller=self.seller or None,
+            attention=True if self.attention else None,
+            turn=Turn(self.turn) if self.turn else None,
+            created_from=_midnight(self.since) if self.since else None,
+            created_to=_midnight(self.until) + timedelta(days=1) if self.until else None,
+            q=text or None,
+            ascending=self.sort == "oldest",
+        )
+
+
+def wanted(visit: Visit) -> Wanted:
+    """Read the address. What it cannot mean is left out; a page that is not one of ours is refused."""
+    status, turn, sort = visit.given("status"), visit.given("turn"), visit.given("sort")
+    return Wanted(
+        q=visit.given("q")[:_LONGEST_SEARCH].replace("\x00", "").strip("* "),
+        status=status if status in set(Status) else "",
+        turn=turn if turn in set(Turn) else "",
+        seller=visit.given("seller")[:63].replace("\x00", ""),
+        attention="yes" if visit.given("attention") == "yes" else "",
+        since=_day(visit.given("since")),
+        until=_day(visit.given("until")),
+        sort=sort if sort == "oldest" else "",
+        cursor=_cursor(visit.given("cursor")),
+    )
+
+
+def _day(text: str) -> str:
+    try:
+        found = date.fromisoformat(text) if _DAY.fullmatch(text) else None
+    except ValueError:
+        return ""
+    return found.isoformat() if found and 1970 < found.year < 9999 else ""
+
+
+def _cursor(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        told = _("That page is not one of this list.")
+        raise Invalid("cursor-unknown", told, faults=[Fault("/cursor", "invalid", told)]) from None
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(), UTC)
+
+
+async def search(session: AsyncSession, asked: Wanted, limit: int) -> list[Order]:
+    """The orders of a page. A whole name wins; where there is none, names that begin with the text."""
+    exact = bool(asked.q) and await _is_name(session, asked.q)
+    return await find(session, asked.search(exact=exact), asked.after, limit)
+
+
+async def _is_name(session: AsyncSession, text: str) -> bool:
+    query = select(OrderName.order_id).where(func.lower(OrderName.value) == text.lower()).limit(1)
+    return await session.scalar(query) is not None
+
+
+async def matched(session: AsyncSession, text: str, orders: list[Order]) -> dict[uuid.UUID, tuple[str, str]]:
+    """By which name each order was found: its kind and the name."""
+    if not text or not orders:
+        return {}
+    escaped = re.sub(r"([\\%_])", r"\\\1", text.lower())
+    rows = await session.execute(
+        select(OrderName.order_id, OrderName.kind, OrderName.value)
+        .where(
+            OrderName.order_id.in_([order.id for order in orders]),
+            func.lower(OrderName.value).like(escaped + "%", escape="\\"),
+        )
+        .order_by(func.length(OrderName.value).desc())
+    )
+    return {row.order_id: (row.kind, row.value) for row in rows}
+
+
+async def only_one(session: AsyncSession, text: str) -> uuid.UUID | None:
+    """The order that goes by exactly this name, if there is one and no other."""
+    rows = await session.scalars(
+        select(OrderName.order_id).where(func.lower(OrderName.value) == text.lower()).distinct().limit(2)
+    )
+    found = list(rows)
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,93 @@
+"""The API keys: who may call and sign in, making one, and revoking one."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import cast
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from ..database import now
+from ..errors import Conflict, Fault, Invalid, Problem, Unknown
+from ..operators import access
+from ..operators.access import Role
+from ..operators.models import ROLES, ApiKey
+from .models import ConsoleSession
+from .texts import _
+from .visits import Visit
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,62}", re.ASCII)
+
+
+async def show(visit: Visit) -> Response:
+    """Every key, those in force first. A key itself is never shown again."""
+    return await _page(visit)
+
+
+async def _page(visit: Visit, made: str = "", problem: Problem | None = None) -> Response:
+    async with visit.desk.database.transaction() as session:
+        keys = list(
+            await session.scalars(
+                select(ApiKey).order_by(ApiKey.revoked_at.is_not(None), ApiKey.created_at.desc()).limit(200)
+            )
+        )
+        rows = await session.execute(
+            select(ConsoleSession.key_id, func.count().label("sessions"))
+            .where(ConsoleSession.expires_at > now())
+            .group_by(ConsoleSession.key_id)
+        )
+        sessions = {row.key_id: row.sessions for row in rows}
+    return visit.render(
+        "keys.html",
+        200 if problem is None else problem.status,
+        keys=keys,
+        sessions=sessions,
+        made=made,
+        problem=problem,
+        name=visit.given("name") if problem else "",
+        roles=ROLES,
+    )
+
+
+async def make(visit: Visit) -> Response:
+    """Make a key, and show it this once."""
+    name, role = visit.given("name"), visit.given("role", "viewer")
+    try:
+        if not _NAME.fullmatch(name):
+            told = _("A name begins with a letter or digit, and has up to 63 letters, digits, blanks and . _ @ -")
+            raise Invalid("name-invalid", told, faults=[Fault("/name", "invalid", told)])
+        if role not in ROLES:
+            raise Invalid("role-invalid", _("There is no such role."))
+        async with visit.desk.database.transaction() as session:
+            if await session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
+                raise Conflict("key-exists", _("There is a key of this name already; names are used once."))
+            made = await access.create_key(session, name, cast(Role, role))
+    except Problem as problem:
+        return await _page(visit, problem=problem)
+    return await _page(visit, made)
+
+
+async def revoke(visit: Visit) -> Response:
+    """End a key, and with it every session that was opened with it."""
+    try:
+        async with visit.desk.database.transaction() as session:
+            key = await _found(session, visit.given("id"))
+            if key.name == visit.operator.name:
+                raise Conflict("key-in-use", _("You are signed in with this key. Sign in with another to revoke it."))
+            key.revoked_at = await session.scalar(select(now()))
+    except Problem as problem:
+        return await _page(visit, problem=problem)
+    return visit.redirect("/console/keys?done=revoked")
+
+
+async def _found(session: AsyncSession, text: str) -> ApiKey:
+    try:
+        key = await session.get(ApiKey, uuid.UUID(text), with_for_update=True)
+    except ValueError:
+        key = None
+    if key is None or key.revoked_at is not None:
+        raise Unknown("key-unknown", _("There is no such key in force."))
+    return key

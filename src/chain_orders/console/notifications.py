@@ -1,0 +1,72 @@
+"""What sellers told us: the ones that wait or contradict first, and each with its raw bytes, shown safely."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
+from starlette.responses import Response
+
+from ..errors import Unknown
+from ..notifications.models import STATES, Notification, Receipt
+from ..operators import edges
+from ..orders.models import Order
+from .texts import _
+from .visits import Visit
+
+PAGE = 40
+TROUBLED = ("parked", "conflict", "unreadable")
+
+
+async def show(visit: Visit) -> Response:
+    """Those that a person may have to look at, newest first; others when they are asked for."""
+    state = visit.given("state")
+    state = state if state in {*STATES, "all"} else ""
+    before = edges.number(visit.given("cursor") or None)
+    query = select(Notification)
+    if state != "all":
+        query = query.where(Notification.state.in_([state] if state else TROUBLED))
+    if before:
+        query = query.where(Notification.id < before)
+    async with visit.desk.database.transaction() as session:
+        found = list(await session.scalars(query.order_by(Notification.id.desc()).limit(PAGE + 1)))
+        ids = {note.order_id for note in found if note.order_id is not None}
+        rows = await session.execute(select(Order.id, Order.order_group, Order.seller_id).where(Order.id.in_(ids)))
+        orders = {row.id: row for row in rows}
+    shown = found[:PAGE]
+    return visit.render(
+        "notifications.html",
+        rows=shown,
+        orders=orders,
+        parameters={"state": state},
+        following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
+        started=bool(before),
+    )
+
+
+async def show_one(visit: Visit) -> Response:
+    """One notification: what it is, what became of it, and every byte of it."""
+    async with visit.desk.database.transaction() as session:
+        note = await find(session, visit)
+        repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
+        order = await session.get(Order, note.order_id) if note.order_id is not None else None
+    return visit.render("notification.html", note=note, repeats=repeats or 0, order=order, is_text=_is_text(note.body))
+
+
+async def find(session: AsyncSession, visit: Visit) -> Notification:
+    """The notification that the address names. Raises Unknown."""
+    text = str(visit.request.path_params["notification_id"])
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    query = select(Notification).where(Notification.id == number).options(undefer(Notification.headers))
+    note = await session.scalar(query) if number else None
+    if note is None:
+        raise Unknown("notification-unknown", _("There is no such notification."))
+    return note
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\x00" not in raw

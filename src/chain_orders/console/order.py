@@ -1,0 +1,73 @@
+"""One order: what it is, whose turn it is, its money, its parts, its story, and what may be done now."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from starlette.responses import Response
+
+from ..deliveries.models import Delivery
+from ..operators import edges, schemas
+from ..orders import lookup
+from ..orders.models import Order
+from ..orders.states import Status
+from ..sellers import directory
+from . import story
+from .texts import _
+from .visits import Visit
+
+_AUTHORIZABLE = frozenset({Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.PLACED})
+_CANCELLABLE = frozenset(set(Status) - {Status.REJECTED, Status.INVOICED, Status.CANCELLED, Status.CANCEL_REQUESTED})
+
+
+async def show(visit: Visit) -> Response:
+    """The order's page."""
+    order_id = edges.order_id(visit.request.path_params["order_id"])
+    before = _moment(visit.given("before"))
+    async with visit.desk.database.transaction() as session:
+        order = await lookup.loaded(session, order_id)
+        seller = await directory.get(session, order.seller_id)
+        told = await story.tell(session, order.id, seller.currency, before)
+        dead = (await session.scalars(dead_of(order.id))).all()
+    return visit.render(
+        "order.html",
+        order=order,
+        view=schemas.order_view(order),
+        seller=seller,
+        currency=seller.currency,
+        story=told,
+        before=before,
+        dead=dead,
+        may=legal(order) if visit.may("operator") else {},
+    )
+
+
+def dead_of(order_id: uuid.UUID) -> Any:
+    """The calls of an order that wait for an operator."""
+    return select(Delivery).where(Delivery.order_id == order_id, Delivery.state == "dead").order_by(Delivery.id)
+
+
+def legal(order: Order) -> dict[str, str]:
+    """What may be done with the order now, each with the reason to do it."""
+    status = Status(order.status)
+    found = {}
+    if status in _AUTHORIZABLE and order.receipt is None:
+        found["authorize"] = _("Say that payment is approved.")
+    living = [chain for chain in order.chain_orders if chain.status != Status.CANCELLED]
+    asked = living and all(chain.status in {Status.INVOICED, Status.CANCEL_REQUESTED} for chain in living)
+    if status in _CANCELLABLE and not asked:
+        found["cancel"] = _("Ask the seller to cancel, with a reason.")
+    if order.attention:
+        found["resolve"] = _("Say that you have looked, and what you found.")
+    return found
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None

@@ -1,0 +1,222 @@
+"""The first page: what needs somebody, where everything stands, and how the last hours went."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from ..deliveries.models import Delivery
+from ..operators import stats
+from ..orders import states
+from ..orders.models import Order
+from ..orders.states import Status
+from ..sellers import directory
+from . import charts, words
+from .charts import Chart, Series
+from .texts import _
+from .visits import Visit
+
+_OLDEST = 8
+_MINUTES = 60
+_HOURS = 24
+_LATEST_INVOICES = 1000
+_OPEN = [status for status in Status if status not in {Status.INVOICED, Status.CANCELLED}]
+_KEPT_SECONDS = 5.0
+"""How long the pictures of one process are kept: many look at them, and they change slowly."""
+
+# Open orders by what decides whose turn it is. Served by orders_status_idx.
+_COUNTS = text(
+    """
+    select status, attention_code is not null as attention, receipt is not null as has_receipt, count(*) as number
+      from orders where status = any(:open) group by 1, 2, 3
+    """
+)
+# Finished orders that somebody must look at all the same. Served by orders_attention_idx.
+_FINISHED = text(
+    """
+    select count(*) from orders where attention_code is not null and status <> all(:open)
+    """
+)
+# Served by the primary key: ids are ordered by time.
+_TAKEN = text(
+    """
+    select floor(extract(epoch from clock_timestamp() - created_at) / 60)::int as ago, count(*) as number
+      from orders where id >= :since group by 1
+    """
+)
+# Served by attempts_at_idx.
+_PLACED = text(
+    """
+    select floor(extract(epoch from clock_timestamp() - d.settled_at) / 60)::int as ago, count(distinct d.id) as number
+      from attempts a join deliveries d on d.id = a.delivery_id
+     where a.at > clock_timestamp() - interval '61 minutes' and a.outcome = 'answered'
+       and d.kind = 'place' and d.state = 'delivered'
+     group by 1
+    """
+)
+_OUTCOMES = text(
+    """
+    select floor(extract(epoch from clock_timestamp() - at) / 3600)::int as ago, outcome, count(*) as number
+      from attempts where at > clock_timestamp() - interval '24 hours' and outcome is not null
+     group by 1, 2
+    """
+)
+# How long the latest orders took from being placed to their latest invoice.
+_TIMES = text(
+    """
+    select extract(epoch from i.created_at - p.at)::float8 as seconds
+      from (select chain_order_key, created_at from invoices where type = 'Output' order by id desc limit :latest) i
+      join chain_orders c on c.key = i.chain_order_key and c.status = 'invoiced'
+      join lateral (select at from events e where e.order_id = c.order_id and e.type = 'order.placed'
+                     order by id limit 1) p on true
+    """
+)
+_GOOD, _BAD = frozenset({"answered", "absent"}), frozenset({"refused", "conflicting", "denied"})
+_LENGTHS = ((60, "< 1 min"), (600, "< 10 min"), (3600, "< 1 h"), (21600, "< 6 h"), (86400, "< 1 d"), (259200, "< 3 d"))
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The pictures, and until when they are good."""
+
+    charts: Sequence[Chart] = ()
+    until: float = 0.0
+    database: str = ""
+
+
+_kept = _Kept()
+
+
+async def show(visit: Visit) -> Response:
+    """The overview."""
+    async with visit.desk.database.transaction() as session:
+        numbers = await stats.collect(session)
+        statuses, turns = await _standing(session)
+        waiting = list(
+            await session.scalars(
+                select(Order)
+                .where(Order.attention_code.is_not(None))
+                .order_by(Order.attention_since, Order.id)
+                .limit(_OLDEST)
+            )
+        )
+        sellers = await directory.all_of(session)
+        dead = await session.scalar(select(func.count()).select_from(Delivery).where(Delivery.state == "dead"))
+        pictures = await _pictures(visit, session)
+    return visit.render(
+        "overview.html",
+        statuses=statuses,
+        most=max([count for _name, count in statuses], default=0),
+        share=charts.share,
+        turns=turns,
+        attention=numbers["attention"],
+        waiting=waiting,
+        queues=_queues(numbers),
+        sellers=sellers,
+        numbers={one["sellerId"]: one for one in numbers["sellers"]},
+        dead=dead or 0,
+        pictures=pictures,
+    )
+
+
+async def _standing(session: AsyncSession) -> tuple[list[tuple[str, int]], dict[str, int]]:
+    """Open orders by status, and by whose turn it is."""
+    by_status: Counter[str] = Counter()
+    by_turn: Counter[str] = Counter()
+    for row in await session.execute(_COUNTS, {"open": _OPEN}):
+        by_status[row.status] += row.number
+        turn = states.turn(Status(row.status), attention=row.attention, has_receipt=row.has_receipt)
+        by_turn[turn] += row.number
+    by_turn["operator"] += await session.scalar(_FINISHED, {"open": _OPEN}) or 0
+    return [(status, by_status[status]) for status in _OPEN], dict(by_turn)
+
+
+def _queues(numbers: dict[str, Any]) -> list[dict[str, Any]]:
+    """What waits where, and since when."""
+    found = []
+    kinds = (("deliveries", words.DELIVERY_STATES), ("notifications", words.NOTIFICATION_STATES))
+    for queue, labels in kinds:
+        for state, one in numbers[queue].items():
+            found.append({"queue": queue, "state": state, "word": words.word(labels, state), **one})
+    return found
+
+
+async def _pictures(visit: Visit, session: AsyncSession) -> Sequence[Chart]:
+    now, name = time.monotonic(), visit.desk.database.url
+    if _kept.until < now or _kept.database != name:
+        _kept.charts = await _draw(session)
+        _kept.until, _kept.database = now + _KEPT_SECONDS, name
+    return _kept.charts
+
+
+async def _draw(session: AsyncSession) -> list[Chart]:
+    now = datetime.now(UTC)
+    # Ids begin with the milliseconds at which they were made (UUIDv7).
+    since = uuid.UUID(int=int((now - timedelta(minutes=_MINUTES)).timestamp() * 1000) << 80)
+    taken = {row.ago: row.number for row in await session.execute(_TAKEN, {"since": since})}
+    placed = {row.ago: row.number for row in await session.execute(_PLACED)}
+    outcomes: dict[int, Counter[str]] = {}
+    for row in await session.execute(_OUTCOMES):
+        outcomes.setdefault(row.ago, Counter())[_sort(row.outcome)] += row.number
+    seconds = list(await session.scalars(_TIMES, {"latest": _LATEST_INVOICES}))
+    return [_intake(now, taken, placed), _calls(now, outcomes), _times(seconds)]
+
+
+def _sort(outcome: str) -> str:
+    return "good" if outcome in _GOOD else "bad" if outcome in _BAD else "wait"
+
+
+def _intake(now: datetime, taken: dict[int, int], placed: dict[int, int]) -> Chart:
+    ago = list(range(_MINUTES - 1, -1, -1))
+    every = [f"{now - timedelta(minutes=one):%H:%M}" for one in ago]
+    series = [
+        Series(_("taken from you"), "busy", [taken.get(one, 0) for one in ago]),
+        Series(_("placed at sellers"), "good", [placed.get(one, 0) for one in ago], line=True),
+    ]
+    summary = _("%(taken)s orders taken and %(placed)s placed in the last hour.") % {
+        "taken": f"{sum(series[0].values):,}",
+        "placed": f"{sum(series[1].values):,}",
+    }
+    ticks = [every[0], every[_MINUTES // 2], _("now")]
+    return charts.draw("intake", _("Orders a minute"), summary, series, ticks, every)
+
+
+def _calls(now: datetime, outcomes: dict[int, Counter[str]]) -> Chart:
+    ago = list(range(_HOURS - 1, -1, -1))
+    every = [f"{now - timedelta(hours=one + 1):%H:%M} - {now - timedelta(hours=one):%H:%M}" for one in ago]
+    kinds = (("good", _("done")), ("wait", _("unclear or failed, tried again")), ("bad", _("refused")))
+    series = [
+        Series(label, tone, [outcomes.get(one, Counter())[tone] for one in ago]) for tone, label in kinds
+    ]  # fmt: skip
+    sums = [sum(one.values) for one in series]
+    summary = _("%(all)s calls to sellers in the last day: %(good)s done, %(wait)s unclear or failed, %(bad)s refused.")
+    told = {"all": f"{sum(sums):,}", "good": f"{sums[0]:,}", "wait": f"{sums[1]:,}", "bad": f"{sums[2]:,}"}
+    ticks = [every[0][:5], every[_HOURS // 2][:5], _("now")]
+    return charts.draw("calls", _("Calls an hour"), summary % told, series, ticks, every)
+
+
+def _times(seconds: list[float]) -> Chart:
+    labels = [label for _limit, label in _LENGTHS] + [_("longer")]
+    counts = [0] * len(labels)
+    for one in seconds:
+        counts[next((at for at, (limit, _label) in enumerate(_LENGTHS) if one < limit), len(_LENGTHS))] += 1
+    series = [Series(_("orders"), "good", counts)]
+    if seconds:
+        middle = sorted(seconds)[len(seconds) // 2]
+        half = next((label for limit, label in _LENGTHS if middle < limit), labels[-1])
+        summary = _("Of the latest %(count)s invoices, half came in %(half)s.") % {
+            "count": f"{len(seconds):,}",
+            "half": half,
+        }
+    else:
+        summary = _("No order has been invoiced yet.")
+    return charts.draw("times", _("From placed to invoiced"), summary, series, labels, labels, even=True)

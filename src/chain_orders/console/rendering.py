@@ -1,0 +1,150 @@
+"""Templates and their filters. Everything is escaped; what strangers wrote cannot even reorder the text around it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, Response
+
+from . import assets, words
+from .texts import _, translations
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that are not seen, or that turn the text around them: a stranger's text shows them as escapes."""
+
+
+def told(text: object) -> str:
+    """A stranger's text, with everything in it to be seen."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text if text is not None else ""))
+
+
+def money(cents: int | None, currency: str | None = None) -> str:
+    """Cents in the seller's currency: `BRL 1,300.00`."""
+    if cents is None:
+        return ""
+    sign, whole, rest = "-" if cents < 0 else "", abs(cents) // 100, abs(cents) % 100
+    return f"{currency + ' ' if currency else ''}{sign}{whole:,}.{rest:02d}"
+
+
+def moment(at: datetime | None, *, seconds: bool = False) -> Markup:
+    """A moment for people and for machines. The page's script writes it in the reader's zone."""
+    if at is None:
+        return Markup("")
+    at = at.astimezone(UTC)
+    text = f"{at.day} {at:%b %Y, %H:%M:%S}" if seconds else f"{at.day} {at:%b %Y, %H:%M}"
+    exact = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    precision = Markup(' data-seconds=""') if seconds else ""
+    return Markup('<time datetime="{}"{}>{} UTC</time>').format(exact, precision, text)
+
+
+def span(seconds: float | timedelta | None) -> str:
+    """A length of time in its two largest units: `2 h 5 min`."""
+    if seconds is None:
+        return ""
+    left = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
+    parts: list[str] = []
+    for size, unit in ((86400, _("d")), (3600, _("h")), (60, _("min")), (1, _("s"))):
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+        elif parts:
+            break
+    return " ".join(parts[:2]) or _("under 1 s")
+
+
+def ago(at: datetime | None) -> str:
+    return _("%s ago") % span(datetime.now(UTC) - at) if at is not None else ""
+
+
+def until(at: datetime | None) -> str:
+    """When something is due, from now."""
+    if at is None:
+        return ""
+    left = (at - datetime.now(UTC)).total_seconds()
+    return _("in %s") % span(left) if left > 0 else _("now")
+
+
+def duration(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return ""
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+def count(number: int | float | None) -> str:
+    return f"{number or 0:,}"
+
+
+def link(url: str | None) -> Markup | str:
+    """A seller's URL: a link only over https, with its host shown and nothing handed on; text otherwise."""
+    if not url:
+        return ""
+    shown = told(url)
+    try:
+        parts = urlsplit(url)
+        safe = parts.scheme == "https" and bool(parts.hostname) and shown == url and not parts.username
+    except ValueError:
+        safe = False
+    if not safe:
+        return shown
+    label = parts.hostname or ""
+    pattern = '<a href="{}" rel="noopener noreferrer nofollow" target="_blank">{}<span class="unseen"> {}</span></a>'
+    # The pattern is ours, and what is put into it is escaped.
+    return Markup(pattern).format(url, label, _("(another site, in a new tab)"))  # noqa: S704
+
+
+def text_of(raw: bytes | None, limit: int = 40_000) -> str:
+    """Bytes as text to look at: what is not UTF-8 is shown as escapes, and a long one is cut."""
+    if not raw:
+        return ""
+    shown = told(raw[:limit].decode("utf-8", "backslashreplace"))
+    return shown + (_("\n… %s more bytes") % f"{len(raw) - limit:,}" if len(raw) > limit else "")
+
+
+def dump(raw: bytes, limit: int = 512) -> str:
+    """The first bytes as a hex dump."""
+    lines = []
+    for at in range(0, min(len(raw), limit), 16):
+        part = raw[at : at + 16]
+        seen = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"{at:04x}  {part.hex(' '):<47}  {seen}")
+    return "\n".join(lines)
+
+
+def query(parameters: Mapping[str, Any], **changes: Any) -> str:
+    """The address's query with some of it changed; what is empty is left out."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in {**parameters, **changes}.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        pairs += [(name, str(one)) for one in values if one not in (None, "", False)]
+    return "?" + urlencode(pairs) if pairs else ""
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    made.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]  # from the extension
+    filters = (told, money, moment, span, ago, until, duration, count, link, text_of, dump)
+    made.filters.update({one.__name__: one for one in filters})
+    made.globals.update(asset=assets.address, words=words, word=words.word, query=query)
+    return made
+
+
+_templates = _environment()
+
+
+def render(template: str, status: int, context: Mapping[str, Any]) -> Response:
+    """A page."""
+    return HTMLResponse(_templates.get_template(template).render(context), status)

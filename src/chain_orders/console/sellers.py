@@ -1,0 +1,196 @@
+"""The sellers: the list with how each fares, one seller's settings, adding one, pausing and resuming its lane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import select
+from starlette.responses import Response
+
+from ..deliveries import lanes
+from ..deliveries.models import Lane
+from ..errors import Problem, Stale
+from ..operators import edges, schemas, stats
+from ..operators.schemas import NewSeller, SellerChange
+from ..sellers import directory
+from ..sellers.models import Seller
+from .texts import _
+from .visits import Visit
+
+_NULLABLE = ("currency", "callback_base")
+_FLAGS = ("strictAmounts", "omitAuthorizationItems")
+_TEXTS = (
+    "baseUrl", "salesChannel", "affiliateId", "appKey", "appToken", "currency", "callbackBase", "callbackTrust",
+    "changePolicy", "authorizationGroup",
+)  # fmt: skip
+_NEW = ("sellerId", "accountName")
+_LEFT_OUT_WHEN_EMPTY = frozenset({"sellerId", "appKey", "appToken", "baseUrl"})
+
+
+async def show(visit: Visit) -> Response:
+    """Every seller, with its lane."""
+    async with visit.desk.database.transaction() as session:
+        sellers = await directory.all_of(session)
+        numbers = {one["sellerId"]: one for one in (await stats.collect(session))["sellers"]}
+    return visit.render("sellers.html", sellers=sellers, numbers=numbers)
+
+
+async def show_new(visit: Visit) -> Response:
+    """The form for a seller that is not on record yet."""
+    return _form(visit, None, {}, None)
+
+
+async def show_one(visit: Visit) -> Response:
+    """One seller: its lane and its settings."""
+    return await _page(visit)
+
+
+async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: Problem | None = None) -> Response:
+    async with visit.desk.database.transaction() as session:
+        seller = await directory.get(session, visit.request.path_params["seller_id"])
+        lane = await session.scalar(select(Lane).where(Lane.lane == seller.lane))
+    values = given if given is not None else _values(seller)
+    return visit.render(
+        "seller.html",
+        200 if problem is None else problem.status,
+        seller=seller,
+        lane=lane,
+        values=values,
+        problem=problem,
+        wrong=_wrong(problem),
+        new=False,
+        may_change=visit.may("admin"),
+    )
+
+
+def _form(visit: Visit, seller: None, values: Mapping[str, str], problem: Problem | None) -> Response:
+    shown = {"callbackTrust": "base", "changePolicy": "record", "authorizationGroup": "group", "concurrency": "10"}
+    return visit.render(
+        "seller_new.html",
+        200 if problem is None else problem.status,
+        values={**shown, "ratePerSecond": "50", **values},
+        problem=problem,
+        wrong=_wrong(problem),
+        new=True,
+        may_change=True,
+        seller=seller,
+    )
+
+
+async def add(visit: Visit) -> Response:
+    """Put a seller on record, or say what is wrong beside each field."""
+    given = _typed(visit, _NEW)
+    try:
+        body = edges.validated(NewSeller, given)
+        values = _columns(visit, body)
+        seller_id = values.pop("seller_id", body.account_name)
+        values |= directory.seal(visit.desk.vault, seller_id, app_key=body.app_key, app_token=body.app_token)
+        base_url = values.pop("base_url", directory.default_base_url(body.account_name))
+        seller = Seller(id=seller_id, base_url=_checked(visit, base_url), **values)
+        async with visit.desk.database.transaction() as session:
+            await directory.add(session, seller)
+            await lanes.keep(session, seller)
+    except Problem as problem:
+        return _form(visit, None, _again(visit), problem)
+    return visit.redirect(f"/console/sellers/{seller.id}?done=added")
+
+
+async def change(visit: Visit) -> Response:
+    """Save what the form says. Credentials that are left empty stay as they are."""
+    given = _typed(visit, ())
+    seller_id = visit.request.path_params["seller_id"]
+    try:
+        body = edges.validated(SellerChange, given)
+        values = _columns(visit, body)
+        sealed = directory.seal(visit.desk.vault, seller_id, app_key=body.app_key, app_token=body.app_token)
+        if "base_url" in values:
+            values["base_url"] = _checked(visit, values["base_url"])
+        async with visit.desk.database.transaction() as session:
+            seller = await directory.get(session, seller_id, lock=True)
+            if visit.given("version") != str(seller.version):
+                raise Stale("version-differs", _("The seller was changed since you opened this form. Reload it first."))
+            moved = values.get("base_url", seller.base_url) != seller.base_url
+            changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
+            await directory.change(session, seller, {**changed, **sealed})
+            await lanes.keep(session, seller, forgive=bool(sealed) or moved)
+    except Problem as problem:
+        return await _page(visit, _again(visit), problem)
+    visit.desk.bell.ring("deliveries")
+    return visit.redirect(f"/console/sellers/{seller_id}?done=changed")
+
+
+async def pause(visit: Visit) -> Response:
+    """Stop the lane: calls wait, none is dropped."""
+    return await _set_paused(visit, True)
+
+
+async def resume(visit: Visit) -> Response:
+    """Let the lane go on."""
+    return await _set_paused(visit, False)
+
+
+async def _set_paused(visit: Visit, paused: bool) -> Response:
+    seller_id = visit.request.path_params["seller_id"]
+    async with visit.desk.database.transaction() as session:
+        seller = await directory.get(session, seller_id, lock=True)
+        if seller.paused != paused:
+            await directory.change(session, seller, {"paused": paused})
+            await lanes.keep(session, seller)
+    visit.desk.bell.ring("deliveries")
+    return visit.redirect(f"/console/sellers/{seller.id}?done={'paused' if paused else 'resumed'}")
+
+
+def _typed(visit: Visit, also: tuple[str, ...]) -> dict[str, Any]:
+    """The form as the API's body: texts, flags, numbers; what is empty is absent or null."""
+    given: dict[str, Any] = {}
+    for name in (*also, *_TEXTS):
+        text = visit.given(name)
+        if text or name not in _LEFT_OUT_WHEN_EMPTY:
+            given[name] = text or None
+    given |= {name: visit.given(name) == "yes" for name in _FLAGS}
+    given["concurrency"] = _number(visit.given("concurrency"), int)
+    given["ratePerSecond"] = _number(visit.given("ratePerSecond"), float)
+    return given
+
+
+def _number(text: str, kind: type[int] | type[float]) -> Any:
+    """The number, or the text for the validation to refuse."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _columns(visit: Visit, body: BaseModel) -> dict[str, Any]:
+    """The seller's columns that the form gives, without credentials."""
+    found = {**schemas.changes(body, nullable=_NULLABLE)}
+    found.pop("app_key", None)
+    found.pop("app_token", None)
+    if found.get("callback_base"):
+        found["callback_base"] = directory.check_callback_base(found["callback_base"], visit.desk.development)
+    return found
+
+
+def _checked(visit: Visit, base_url: str) -> str:
+    return directory.check_base_url(base_url, hosts=visit.desk.seller_hosts, development=visit.desk.development)
+
+
+def _again(visit: Visit) -> dict[str, str]:
+    """What was typed, to be shown again; never a credential."""
+    names = (*_NEW, *_TEXTS, *_FLAGS, "concurrency", "ratePerSecond", "version")
+    return {name: visit.given(name) for name in names if name not in {"appKey", "appToken"}}
+
+
+def _values(seller: Seller) -> dict[str, str]:
+    view = schemas.seller_view(seller)
+    texts = {name: "" if value is None else str(value) for name, value in view.items()}
+    return {**texts, **{name: "yes" if view[name] else "" for name in _FLAGS}}
+
+
+def _wrong(problem: Problem | None) -> dict[str, str]:
+    """What is wrong with each field, by its name."""
+    if problem is None:
+        return {}
+    return {fault.pointer.lstrip("/"): fault.detail for fault in problem.faults}

@@ -1,0 +1,80 @@
+"""Opening, finding and closing the console's sessions.
+
+A session is 256 random bits in a cookie. It is looked up on every request, so that closing it, or revoking its key,
+takes effect at once. Whoever signs in gets a new one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Interval, cast, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import now
+from ..operators.access import Operator, digest
+from ..operators.models import ApiKey
+from .models import ConsoleSession
+
+IDLE = timedelta(minutes=30)
+LONGEST = timedelta(hours=12)
+_SEEN_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who is behind a session, and the secret that its forms carry."""
+
+    operator: Operator
+    csrf: str
+    digest: bytes
+
+
+async def open_session(session: AsyncSession, key: str) -> tuple[str, SignedIn] | None:
+    """Exchange an API key for a session: its token, shown once. None when no such key is in force."""
+    found = await session.scalar(select(ApiKey).where(ApiKey.digest == digest(key), ApiKey.revoked_at.is_(None)))
+    if found is None:
+        return None
+    token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    await session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now()))
+    session.add(
+        ConsoleSession(digest=digest(token), key_id=found.id, csrf=csrf, expires_at=now() + cast(LONGEST, Interval))
+    )
+    await session.flush()
+    return token, SignedIn(Operator(found.name, found.role), csrf, digest(token))
+
+
+async def find_session(session: AsyncSession, token: str, *, touch: bool) -> SignedIn | None:
+    """The session of a token, unless it is over. `touch` counts as its owner's being there: a page's own polling
+    does not."""
+    row = (
+        await session.execute(
+            select(ConsoleSession.digest, ConsoleSession.csrf, ApiKey.name, ApiKey.role)
+            .join(ApiKey, ApiKey.id == ConsoleSession.key_id)
+            .where(
+                ConsoleSession.digest == digest(token),
+                ConsoleSession.expires_at > now(),
+                ConsoleSession.seen_at > now() - cast(IDLE, Interval),
+                ApiKey.revoked_at.is_(None),
+            )
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if touch:
+        await session.execute(
+            update(ConsoleSession)
+            .where(
+                ConsoleSession.digest == row.digest,
+                ConsoleSession.seen_at < func.clock_timestamp() - cast(_SEEN_EVERY, Interval),
+            )
+            .values(seen_at=now())
+        )
+    return SignedIn(Operator(row.name, row.role), row.csrf, row.digest)
+
+
+async def close_session(session: AsyncSession, signed_in: SignedIn) -> None:
+    """End it: its token is worth nothing afterwards."""
+    await session.execute(delete(ConsoleSession).where(ConsoleSession.digest == signed_in.digest))

@@ -1,0 +1,130 @@
+"""The console as one route of the application: its addresses, its headers on every answer, its errors as pages."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Match, Route, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from ..errors import Problem, Unknown
+from ..operators.access import Role
+from . import acts, assets, deliveries, health, keys, notifications, order, orders, overview, sellers, signing
+from .texts import _
+from .visits import HOME, Desk, Handler, Visit, act, page, public
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; "
+    "require-trusted-types-for 'script'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: with it browsers send `Origin: null` with our own forms, and the check could not tell them
+    # from a stranger's. Nothing is sent to other origins either way.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+_HSTS = "max-age=63072000; includeSubDomains"
+
+
+class Console(BaseRoute):
+    """Everything under `/console`, and the way there for a browser that asks for `/`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._router = Router(_routes(desk), redirect_slashes=False)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path = scope["path"]
+        at_root = path == "/" and "text/html" in Request(scope).headers.get("accept", "")
+        ours = at_root or path == HOME or path.startswith(f"{HOME}/")
+        return (Match.FULL, {}) if ours else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = Visit(Request(scope, receive), self._desk)
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+                if visit.secure:
+                    headers["Strict-Transport-Security"] = _HSTS
+            await send(message)
+
+        if scope["path"] == "/":
+            await RedirectResponse(HOME, 307)(scope, receive, guarded)
+            return
+        try:
+            await self._router(scope, receive, guarded)
+        except HTTPException as failure:
+            await visit.fail(_problem(failure))(scope, receive, guarded)
+
+
+def _problem(failure: HTTPException) -> Problem:
+    if failure.status_code == 405:
+        return _MethodNotAllowed("method-not-allowed", _("This address is reached by a form, not by its address."))
+    return Unknown("not-found", _("There is no such page."))
+
+
+class _MethodNotAllowed(Problem):
+    status = 405
+    title = "That is not how this address works"
+
+
+def _routes(desk: Desk) -> list[BaseRoute]:
+    return [
+        Route("/console/static/{name}", assets.serve),
+        Route("/console/sign-in", public(desk, signing.show), methods=["GET"]),
+        Route("/console/sign-in", public(desk, signing.sign_in), methods=["POST"]),
+        Route("/console/sign-out", act(desk, signing.sign_out, "viewer"), methods=["POST"]),
+        *_orders(desk),
+        Route("/console/deliveries", page(desk, deliveries.show)),
+        Route("/console/deliveries/retry", act(desk, deliveries.retry_many), methods=["POST"]),
+        Route("/console/deliveries/{delivery_id}", page(desk, deliveries.show_one)),
+        *_form(desk, "/console/deliveries/{delivery_id}/retry", deliveries.show_retry, deliveries.retry),
+        Route("/console/notifications", page(desk, notifications.show)),
+        Route("/console/notifications/{notification_id}", page(desk, notifications.show_one)),
+        *_sellers(desk),
+        Route("/console/keys", page(desk, keys.show), methods=["GET"]),
+        Route("/console/keys", act(desk, keys.make, "admin"), methods=["POST"]),
+        Route("/console/keys/revoke", act(desk, keys.revoke, "admin"), methods=["POST"]),
+        Route("/console/health", page(desk, health.show)),
+    ]
+
+
+def _orders(desk: Desk) -> list[Route]:
+    return [
+        Route("/console", page(desk, overview.show)),
+        Route("/console/orders", page(desk, orders.show)),
+        Route("/console/orders.csv", page(desk, orders.download)),
+        Route("/console/orders/{order_id}", page(desk, order.show)),
+        *_form(desk, "/console/orders/{order_id}/authorize", acts.show_authorize, acts.authorize),
+        *_form(desk, "/console/orders/{order_id}/cancel", acts.show_cancel, acts.cancel),
+    ]
+
+
+def _sellers(desk: Desk) -> list[Route]:
+    return [
+        Route("/console/sellers", page(desk, sellers.show)),
+        *_form(desk, "/console/sellers/new", sellers.show_new, sellers.add, "admin"),
+        Route("/console/sellers/{seller_id}", page(desk, sellers.show_one), methods=["GET"]),
+        Route("/console/sellers/{seller_id}", act(desk, sellers.change, "admin"), methods=["POST"]),
+        Route("/console/sellers/{seller_id}/pause", act(desk, sellers.pause), methods=["POST"]),
+        Route("/console/sellers/{seller_id}/resume", act(desk, sellers.resume), methods=["POST"]),
+    ]
+
+
+def _form(desk: Desk, path: str, show: Handler, send: Handler, least: Role = "operator") -> list[Route]:
+    """A page with a form, and what the form asks for, at one address."""
+    return [
+        Route(path, page(desk, show, least), methods=["GET"]),
+        Route(path, act(desk, send, least), methods=["POST"]),
+    ]

@@ -1,0 +1,165 @@
+"""The story of an order: events, every attempt of every call, and what the seller told us, in one line of time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..deliveries.models import WAITING, Attempt, Delivery
+from ..events.models import Event
+from ..notifications.models import Notification
+from ..vtex import codes
+from . import rendering, words
+from .texts import _
+from .words import Word
+
+PAGE = 60
+_CLIPPED = 600
+"""How much of a body the story shows; the delivery's and the notification's own pages show the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened. `side`: `event`, `out` for a call of ours, `in` for what the seller told us."""
+
+    at: datetime
+    side: str
+    title: str
+    tone: str
+    who: str = ""
+    badge: Word | None = None
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    folds: list[tuple[str, str]] = field(default_factory=list)
+    link: str = ""
+    link_label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """The latest entries first, and from where the earlier ones go on."""
+
+    entries: list[Entry]
+    earlier: datetime | None
+
+
+async def tell(
+    session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: datetime | None = None
+) -> Story:
+    """The latest part of an order's story, or what came before a moment."""
+    entries = [
+        *[_of_event(event, currency) for event in await _events(session, order_id, before)],
+        *await _calls(session, order_id, before),
+        *[_of_notification(note) for note in await _notifications(session, order_id, before)],
+    ]
+    entries.sort(key=lambda entry: entry.at, reverse=True)
+    shown = entries[:PAGE]
+    return Story(shown, shown[-1].at if len(entries) > PAGE else None)
+
+
+async def _events(session: AsyncSession, order_id: uuid.UUID, before: datetime | None) -> Sequence[Event]:
+    query = select(Event).where(Event.order_id == order_id)
+    if before is not None:
+        query = query.where(Event.at < before)
+    return (await session.scalars(query.order_by(Event.id.desc()).limit(PAGE + 1))).all()
+
+
+async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: datetime | None) -> Sequence[Notification]:
+    query = select(Notification).where(Notification.order_id == order_id)
+    if before is not None:
+        query = query.where(Notification.received_at < before)
+    return (await session.scalars(query.order_by(Notification.id.desc()).limit(PAGE + 1))).all()
+
+
+async def _calls(session: AsyncSession, order_id: uuid.UUID, before: datetime | None) -> list[Entry]:
+    """Attempts of the order's calls, and the calls of which none has been made yet."""
+    query = select(Attempt, Delivery).join(Delivery, Delivery.id == Attempt.delivery_id)
+    query = query.where(Delivery.order_id == order_id)
+    unmade = select(Delivery).where(Delivery.order_id == order_id, Delivery.attempts == 0)
+    if before is not None:
+        query, unmade = query.where(Attempt.at < before), unmade.where(Delivery.created_at < before)
+    rows = (await session.execute(query.order_by(Attempt.id.desc()).limit(PAGE + 1))).all()
+    owed = await session.scalars(unmade.order_by(Delivery.id.desc()).limit(PAGE + 1))
+    return [*[_of_attempt(attempt, delivery) for attempt, delivery in rows], *[_of_owed(one) for one in owed]]
+
+
+def _of_event(event: Event, currency: str | None) -> Entry:
+    label, tone = words.event(event.type)
+    facts = words.facts(event.data, lambda cents: rendering.money(cents, currency))
+    if event.chain_order_id:
+        facts.insert(0, (_("chain order"), event.chain_order_id))
+    return Entry(event.at, "event", label, tone, who=actor(event.actor), facts=facts)
+
+
+def actor(name: str) -> str:
+    """Who did it, as a person says it."""
+    kind, _colon, who = name.partition(":")
+    return {"operator": who, "service": _("the service"), "seller": _("the seller")}.get(kind, name)
+
+
+def _of_attempt(attempt: Attempt, delivery: Delivery) -> Entry:
+    outcome = words.word(words.OUTCOMES, attempt.outcome) if attempt.outcome else Word(_("under way"), "busy")
+    read = attempt.phase == "verify"
+    title = _("Read the seller") if read else words.KINDS.get(delivery.kind, delivery.kind)
+    number = {"number": attempt.number}
+    facts: list[tuple[str, str]] = [(_("attempt"), str(attempt.number))]
+    if not read:
+        facts.append((_("request"), f"{delivery.method} {delivery.target.partition('?')[0]}"))
+    if attempt.status:
+        facts.append((_("answer"), str(attempt.status)))
+    if attempt.duration_ms is not None:
+        facts.append((_("took"), rendering.duration(attempt.duration_ms)))
+    if attempt.error:
+        facts.append((_("failure"), attempt.error))
+    if attempt.code:
+        facts.append((_("code"), codes.describe(attempt.code)))
+    facts += next_try(attempt, delivery)
+    folds = []
+    if delivery.body and not read and attempt.number == 1:
+        folds.append((_("What was sent"), rendering.text_of(delivery.body, _CLIPPED)))
+    if attempt.response:
+        folds.append((_("Answer to attempt %(number)s") % number, rendering.text_of(attempt.response, _CLIPPED)))
+    link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
+    return Entry(attempt.at, "out", title, outcome.tone, _("the service"), outcome, facts, folds, *link)
+
+
+def next_try(attempt: Attempt, delivery: Delivery) -> list[tuple[str, str]]:
+    """When it is tried again, said beside its latest attempt."""
+    if delivery.state not in WAITING or attempt.number != delivery.attempts:
+        return []
+    what = _("read again") if delivery.phase == "verify" else _("next try")
+    return [(what, rendering.until(delivery.next_at))]
+
+
+def _of_owed(delivery: Delivery) -> Entry:
+    state = words.word(words.DELIVERY_STATES, delivery.state)
+    facts: list[tuple[str, str]] = [(_("request"), f"{delivery.method} {delivery.target.partition('?')[0]}")]
+    if delivery.state in WAITING:
+        facts.append((_("leaves"), rendering.until(delivery.next_at)))
+    if delivery.last_error:
+        facts.append((_("reason"), delivery.last_error))
+    title = _("%s: owed to the seller") % words.KINDS.get(delivery.kind, delivery.kind)
+    folds = [(_("What will be sent"), rendering.text_of(delivery.body, _CLIPPED))] if delivery.body else []
+    link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
+    return Entry(delivery.created_at, "out", title, state.tone, _("the service"), state, facts, folds, *link)
+
+
+def _of_notification(note: Notification) -> Entry:
+    state = words.word(words.NOTIFICATION_STATES, note.state)
+    facts: list[tuple[str, str]] = [(_("path"), rendering.text_of(note.path, 200))]
+    if note.reason:
+        facts.append((_("reason"), words.PARKED.get(note.reason, note.reason)))
+    facts.append((_("receipt"), note.receipt))
+    title = _("Told by the seller: %s") % words.NOTIFICATION_KINDS.get(note.kind, note.kind).lower()
+    folds = [(_("What it said"), rendering.text_of(note.body, _CLIPPED))]
+    link = (f"/console/notifications/{note.id}", _("Notification %s") % note.id)
+    return Entry(note.received_at, "in", title, state.tone, _("the seller"), state, facts, folds, *link)
+
+
+def as_context(story: Story) -> dict[str, Any]:
+    return {"entries": story.entries, "earlier": story.earlier}

@@ -1,0 +1,230 @@
+"""A visit: one request to the console, who makes it, and what may be done in it.
+
+`page` admits whoever is signed in; `act` also demands a form of ours: the session's secret, and a browser that says
+the form came from this origin. Both turn every failure into a page in words.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from .. import body, logs
+from ..database import Bell, Database
+from ..errors import Forbidden, Problem, UnsupportedMedia
+from ..operators.access import Operator, Role
+from ..operators.models import ROLES
+from ..sellers.vault import Vault
+from . import rendering, sessions, words
+from .sessions import SignedIn
+from .texts import _
+
+log = logs.get("console")
+
+HOME = "/console"
+SIGN_IN = "/console/sign-in"
+POLLING = "x-live"
+"""The header of a request that the page's script makes by itself."""
+_FORM_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the console works with."""
+
+    database: Database
+    bell: Bell
+    vault: Vault
+    development: bool
+    seller_hosts: list[str]
+    public_url: str
+    version: str
+    facts: dict[str, str] = field(default_factory=dict)
+    """Settings worth showing, none of them secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request. `form` is empty unless it is a post."""
+
+    request: Request
+    desk: Desk
+    signed_in: SignedIn | None = None
+    form: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def operator(self) -> Operator:
+        """Who is signed in. Raises SignedOut."""
+        if self.signed_in is None:
+            raise SignedOut
+        return self.signed_in.operator
+
+    @property
+    def secure(self) -> bool:
+        """Whether the browser talks TLS to us, or to what stands before us."""
+        encrypted = self.request.url.scheme == "https" or urlsplit(self.desk.public_url).scheme == "https"
+        return encrypted or not self.desk.development
+
+    @property
+    def cookie(self) -> str:
+        """A browser takes `__Host-` only with Secure, and Secure only over TLS."""
+        return "__Host-sid" if self.secure else "sid"
+
+    def may(self, least: Role) -> bool:
+        return self.signed_in is not None and ROLES.index(self.operator.role) >= ROLES.index(least)
+
+    def given(self, name: str, default: str = "") -> str:
+        """A field of the form, or a parameter of the address, without the blanks around it."""
+        found = self.form.get(name) or self.request.query_params.getlist(name)
+        return found[-1].strip() if found else default
+
+    def render(self, template: str, status: int = 200, **context: Any) -> Response:
+        """A page. Every template knows who looks at it, and where."""
+        common = {
+            "visit": self,
+            "who": self.signed_in.operator if self.signed_in else None,
+            "csrf": self.signed_in.csrf if self.signed_in else "",
+            "path": self.request.url.path,
+            "done": words.DONE.get(self.request.query_params.get("done", ""), ""),
+        }
+        return rendering.render(template, status, {**common, **context})
+
+    def redirect(self, path: str) -> Response:
+        return RedirectResponse(path, 303)
+
+    def fail(self, problem: Problem) -> Response:
+        """The failure as a page."""
+        return self.render("error.html", problem.status, problem=problem)
+
+
+class SignedOut(Exception):
+    """Nobody is signed in."""
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def page(desk: Desk, handler: Handler, least: Role = "viewer") -> Endpoint:
+    """A page for whoever has at least this role."""
+
+    async def endpoint(request: Request) -> Response:
+        return await _answered(Visit(request, desk), _admitted(handler, least, posted=False))
+
+    return endpoint
+
+
+def act(desk: Desk, handler: Handler, least: Role = "operator") -> Endpoint:
+    """What a form of ours asks for."""
+
+    async def endpoint(request: Request) -> Response:
+        return await _answered(Visit(request, desk), _admitted(handler, least, posted=True))
+
+    return endpoint
+
+
+def public(desk: Desk, handler: Handler) -> Endpoint:
+    """For everybody: signing in. A post must come from this origin all the same."""
+
+    async def opened(visit: Visit) -> Response:
+        if visit.request.method == "POST":
+            check_origin(visit.request)
+            visit = replace(visit, form=await _form(visit.request))
+        return await handler(visit)
+
+    async def endpoint(request: Request) -> Response:
+        return await _answered(Visit(request, desk), opened)
+
+    return endpoint
+
+
+def _admitted(handler: Handler, least: Role, *, posted: bool) -> Handler:
+    async def admitted(visit: Visit) -> Response:
+        if posted:
+            check_origin(visit.request)
+        visit = await _recognized(visit)
+        if posted:
+            visit = replace(visit, form=await _form(visit.request))
+            _check_secret(visit)
+        if not visit.may(least):
+            told = _("This needs the role %(least)s; you are signed in as %(role)s.")
+            raise Forbidden("role-too-low", told % {"least": least, "role": visit.operator.role})
+        return await handler(visit)
+
+    return admitted
+
+
+async def _answered(visit: Visit, handler: Handler) -> Response:
+    try:
+        try:
+            return await handler(visit)
+        except SignedOut:
+            return _to_sign_in(visit)
+        except Problem as problem:
+            return (await _recognized(visit, strict=False)).fail(problem)
+    except Exception as failure:  # a defect is a page in words too, and says nothing of what broke
+        log.error("console-failed", method=visit.request.method, exc_info=failure)
+        return visit.fail(Problem("internal", _("The service failed. Nothing was changed by this request.")))
+
+
+async def _recognized(visit: Visit, *, strict: bool = True) -> Visit:
+    """The visit with its session. Raises SignedOut where `strict`."""
+    token = visit.request.cookies.get(visit.cookie, "")
+    found = None
+    if token:
+        async with visit.desk.database.transaction() as session:
+            found = await sessions.find_session(session, token, touch=POLLING not in visit.request.headers)
+    if found is None and strict:
+        raise SignedOut
+    return replace(visit, signed_in=found)
+
+
+def _to_sign_in(visit: Visit) -> Response:
+    request = visit.request
+    if POLLING in request.headers:
+        return Response(status_code=401)
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    wanted = target if request.method == "GET" and target != HOME else ""
+    return visit.redirect(SIGN_IN + (f"?next={quote(wanted, safe='')}" if wanted else ""))
+
+
+def local(path: str) -> str:
+    """A path to go on to after signing in: one of the console's, or its first page. Never another site's."""
+    parts = urlsplit(path)
+    ours = not parts.scheme and not parts.netloc and (parts.path == HOME or parts.path.startswith(f"{HOME}/"))
+    return path if ours and path.isascii() and path.isprintable() and "\\" not in path else HOME
+
+
+def check_origin(request: Request) -> None:
+    """Raise Forbidden unless the browser says that the form is of this origin.
+
+    Browsers send `Sec-Fetch-Site` to hosts that they trust; to others, as over plain http, `Origin` alone. Who sends
+    neither is no browser, and has the API.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
+    if site is not None:
+        ours = site == "same-origin"
+    else:
+        ours = bool(origin) and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    if not ours:
+        raise Forbidden("cross-site", _("The form did not come from this console. Nothing was changed."))
+
+
+def _check_secret(visit: Visit) -> None:
+    expected = visit.signed_in.csrf if visit.signed_in else ""
+    if not hmac.compare_digest(visit.given("csrf").encode(), expected.encode()):
+        raise Forbidden("form-expired", _("The form is of an earlier session. Go back, reload the page, try again."))
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise UnsupportedMedia("content-type", _("The console takes forms only."))
+    raw = await body.read(request, limit=_FORM_BYTES)
+    return parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)

@@ -1,0 +1,24 @@
+"""Somebody signed in at the console of a running service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ..builders import Marketplace
+from .visitor import Visitor, signed_in
+
+
+@pytest.fixture
+async def admin(marketplace: Marketplace) -> AsyncIterator[Visitor]:
+    somebody = await signed_in(marketplace)
+    yield somebody
+    await somebody.client.aclose()
+
+
+@pytest.fixture
+async def viewer(marketplace: Marketplace) -> AsyncIterator[Visitor]:
+    somebody = await signed_in(marketplace, "viewer")
+    yield somebody
+    await somebody.client.aclose()
