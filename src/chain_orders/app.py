@@ -26,7 +26,7 @@ from .events.feed import Relay, Tail
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
 from .operators import deliveries as delivery_routes
-from .operators import edges, feed, finding, health, history, idempotency, keys, stats
+from .operators import edges, feed, finding, health, history, idempotency, imports, keys, onboarding, stats
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
 from .orders.authorizing import Authorize
@@ -37,6 +37,7 @@ from .orders.reconciling import Reconciler
 from .orders.watch import Watch
 from .outbound import Wire
 from .receivers import routes as receivers
+from .receivers.probe import Probe
 from .retention.job import Retention
 from .sellers.vault import Vault
 from .settings import Settings
@@ -167,8 +168,22 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     app.state.watch = Watch(parts.database, parts.bell)
     app.state.tail = Tail(parts.database, parts.bell, poll_seconds=settings.poll_seconds)
     app.state.stopping, app.state.failures = asyncio.Event(), parts.failures
+    app.state.wire = parts.wire
     app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
-    for routes in (seller_routes, order_routes, finding, history, delivery_routes, feed, keys, stats, health):
+    app.router.routes.insert(0, Probe(parts.keyring))
+    for routes in (
+        seller_routes,
+        order_routes,
+        finding,
+        imports,
+        history,
+        delivery_routes,
+        feed,
+        keys,
+        onboarding,
+        stats,
+        health,
+    ):
         app.include_router(routes.router)
     app.router.routes.append(Console(_desk(parts, app.version)))
     edges.install(app)

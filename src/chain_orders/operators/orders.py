@@ -45,7 +45,7 @@ _PLACEMENT_BODY = {
 async def place_order(request: Request, operator: Acting, seller_id: str, dry_run: DryRun = False) -> Response:
     """Place an order at the seller. `Prefer: wait=N` waits up to N seconds (30 at most) for the outcome."""
     document = await edges.document(request)
-    receipt = _receipt(document)
+    receipt = receipt_of(document)
     state = request.app.state
     database: Database = state.database
     async with database.transaction() as session:
@@ -95,7 +95,7 @@ def _placement_status(order: Order, created: bool) -> int:
     return 201 if created else 200
 
 
-def _receipt(document: Any) -> GivenReceipt | None:
+def receipt_of(document: Any) -> GivenReceipt | None:
     """The receipt beside an order's fields."""
     if not isinstance(document, dict) or document.get(RECEIPT) is None:
         return None

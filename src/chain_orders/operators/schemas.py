@@ -114,6 +114,28 @@ def key_view(key: ApiKey) -> dict[str, Any]:
     }
 
 
+class CheckBody(_Body):
+    """`POST /v1/sellers/{id}/check`: the SKU that a price is asked for. Any will do; one that is sold tells more."""
+
+    sku: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "1"
+    seller: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "1"
+
+
+class SimulatedItem(_Body):
+    id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    quantity: Annotated[int, Field(ge=1, le=10**6)]
+    seller: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "1"
+
+
+class SimulationBody(_Body):
+    """`POST /v1/sellers/{id}/simulation`. `postalCode` and `country` go together."""
+
+    items: Annotated[list[SimulatedItem], Field(min_length=1, max_length=300)]
+    postal_code: Annotated[str, StringConstraints(min_length=1, max_length=20)] | None = None
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    geo_coordinates: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+
+
 def seller_view(seller: Seller) -> dict[str, Any]:
     """A seller without its credentials, which never come out."""
     return {

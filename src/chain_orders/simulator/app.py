@@ -1,8 +1,9 @@
 """The simulated seller as an HTTP application.
 
-VTEX's side: placing, authorizing, reading an order and its group. Under `/control` what a test needs: the order book
-(`GET /control/orders`), making an order invoice, cancel or repeat itself (`POST /control/orders/{id}/invoice`,
-`/cancel`, `/repeat`), and the switches of its behaviour (`GET` and `PUT /control/behaviour`).
+VTEX's side: pricing, placing, authorizing, reading an order and its group. Under `/control` what a test needs: the
+order book (`GET /control/orders`), making an order invoice, cancel or repeat itself
+(`POST /control/orders/{id}/invoice`, `/cancel`, `/repeat`), and the switches of its behaviour (`GET` and `PUT
+/control/behaviour`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pydantic.alias_generators import to_camel
 
 from .book import Book, BookedOrder, new_orders, new_receipt
 from .notifier import CANCELLATION_PATHS, INVOICE_PATHS, Notifier, address, path
+from .pricing import simulation
 from .scenarios import Behaviour
 
 
@@ -158,6 +160,14 @@ class Seller:
         ]
         return JSONResponse([self._shown(order) for order in orders])
 
+    async def simulate(self, request: Request) -> Response:
+        affiliate, channel = request.query_params.get("affiliateId"), request.query_params.get("sc")
+        if not affiliate or affiliate not in (self.behaviour.affiliates or [affiliate]):
+            raise Refusal(400, "CHK0120", "invalid affiliate")
+        if not channel or channel not in (self.behaviour.sales_channels or [channel]):
+            raise Refusal(400, "CHK0161", "invalid sales channel")
+        return JSONResponse(simulation((await request.json()).get("items") or []))
+
     async def invoice(self, order: BookedOrder, wanted: InvoiceOrder) -> dict[str, Any]:
         """Invoice an order, wholly unless told otherwise, and tell the marketplace."""
         value = wanted.value if wanted.value is not None else order.value - order.invoiced
@@ -282,6 +292,7 @@ def _serve_vtex(app: FastAPI, seller: Seller) -> None:
         ("PUT", orders, "place", seller.place),
         ("POST", orders + receipts, "authorize", seller.authorize),
         ("POST", "/api/oms/pvt/orders/{order_id}/cancel", "cancel", seller.ask_to_cancel),
+        ("POST", "/api/checkout/pub/orderForms/simulation", "simulate", seller.simulate),
         ("GET", "/api/oms/pvt/orders/order-group/{group}", "read", seller.read_group),
         ("GET", "/api/oms/pvt/orders/{order_id}", "read", seller.read),
     ]

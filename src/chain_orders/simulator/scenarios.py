@@ -57,7 +57,10 @@ class Behaviour(BaseModel):
     """Send a whole invoice before a placement is answered."""
     invoice_after_authorization: bool = False
     """Send a whole invoice as soon as an order is authorized."""
-    apply_to: set[Literal["place", "authorize", "cancel", "read"]] = {"place"}
+    affiliates: list[str] | None = None
+    """The affiliates that the account knows; any when not given."""
+    sales_channels: list[str] | None = None
+    apply_to: set[Literal["place", "authorize", "cancel", "read", "simulate"]] = {"place"}
     seed: int = 1
 
     _random: random.Random = PrivateAttr(default_factory=lambda: random.Random(1))  # noqa: S311

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote_to_bytes, urlencode
 
 ORDERS = "/api/checkout/pvt/orders"
 OMS_ORDERS = "/api/oms/pvt/orders"
+SIMULATION = "/api/checkout/pub/orderForms/simulation"
 
 
 def placement_query(sales_channel: str, affiliate_id: str) -> str:

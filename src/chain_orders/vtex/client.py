@@ -1,4 +1,4 @@
-"""The seller's side of the protocol, as calls: place, authorize, read.
+"""The seller's side of the protocol, as calls: place, authorize, read, simulate.
 
 Knows addresses and headers and nothing of orders or tables: it is given a base URL, credentials and bytes, and
 returns what happened on the wire. Reading what an answer means is `answers`.
@@ -40,6 +40,12 @@ class SellerClient:
 
     async def read_group(self, group: str) -> Exchange:
         return await self._read(addresses.order_group(group))
+
+    async def simulate(self, sales_channel: str, affiliate_id: str, body: bytes) -> Exchange:
+        """Ask for price and delivery. Nothing is reserved. Source: protocol.md D.3."""
+        headers = {**self._headers(), "Content-Type": "application/json"}
+        url = f"{self.base_url}{addresses.SIMULATION}?{addresses.placement_query(sales_channel, affiliate_id)}"
+        return await self.wire.exchange("POST", url, headers=headers, content=body, reuse=True)
 
     async def _read(self, target: str) -> Exchange:
         return await self.wire.exchange("GET", self.base_url + target, headers=self._headers(), reuse=True)
