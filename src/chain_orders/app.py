@@ -25,8 +25,8 @@ from .deliveries.worker import Limits, Worker
 from .events.feed import Relay, Tail
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
+from .operators import deciding, edges, feed, finding, health, history, idempotency, imports, keys, onboarding, stats
 from .operators import deliveries as delivery_routes
-from .operators import edges, feed, finding, health, history, idempotency, imports, keys, onboarding, stats
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
 from .orders.authorizing import Authorize
@@ -186,6 +186,7 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     ):
         app.include_router(routes.router)
     app.router.routes.append(Console(_desk(parts, app.version)))
+    app.include_router(deciding.router)
     edges.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -15,6 +15,7 @@ from ..events.models import Event
 from ..notifications.models import Notification
 from ..orders import states
 from ..orders.models import ChainOrder, Change, Invoice, Order
+from ..orders.resolving import Decision
 from ..orders.states import Status
 from ..sellers.models import Seller
 from ..vtex import codes
@@ -94,6 +95,14 @@ class CancellationBody(_Body):
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
     chain_order_id: str | None = None
+
+
+class ResolutionBody(_Body):
+    """`POST /v1/orders/{id}/resolution`."""
+
+    decision: Decision
+    chain_order_id: str | None = None
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 
 
 class NewKey(_Body):

@@ -1,0 +1,110 @@
+"""Routes where a person decides: an order's contradictions, and what sellers told us that could not be applied."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import func, or_, select
+
+from ..errors import Conflict, Unknown
+from ..notifications.applying import UNREADABLE
+from ..notifications.inbox import TOPIC
+from ..notifications.models import Notification, Receipt
+from ..orders import lookup, resolving
+from ..orders.models import Order
+from ..vtex import addresses
+from . import access, edges, idempotency, schemas
+from .access import Operator
+from .schemas import ResolutionBody
+
+router = APIRouter(prefix="/v1", tags=["decisions"])
+
+Acting = Annotated[Operator, Depends(access.allow("operator"))]
+State = Literal["received", "applied", "parked", "conflict", "ignored", "unreadable"]
+Kind = Literal["cancellation", "invoice", "tracking", "change", "unreadable"]
+_AGAIN = frozenset({"parked", "conflict", "unreadable"})
+
+
+@router.post("/orders/{order_id}/resolution", openapi_extra=edges.described(ResolutionBody))
+async def resolve_order(
+    request: Request,
+    operator: Acting,
+    order_id: str,
+    body: Annotated[ResolutionBody, Depends(edges.parsed(ResolutionBody))],
+) -> Response:
+    """Say what holds where the seller contradicts itself, accept changes that it told, or that all is well as it is.
+
+    Needs `If-Match`. Clears the order's attention; the reason stands in its timeline.
+    """
+    async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
+        order = await lookup.locked(session, edges.order_id(order_id))
+        edges.check_version(request, order.version, required=True)
+        await resolving.resolve(session, order, body.decision, body.reason, operator.actor, body.chain_order_id)
+        await session.flush()
+        answer = once.keep(edges.Answer(schemas.order_view(order), headers=edges.etag(order.version)))
+    request.app.state.bell.ring("orders")
+    return answer
+
+
+@router.get("/notifications")
+async def list_notifications(
+    request: Request,
+    _: Annotated[Operator, Depends(access.allow("viewer"))],
+    state: Annotated[list[State] | None, Query()] = None,
+    seller: Annotated[str | None, Query(max_length=63)] = None,
+    kind: Annotated[list[Kind] | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """What sellers told us, newest first."""
+    query = select(Notification)
+    if state:
+        query = query.where(Notification.state.in_(state))
+    if kind:
+        query = query.where(Notification.kind.in_(kind))
+    if seller is not None:
+        own = select(Order.id).where(Order.seller_id == seller, Order.id == Notification.order_id).exists()
+        query = query.where(or_(Notification.seller_id == seller, own))
+    before = edges.number(cursor)
+    if before:
+        query = query.where(Notification.id < before)
+    async with request.app.state.database.transaction() as session:
+        found = list(await session.scalars(query.order_by(Notification.id.desc()).limit(limit + 1)))
+        shown = found[:limit]
+        keys = [note.dedupe_key for note in shown]
+        rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
+        repeats = {row.dedupe_key: row.repeats for row in rows}
+    views: list[Any] = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0)) for note in shown]
+    return edges.page(request, views, shown[-1].id if len(found) > limit else None)
+
+
+@router.post("/notifications/{notification_id}/replay", status_code=202)
+async def replay_notification(request: Request, operator: Acting, notification_id: int) -> Response:
+    """Apply again what is parked, contradicts, or could not be read."""
+    async with request.app.state.database.transaction() as session:
+        note = await session.get(Notification, notification_id) if notification_id < 2**63 else None
+        if note is None:
+            raise Unknown("notification-unknown", f"there is no notification {notification_id}")
+        if note.order_id is not None:
+            order = await lookup.locked(session, note.order_id)
+            if order.sealed_at is not None:
+                raise Conflict("order-sealed", "its body has been replaced by a hash: it cannot be applied again")
+            order.tell("notification.replayed", operator.actor, notificationId=note.id, was=note.state)
+        await session.refresh(note, with_for_update=True)
+        if note.state not in _AGAIN:
+            raise Conflict("notification-settled", f"a notification that is {note.state} is not applied again")
+        called = addresses.callback(addresses.split(note.path))
+        if note.kind == UNREADABLE and called is not None:
+            note.kind = called.kind
+        note.state, note.reason, note.tries = "received", None, 0
+        note.next_at = func.clock_timestamp()
+        await session.flush()
+        await session.refresh(note)
+        repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
+        view = schemas.notification_view(note, repeats or 0)
+    request.app.state.bell.ring(TOPIC)
+    return edges.Answer(view, 202)
