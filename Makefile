@@ -14,6 +14,7 @@ export UV_LINK_MODE := copy
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test check lock clean help FORCE
+.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage bench-send bench-hear bench-claim
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $(if $(PORT),--port $(PORT)) $(if $(SELLER_PORT),--seller-port $(SELLER_PORT)) \
@@ -28,6 +29,30 @@ check: $(VENV)/ready  ## Lint, types, import contracts, lock files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@! grep -nE '://' requirements.lock requirements-dev.lock tools.lock || { echo 'a lock file holds a URL'; exit 1; }
+
+faults-send: $(VENV)/ready  ## Placements under fire. Options: ORDERS= SEED= SABOTAGE=
+	$(BIN)/python -m tests.faults.sending $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SABOTAGE),--sabotage $(SABOTAGE))
+
+faults-send-sabotage: $(VENV)/ready  ## The same on broken builds, each of which must fail. Options: ORDERS= SEED=
+	$(BIN)/python -m tests.faults.sending --controls --orders $(or $(ORDERS),200) $(if $(SEED),--seed $(SEED))
+
+faults-hear: $(VENV)/ready  ## Notifications under fire. Options: NOTIFICATIONS= SEED= SABOTAGE=
+	$(BIN)/python -m tests.faults.hearing $(if $(NOTIFICATIONS),--notifications $(NOTIFICATIONS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
+
+faults-hear-sabotage: $(VENV)/ready  ## The same on broken builds. Options: NOTIFICATIONS= SEED=
+	$(BIN)/python -m tests.faults.hearing --controls --notifications $(or $(NOTIFICATIONS),1500) \
+		$(if $(SEED),--seed $(SEED))
+
+bench-send: $(VENV)/ready  ## Placements per second beside a bare loop. Options: ARGS=
+	$(BIN)/python -m benchmarks.send $(ARGS)
+
+bench-hear: $(VENV)/ready  ## The intake beside floors and ceilings; needs wrk and pgbench. Options: ARGS=
+	$(BIN)/python -m benchmarks.hear $(ARGS)
+
+bench-claim: $(VENV)/ready  ## The claim behind 1,000,000 done deliveries. Options: ARGS=
+	$(BIN)/python -m benchmarks.claim $(ARGS)
 
 lock: $(UV)  ## Renew the lock files
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -59,4 +84,4 @@ clean:  ## Remove the environment and the tools; data folders stay
 	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache
 
 help:  ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22

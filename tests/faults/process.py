@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,8 @@ QUICK = {
     "CHAIN_ORDERS_RETRY_SCHEDULE": ",".join(["0.2"] * 40),
 }
 
+_WAITS = {"22", "232", "281", "441"}  # epoll_pwait of ARM; epoll_wait, epoll_pwait and epoll_pwait2 of x86-64
+
 
 def free_port() -> int:
     with contextlib.closing(listen("127.0.0.1", 0)) as reserved:
@@ -47,6 +49,7 @@ class ServiceProcess:
     sabotage: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     command: str = "serve"
+    options: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = None
     _log: Path = field(default_factory=lambda: Path(tempfile.mkstemp(suffix=".log")[1]))
 
@@ -55,7 +58,7 @@ class ServiceProcess:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self, *, wait: bool = True) -> None:
-        build = ["chain_orders"] if self.sabotage is None else ["tests.faults.sabotage", self.sabotage]
+        build = ["chain_orders"] if self.sabotage is None else ["tests.faults.sabotage", self.sabotage, "--"]
         options = ["--port", str(self.port)] if self.command == "serve" else []
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CHAIN_ORDERS_")},
@@ -69,7 +72,7 @@ class ServiceProcess:
         }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *build, self.command, *options],
+                [sys.executable, "-m", *build, self.command, *options, *self.options],
                 cwd=CHECKOUT,
                 env=environment,
                 stdout=log,
@@ -89,6 +92,40 @@ class ServiceProcess:
                 await asyncio.sleep(0.05)
         raise AssertionError(f"the service is not ready: {self.log[-2000:]}")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def frozen(self) -> bool:
+        return self.running and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    async def freeze(self) -> None:
+        """Stop the process where it waits for something: between two steps, and never in the middle of one.
+
+        What lies between the last look at the lease and the first byte is a gap that the documentation names.
+        """
+        while True:
+            os.kill(self.pid, signal.SIGSTOP)
+            await asyncio.sleep(0.01)
+            if self.frozen and self._waits():
+                return
+            self.thaw()
+            await asyncio.sleep(0.005)
+
+    def _waits(self) -> bool:
+        """Whether it was stopped in a call that waits for events, and not in one that only looks for them."""
+        call, *arguments = Path(f"/proc/{self.pid}/syscall").read_text().split()
+        return call in _WAITS and int(arguments[3], 16) != 0
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """What a power cut does to the process."""
         self._end(signal.SIGKILL)
@@ -100,6 +137,15 @@ class ServiceProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(40)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def forget(self) -> None:
+        """Remove the log."""
+        self._log.unlink(missing_ok=True)
 
     @property
     def log(self) -> str:
@@ -124,4 +170,4 @@ async def served(
             yield process, Marketplace(process.url, client, database)
     finally:
         process.kill()
-        process._log.unlink(missing_ok=True)
+        process.forget()

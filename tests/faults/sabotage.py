@@ -1,39 +1,158 @@
-"""Deliberately broken builds: `python -m tests.faults.sabotage NAME serve …` runs the service with one promise broken.
+"""Deliberately broken builds: `python -m tests.faults.sabotage NAME[,NAME] -- serve …` breaks one promise and serves.
 
-A test that cannot fail proves nothing: each guarantee is checked again on the build that breaks it.
+A test that cannot fail proves nothing: each guarantee is checked again on the build that breaks it. Each sabotage
+replaces one named attribute of the service, which must exist: a rename there must not turn a sabotage into nothing.
+Failpoints, which break no promise but stop the process at a chosen place, live here too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Interval, bindparam, text
+from sqlalchemy import Select, text
 
-from chain_orders import cli
-from chain_orders.deliveries import queue
-from chain_orders.notifications import inbox
+from chain_orders import cli, database, strict_json
+from chain_orders.deliveries import queue, retry, worker
+from chain_orders.notifications import applier, inbox
 from chain_orders.outcome import Again
 from chain_orders.vtex import answers
+from chain_orders.vtex.client import SellerClient
 
 SABOTAGES: dict[str, Callable[[], None]] = {}
+FREEZE_AT = 10
+"""The call at which a failpoint stops its process."""
 
 
-def _sabotage(act: Callable[[], None]) -> Callable[[], None]:
+def sabotage(act: Callable[[], None]) -> Callable[[], None]:
     SABOTAGES[act.__name__.replace("_", "-")] = act
     return act
 
 
-@_sabotage
+def replace(owner: Any, attribute: str, made: Any) -> None:
+    assert hasattr(owner, attribute), f"there is nothing to sabotage: {owner} has no {attribute}"
+    setattr(owner, attribute, made)
+
+
+def rewrite(owner: Any, statement: str, old: str, new: str) -> None:
+    """Replace a part of an SQL statement, wherever it occurs in it."""
+    told = getattr(owner, statement)
+    assert old in told.text, f"there is nothing to sabotage: {statement} does not say {old}"
+    given = [bound for bound in told._bindparams.values() if f":{bound.key}" in told.text.replace(old, new)]
+    replace(owner, statement, text(told.text.replace(old, new)).bindparams(*given))
+
+
+# Sending.
+
+
+@sabotage
+def resend_after_silence() -> None:
+    """No answer counts as not done."""
+    replace(answers, "_silence", lambda exchange: Again(f"no answer ({exchange.error})"))
+
+
+@sabotage
+def resend_after_crash() -> None:
+    """A call that was under way when its worker died is simply made again."""
+    rewrite(queue, "_ABANDON", "set state = 'unknown'", "set state = 'ready'")
+    rewrite(queue, "_ABANDON", "phase = 'verify'", "phase = 'send'")
+
+
+@sabotage
+def early_ready() -> None:
+    """A worker that starts makes ready whatever is being sent, as if nobody else were at work."""
+    resend_after_crash()
+    patient = queue._ABANDON
+    rewrite(queue, "_ABANDON", "and lease_until < clock_timestamp()", "")
+    told = queue.abandon_expired
+
+    async def abandon_once(session: Any, **options: Any) -> Any:
+        found = await told(session, **options)
+        queue._ABANDON = patient
+        return found
+
+    replace(queue, "abandon_expired", abandon_once)
+
+
+@sabotage
+def no_fence() -> None:
+    """A settlement is written whatever has happened to the delivery since it was claimed."""
+    rewrite(queue, "_SETTLE", "and attempts = :attempt and state = 'sending'", "and attempts >= 0 * :attempt")
+
+
+@sabotage
+def attempt_after_send() -> None:
+    """The claim, with its attempt, is committed once the calls are over."""
+
+    async def round_(self: Any) -> int:
+        slots = self._limits.slots - len(self._running)
+        if slots <= 0:
+            return 0
+        settling: list[Callable[[], Any]] = []
+
+        async def settle(*attempted: Any) -> None:
+            settling.append(lambda: worker.Worker._settle(self, *attempted))
+
+        async with self._database.transaction() as session:
+            claimed = await queue.claim(session, worker=self._name, slots=slots, lease=self._limits.lease)
+            prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
+            sellers = await worker._sellers(session, prepared)
+            self._settle = settle
+            now = worker.boottime()
+            await asyncio.gather(*(self._attempt(one, sellers[one.lane], now) for one in prepared))
+        for settled in settling:
+            await settled()
+        return len(prepared)
+
+    replace(worker.Worker, "_round", round_)
+
+
+@sabotage
+def claim_by_last_id() -> None:
+    """The queue is read as a log: only what is younger than the last that was claimed."""
+    due = "d.next_at <= clock_timestamp()"
+    younger = f"{due} and d.id > (select coalesce(max(a.delivery_id), 0) from attempts a)"
+    rewrite(queue, "_CLAIM", due, younger)
+
+
+@sabotage
+def resend_after_one_read() -> None:
+    """One read that finds nothing is believed, whenever it was made."""
+    patient = retry._after_read
+
+    def hasty(outcome: Any, course: Any, policy: Any) -> Any:
+        if isinstance(outcome, retry.Absent):
+            return retry._again(course, policy, "a read did not find it", None, at_once=True)
+        return patient(outcome, course, policy)
+
+    replace(retry, "_after_read", hasty)
+
+
+# Hearing.
+
+
+@sabotage
 def dedupe() -> None:
     """Every notification counts as new."""
-    inbox.Incoming.dedupe_key = property(lambda _: os.urandom(32))  # type: ignore[assignment]
+    replace(inbox.Incoming, "dedupe_key", property(lambda _: os.urandom(32)))
 
 
-@_sabotage
+@sabotage
+def dedupe_by_request_id() -> None:
+    """Two notifications are the same if they carry the same request id."""
+
+    def key(incoming: Any) -> bytes:
+        return sha256(str(strict_json.parse(incoming.headers).get("x-request-id")).encode()).digest()
+
+    replace(inbox.Incoming, "dedupe_key", property(key))
+
+
+@sabotage
 def answer_before_commit() -> None:
     """A notification is answered while its statement still waits."""
 
@@ -43,24 +162,70 @@ def answer_before_commit() -> None:
         await asyncio.sleep(0.2)
         await self._commit(batch)
 
-    inbox.Inbox._store = store  # type: ignore[method-assign]
+    replace(inbox.Inbox, "_store", store)
 
 
-@_sabotage
-def resend_after_silence() -> None:
-    """No answer counts as not done."""
-    answers._silence = lambda exchange: Again(f"no answer ({exchange.error})")
+class _Unlocked(Select[Any]):
+    inherit_cache = True
+
+    def with_for_update(self, *_: Any, **__: Any) -> Any:
+        return self
 
 
-@_sabotage
-def resend_after_crash() -> None:
-    """A call that was under way when its worker died is simply made again."""
-    told = queue._ABANDON.text.replace("phase = 'verify', next_at", "phase = 'send', next_at")
-    queue._ABANDON = text(told.replace("state = 'unknown'", "state = 'ready'")).bindparams(
-        bindparam("after", type_=Interval)
-    )
+@sabotage
+def no_order_lock() -> None:
+    """Notifications are applied without the order's row being locked."""
+    rewrite(applier, "_LOCK_ORDERS", "for no key update skip locked", "")
+    replace(applier, "select", lambda *entities: _Unlocked(*entities))
+
+
+@sabotage
+def asynchronous_commit() -> None:
+    """`synchronous_commit=off` on every connection: a commit is reported before it is on disk."""
+    replace(database, "_SERVER_SETTINGS", {**database._SERVER_SETTINGS, "synchronous_commit": "off"})
+
+
+# Failpoints.
+
+
+@sabotage
+def freeze_before_send() -> None:
+    """The process stops itself once, holding claimed calls of which no byte has left, and then goes on as if nothing
+    had happened. Nothing is between the last check of the lease and its first byte: that gap is documented."""
+    send, calls = SellerClient.send, [0]
+    thawed = asyncio.Event()
+
+    async def held(self: Any, *what: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == FREEZE_AT:
+            await asyncio.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            thawed.set()
+        elif calls[0] > FREEZE_AT:
+            await thawed.wait()
+        return await send(self, *what)
+
+    replace(SellerClient, "send", held)
+
+
+@sabotage
+def applier_dies() -> None:
+    """The loop that applies notifications ends with an error."""
+
+    async def run(*_: Any) -> None:
+        await asyncio.sleep(0.5)
+        raise RuntimeError("as arranged")
+
+    replace(applier.Applier, "run", run)
+
+
+def apply(names: str) -> None:
+    for name in names.split(","):
+        SABOTAGES[name]()
 
 
 if __name__ == "__main__":
-    SABOTAGES[sys.argv.pop(1)]()
+    names = sys.argv.pop(1)
+    assert sys.argv.pop(1) == "--", "python -m tests.faults.sabotage NAME[,NAME] -- serve …"
+    apply(names)
     cli.main()
