@@ -25,7 +25,21 @@ from .deliveries.worker import Limits, Worker
 from .events.feed import Relay, Tail
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
-from .operators import deciding, edges, feed, finding, health, history, idempotency, imports, keys, onboarding, stats
+from .operators import (
+    auditing,
+    deciding,
+    edges,
+    erasure,
+    feed,
+    finding,
+    health,
+    history,
+    idempotency,
+    imports,
+    keys,
+    onboarding,
+    stats,
+)
 from .operators import deliveries as delivery_routes
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
@@ -177,11 +191,13 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
         finding,
         imports,
         history,
+        erasure,
         delivery_routes,
         feed,
         keys,
         onboarding,
         stats,
+        auditing,
         health,
     ):
         app.include_router(routes.router)

@@ -14,7 +14,7 @@ from ..notifications.models import Notification, Receipt
 from ..orders import lookup, resolving
 from ..orders.models import Order
 from ..vtex import addresses
-from . import access, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .schemas import ResolutionBody
 
@@ -43,6 +43,7 @@ async def resolve_order(
             return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
         edges.check_version(request, order.version, required=True)
+        audit.note(session, operator, "order.resolve", order, reason=body.reason)
         await resolving.resolve(session, order, body.decision, body.reason, operator.actor, body.chain_order_id)
         await session.flush()
         answer = once.keep(edges.Answer(schemas.order_view(order), headers=edges.etag(order.version)))
@@ -97,6 +98,7 @@ async def replay_notification(request: Request, operator: Acting, notification_i
         await session.refresh(note, with_for_update=True)
         if note.state not in _AGAIN:
             raise Conflict("notification-settled", f"a notification that is {note.state} is not applied again")
+        audit.note(session, operator, "notification.replay", note)
         called = addresses.callback(addresses.split(note.path))
         if note.kind == UNREADABLE and called is not None:
             note.kind = called.kind

@@ -12,7 +12,7 @@ from ..deliveries import queue
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Conflict, Unknown
 from ..orders import lookup
-from . import access, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .schemas import RetryBody
 
@@ -113,6 +113,8 @@ async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) 
         if delivery.state == "sending":
             raise Conflict("delivery-in-flight", "the call is under way right now")
         raise Conflict("delivery-ended", f"a delivery that is {delivery.state} is not tried again")
+    audit.note(session, operator, "delivery.retry", delivery)
+    await session.refresh(delivery)
     if delivery.last_code is not None:
         order.clear_attention(operator.actor, delivery.last_code)
     order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)

@@ -24,7 +24,7 @@ from ..errors import Problem, TooLarge, UnsupportedMedia
 from ..orders import taking
 from ..orders.models import Order
 from ..sellers import directory
-from . import access
+from . import access, audit
 from .access import Operator
 from .orders import receipt_of
 
@@ -168,6 +168,7 @@ async def _take_each(
             async with session.begin_nested():
                 receipt = receipt_of(document)
                 taken = await taking.take(session, seller, document, receipt, request.app.state.bases, operator.actor)
+                audit.note(session, operator, "order.place", f"order:{taken.order_id}", created=taken.created)
         except Problem as problem:
             results.append(_refused(number, group or None, problem))
             continue

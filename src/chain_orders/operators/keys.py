@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import now
 from ..errors import Conflict, Unknown
-from . import access, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .models import ApiKey
 from .schemas import NewKey
@@ -43,19 +43,21 @@ async def create_key(
         key = await access.create_key(session, body.name, body.role)
         made = await session.scalar(select(ApiKey).where(ApiKey.name == body.name))
         view = schemas.key_view(made) if made is not None else {}
+        audit.note(session, operator, "key.create", f"key:{view['id']}", name=body.name, role=body.role)
         headers = {"Location": f"/v1/keys/{view['id']}"}
         once.keep(edges.Answer({**view, "key": None}, 201, headers))
     return edges.Answer({**view, "key": key}, 201, headers)
 
 
 @router.delete("/{key_id}")
-async def revoke_key(request: Request, _: Admin, key_id: str) -> Response:
+async def revoke_key(request: Request, operator: Admin, key_id: str) -> Response:
     """Revoke a key, for good. A repeat is a success; the last admin's key stays."""
     async with request.app.state.database.transaction() as session:
         key = await _locked(session, key_id)
         if key.revoked_at is None:
             if key.role == "admin" and not await _other_admins(session, key):
                 raise Conflict("last-admin-key", "this is the only admin key; make another one first")
+            audit.note(session, operator, "key.revoke", key)
             key.revoked_at = now()
             await session.flush()
             await session.refresh(key)

@@ -20,7 +20,7 @@ from ..orders.states import Status
 from ..outcome import Absent, Answered, Conflicting
 from ..sellers import directory
 from ..vtex.placement import RECEIPT
-from . import access, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .schemas import AuthorizationBody, CancellationBody, ReceiptBody
 
@@ -57,6 +57,7 @@ async def place_order(request: Request, operator: Acting, seller_id: str, dry_ru
             taken = await taking.take(session, seller, document, receipt, state.bases, operator.actor)
             if dry_run:
                 return await _rehearsed(session, await lookup.loaded(session, taken.order_id), new=taken.created)
+            audit.note(session, operator, "order.place", f"order:{taken.order_id}", created=taken.created)
             once.keep_order(taken.order_id, 202 if taken.created else 200)
     state.bell.ring("deliveries")
     waited = _preferred_wait(request)
@@ -159,6 +160,7 @@ async def authorize_order(
             return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
         await _check_version(request, session, order, required=False)
+        audit.note(session, operator, "order.authorize", order)
         authorizing.check_group(order, body.marketplace_order_group)
         seller = await directory.get(session, order.seller_id)
         await authorizing.authorize(session, order, seller, given, operator.actor, body.chain_order_id)
@@ -192,6 +194,7 @@ async def cancel_order(
         order = await lookup.locked(session, edges.order_id(order_id))
         await _check_version(request, session, order, required=False)
         seller = await directory.get(session, order.seller_id)
+        audit.note(session, operator, "order.cancel", order, reason=body.reason)
         await cancelling.request(session, order, seller, body.reason, operator.actor, body.chain_order_id)
         if dry_run:
             return await _rehearsed(session, order)
@@ -224,6 +227,7 @@ async def correct_placement(request: Request, operator: Acting, order_id: str) -
     async with state.database.transaction() as session:
         order = await lookup.locked(session, order.id)
         await _check_version(request, session, order, required=True)
+        audit.note(session, operator, "order.correct", order)
         await taking.correct(session, order, seller, document, state.bases, operator.actor)
     state.bell.ring("deliveries")
     return edges.Answer(schemas.order_view(order), 202, edges.etag(order.version))

@@ -10,7 +10,7 @@ from ..database import Database
 from ..deliveries import lanes
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import access, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .schemas import NewSeller, SellerChange
 
@@ -39,6 +39,7 @@ async def add_seller(
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:
             return once.answer
+        audit.note(session, operator, "seller.add", seller)
         await directory.add(session, seller)
         await lanes.keep(session, seller)
         headers = {"Location": f"/v1/sellers/{seller.id}", **edges.etag(seller.version)}
@@ -64,7 +65,7 @@ async def get_seller(request: Request, _: Viewer, seller_id: str) -> Response:
 @router.patch("/{seller_id}", openapi_extra=edges.described(SellerChange))
 async def change_seller(
     request: Request,
-    _: Admin,
+    operator: Admin,
     seller_id: str,
     body: Annotated[SellerChange, Depends(edges.parsed(SellerChange))],
 ) -> Response:
@@ -79,6 +80,7 @@ async def change_seller(
     async with request.app.state.database.transaction() as session:
         seller = await directory.get(session, seller_id, lock=True)
         edges.check_version(request, seller.version, required=True)
+        audit.note(session, operator, "seller.change", seller, credentialsReplaced=bool(sealed))
         await directory.change(session, seller, {**given, **sealed})
         await lanes.keep(session, seller, forgive=bool(sealed or "base_url" in given))
     request.app.state.bell.ring("deliveries")
@@ -91,6 +93,7 @@ async def _set_paused(request: Request, operator: Operator, seller_id: str, paus
         if once.answer is not None:
             return once.answer
         seller = await directory.get(session, seller_id, lock=True)
+        audit.note(session, operator, "seller.pause" if paused else "seller.resume", seller)
         if seller.paused != paused:
             await directory.change(session, seller, {"paused": paused})
             await lanes.keep(session, seller)
@@ -116,7 +119,7 @@ async def resume_seller(
 
 
 @router.post("/{seller_id}/callback-token")
-async def make_callback_token(request: Request, _: Admin, seller_id: str) -> Response:
+async def make_callback_token(request: Request, operator: Admin, seller_id: str) -> Response:
     """The seller's secret for the callback addresses at the root, for one that cannot be given a base an order.
 
     To be sent as `?token=`, as the password of HTTP Basic, or as `Authorization: Bearer`. The same until the first
@@ -124,6 +127,7 @@ async def make_callback_token(request: Request, _: Admin, seller_id: str) -> Res
     """
     async with request.app.state.database.transaction() as session:
         seller = await directory.get(session, seller_id)
+        audit.note(session, operator, "seller.callback-token", seller)
     return edges.Answer({"sellerId": seller.id, "token": request.app.state.bases.keyring.token(seller.id)})
 
 

@@ -1,0 +1,60 @@
+"""The route that erases an order's personal data before its time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import StringConstraints
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import read_clock
+from ..errors import Conflict
+from ..orders import lookup, states
+from ..orders.models import Order
+from ..orders.states import Status
+from ..retention import sealing
+from . import access, audit, edges, schemas
+from .access import Operator
+from .schemas import _Body
+
+router = APIRouter(prefix="/v1", tags=["orders"])
+
+
+class ErasureBody(_Body):
+    """`POST /v1/orders/{id}/erasure`. The reason is kept for ever: name a case, not a person."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+
+
+@router.post("/orders/{order_id}/erasure", openapi_extra=edges.described(ErasureBody))
+async def erase_order(
+    request: Request,
+    operator: Annotated[Operator, Depends(access.allow("admin"))],
+    order_id: str,
+    body: Annotated[ErasureBody, Depends(edges.parsed(ErasureBody))],
+) -> Response:
+    """Replace the personal data of a final order by hashes, now. Ids, money, invoices, receipts and events stay."""
+    state = request.app.state
+    async with state.database.transaction() as session:
+        order = await lookup.locked(session, edges.order_id(order_id))
+        await _refuse_open(session, order, state.limits.retention)
+        audit.note(session, operator, "order.erase", order, reason=body.reason)
+        gone = await sealing.erase(session, order, operator.actor)
+    view = schemas.order_view(order)
+    erased = {"placements": gone.placements, "notifications": gone.notifications, "attempts": gone.attempts}
+    return edges.Answer({**view, "erased": erased}, headers=edges.etag(order.version))
+
+
+async def _refuse_open(session: AsyncSession, order: Order, after: timedelta | None) -> None:
+    """Raise Conflict, with the earliest date on which the order would be sealed by itself."""
+    if Status(order.status) in states.FINAL:
+        return
+    told = f"the order is {order.status}: its parties still need what is stored. It can be erased once it is final"
+    extra = {}
+    if after is not None:
+        earliest = schemas.moment(await read_clock(session) + after)
+        told += f", and is by itself {after.days} days later, not before {earliest}"
+        extra = {"notBefore": earliest}
+    raise Conflict("order-open", told, extra=extra)
