@@ -21,6 +21,7 @@ from chain_orders.operators import models as _operators  # noqa: F401
 from chain_orders.orders import models as _orders  # noqa: F401
 from chain_orders.sellers import models as _sellers  # noqa: F401
 from chain_orders.settings import DatabaseSettings
+from chain_orders.webhooks import models as _webhooks  # noqa: F401
 
 
 def _migrate(connection: Connection) -> None:

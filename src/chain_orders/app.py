@@ -43,6 +43,7 @@ from .operators import (
 from .operators import deliveries as delivery_routes
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
+from .operators import webhooks as webhook_routes
 from .orders.authorizing import Authorize
 from .orders.cancelling import Cancel
 from .orders.placing import Bases, Place
@@ -55,6 +56,8 @@ from .receivers.probe import Probe
 from .retention.job import Retention
 from .sellers.vault import Vault
 from .settings import Settings
+from .webhooks.fanout import Fanout
+from .webhooks.sending import Send
 
 log = logs.get("app")
 
@@ -77,6 +80,7 @@ class Parts:
     place: Place
     bases: Bases
     relay: Relay
+    fanout: Fanout
     retention: Retention
     failures: list[str] = field(default_factory=list)
     """Loops that ended by themselves: the process must end as a failure, so that it is started again."""
@@ -109,6 +113,7 @@ def assemble(settings: Settings) -> Parts:
             "place": place,
             "authorize": Authorize(database, wire, vault),
             "cancel": Cancel(database, wire, vault),
+            "webhook": Send(database, wire, vault),
         },
         Limits(
             slots=settings.worker_slots,
@@ -149,6 +154,7 @@ def assemble(settings: Settings) -> Parts:
         place,
         bases,
         Relay(database, bell, poll_seconds=settings.poll_seconds),
+        Fanout(database, bell, poll_seconds=settings.poll_seconds),
         Retention(database, after=settings.retention, every=timedelta(seconds=settings.retention_seconds)),
     )
 
@@ -194,6 +200,7 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
         erasure,
         delivery_routes,
         feed,
+        webhook_routes,
         keys,
         onboarding,
         stats,
@@ -263,7 +270,15 @@ async def running(
     if intake:
         ending.append(parts.inbox.run(stop))
     if worker:
-        loops = (parts.worker, parts.applier, parts.reconciler, parts.upkeep, parts.relay, parts.retention)
+        loops = (
+            parts.worker,
+            parts.applier,
+            parts.reconciler,
+            parts.upkeep,
+            parts.relay,
+            parts.fanout,
+            parts.retention,
+        )
         ending += [loop.run(stop) for loop in loops]
     cancelled = [_supervised(loop, stop, parts.failures) for loop in endless]
     finishing = [_supervised(loop, stop, parts.failures) for loop in ending]

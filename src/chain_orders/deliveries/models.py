@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base
 
-KINDS = ("place", "authorize", "cancel")
+KINDS = ("place", "authorize", "cancel", "webhook")
 WAITING = ("ready", "retrying", "unknown")
 ENDED = ("delivered", "rejected", "dead", "withdrawn")
 STATES = (*WAITING, "sending", *ENDED)
@@ -43,7 +43,7 @@ class Lane(Base):
 
 
 class Delivery(Base):
-    """One call owed to a seller.
+    """One call owed to a seller, or an event owed to a subscriber.
 
     `sequence` names the deliveries that must happen strictly one after the other, by id. `method`, `target` and
     `body` are frozen when the delivery is made; a placement's body is its order's, so that it is stored once.

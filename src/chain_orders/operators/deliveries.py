@@ -1,17 +1,19 @@
-"""Routes of the outbox: what is owed to sellers, and trying it again."""
+"""Routes of the outbox: what is owed to sellers and to subscribers, and trying it again."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..deliveries import queue
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Conflict, Unknown
 from ..orders import lookup
+from ..webhooks.models import LANE
+from ..webhooks.outbox import KIND as WEBHOOK
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .schemas import RetryBody
@@ -19,7 +21,7 @@ from .schemas import RetryBody
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 
 State = Literal["ready", "retrying", "unknown", "sending", "delivered", "rejected", "dead", "withdrawn"]
-Kind = Literal["place", "authorize", "cancel"]
+Kind = Literal["place", "authorize", "cancel", "webhook"]
 
 
 @router.get("")
@@ -29,17 +31,18 @@ async def list_deliveries(
     state: Annotated[list[State] | None, Query()] = None,
     kind: Kind | None = None,
     seller: Annotated[str | None, Query(max_length=63)] = None,
+    webhook: Annotated[str | None, Query(max_length=36)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """Calls owed to sellers, newest first."""
-    query = select(Delivery)
+    """Calls owed to sellers, newest first; with `kind=webhook` or the id of a `webhook`, calls owed to subscribers."""
+    query = select(Delivery).where(_of_kind(kind, webhook))
     if state:
         query = query.where(Delivery.state.in_(state))
-    if kind is not None:
-        query = query.where(Delivery.kind == kind)
     if seller is not None:
         query = query.where(Delivery.lane == f"seller:{seller}")
+    if webhook is not None:
+        query = query.where(Delivery.lane == f"{LANE}{webhook}")
     before = edges.number(cursor)
     if before:
         query = query.where(Delivery.id < before)
@@ -76,9 +79,7 @@ async def retry_deliveries(
     body: Annotated[RetryBody, Depends(edges.parsed(RetryBody, optional=True))],
 ) -> Response:
     """Try every call that matches, dead ones unless told otherwise; a result for each."""
-    query = select(Delivery).where(Delivery.state == body.state)
-    if body.kind is not None:
-        query = query.where(Delivery.kind == body.kind)
+    query = select(Delivery).where(Delivery.state == body.state, _of_kind(body.kind))
     if body.seller_id is not None:
         query = query.where(Delivery.lane == f"seller:{body.seller_id}")
     async with request.app.state.database.transaction() as session:
@@ -104,10 +105,8 @@ async def _result(session: AsyncSession, delivery: Delivery, operator: Operator)
 
 
 async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) -> None:
-    """Locks the order, then the delivery. Raises Conflict when there is nothing to retry."""
-    if delivery.order_id is None:
-        raise Conflict("delivery-ended", "the delivery belongs to no order")
-    order = await lookup.locked(session, delivery.order_id)
+    """Locks the order if there is one, then the delivery. Raises Conflict when there is nothing to retry."""
+    order = await lookup.locked(session, delivery.order_id) if delivery.order_id is not None else None
     if not await queue.retry(session, delivery.id):
         await session.refresh(delivery)
         if delivery.state == "sending":
@@ -115,9 +114,18 @@ async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) 
         raise Conflict("delivery-ended", f"a delivery that is {delivery.state} is not tried again")
     audit.note(session, operator, "delivery.retry", delivery)
     await session.refresh(delivery)
+    if order is None:
+        return
     if delivery.last_code is not None:
         order.clear_attention(operator.actor, delivery.last_code)
     order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)
+
+
+def _of_kind(kind: str | None, webhook: str | None = None) -> ColumnElement[bool]:
+    """What is asked for; without a kind, calls to sellers unless it is a webhook's."""
+    if kind is not None:
+        return Delivery.kind == kind
+    return Delivery.kind != WEBHOOK if webhook is None else Delivery.kind == WEBHOOK
 
 
 async def _views(session: AsyncSession, deliveries: list[Delivery]) -> list[dict[str, Any]]:

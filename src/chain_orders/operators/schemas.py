@@ -280,17 +280,19 @@ class RetryBody(_Body):
     """`POST /v1/deliveries/retry`: which ones. What is left out does not restrict."""
 
     state: Literal["ready", "retrying", "unknown", "dead"] = "dead"
-    kind: Literal["place", "authorize", "cancel"] | None = None
+    kind: Literal["place", "authorize", "cancel", "webhook"] | None = None
     seller_id: str | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 def delivery_view(delivery: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
     waiting = delivery.state in {"ready", "retrying", "unknown"}
+    whose, _, owner = delivery.lane.partition(":")
     return {
         "id": delivery.id,
-        "orderId": str(delivery.order_id),
-        "sellerId": delivery.lane.removeprefix("seller:"),
+        "orderId": str(delivery.order_id) if delivery.order_id else None,
+        "sellerId": owner if whose == "seller" else None,
+        "webhookId": owner if whose == "subscription" else None,
         "kind": delivery.kind,
         "state": delivery.state,
         "method": delivery.method,

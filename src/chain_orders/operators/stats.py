@@ -44,7 +44,7 @@ _NOTIFICATIONS = text(
       from notifications where state in ('received', 'parked', 'conflict', 'unreadable') group by state order by state
     """
 )
-_SELLERS = text(
+_LANES = text(
     """
     select l.lane, l.breaker, l.paused, l.failures, l.next_at, l.reason, w.waiting, w.oldest,
            coalesce(a.calls, 0) as calls, coalesce(a.failed, 0) as failed
@@ -56,34 +56,39 @@ _SELLERS = text(
                    from attempts a join deliveries d on d.id = a.delivery_id
                   where a.at > clock_timestamp() - interval '5 minutes' and a.outcome is not null
                   group by d.lane) a on a.lane = l.lane
+     where l.lane like 'seller:%' or exists (select 1 from subscriptions s where l.lane = 'subscription:' || s.id)
      order by l.lane
     """
 )
 
 
 async def collect(session: AsyncSession) -> dict[str, Any]:
-    """The numbers. Ages are in seconds; the calls of a seller are those of the last five minutes."""
+    """The numbers. Ages are in seconds; calls are those of the last five minutes."""
     attention = (await session.execute(_ATTENTION)).one()
+    lanes = [_lane(row) for row in await session.execute(_LANES)]
     return {
         "orders": {row.status: row.count for row in await session.execute(_ORDERS)},
         "attention": {"count": attention.count, "oldestSeconds": attention.oldest},
         "deliveries": await _by_state(session, _DELIVERIES),
         "notifications": await _by_state(session, _NOTIFICATIONS),
-        "sellers": [
-            {
-                "sellerId": row.lane.removeprefix("seller:"),
-                "breaker": row.breaker,
-                "paused": row.paused,
-                "failuresInARow": row.failures,
-                "waitsUntil": row.next_at.isoformat() if row.next_at else None,
-                "reason": row.reason,
-                "waiting": row.waiting,
-                "oldestSeconds": row.oldest,
-                "calls": row.calls,
-                "failedCalls": row.failed,
-            }
-            for row in await session.execute(_SELLERS)
-        ],
+        "sellers": [lane for lane in lanes if "sellerId" in lane],
+        "webhooks": [lane for lane in lanes if "webhookId" in lane],
+    }
+
+
+def _lane(row: Any) -> dict[str, Any]:
+    whose, _, id_ = row.lane.partition(":")
+    return {
+        ("sellerId" if whose == "seller" else "webhookId"): id_,
+        "breaker": row.breaker,
+        "paused": row.paused,
+        "failuresInARow": row.failures,
+        "waitsUntil": row.next_at.isoformat() if row.next_at else None,
+        "reason": row.reason,
+        "waiting": row.waiting,
+        "oldestSeconds": row.oldest,
+        "calls": row.calls,
+        "failedCalls": row.failed,
     }
 
 

@@ -1,0 +1,203 @@
+"""Routes of outgoing webhooks: who is told of what, and with which secret."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field, StringConstraints
+
+from ..database import Database, read_clock
+from ..errors import Unknown
+from ..events import feed
+from ..webhooks import directory, outbox
+from ..webhooks.models import Subscription
+from . import access, edges, schemas
+from .access import Operator
+from .schemas import SellerId, _Body
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+Admin = Annotated[Operator, Depends(access.allow("admin"))]
+_NULLABLE = ("description", "sellers")
+
+Pattern = Annotated[str, StringConstraints(pattern=r"^([a-z-]+(\.[a-z-]+)*(\.?\*)?|\*)$", max_length=100)]
+
+
+class _Settings(_Body):
+    description: Annotated[str, StringConstraints(max_length=200)] | None = None
+    sellers: Annotated[list[SellerId], Field(min_length=1, max_length=1000)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=100)] | None = None
+    rate_per_second: Annotated[float, Field(gt=0, le=10000, strict=False)] | None = None
+
+
+class NewWebhook(_Settings):
+    """`POST /v1/webhooks`. `events`: types, or beginnings of types followed by `*`. `after`: a position of the feed to
+    start at; without it, only what happens from now on is told."""
+
+    url: Annotated[str, StringConstraints(max_length=500)]
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=100)]
+    after: Annotated[int, Field(ge=0, le=2**62)] | None = None
+
+
+class WebhookChange(_Settings):
+    """`PATCH /v1/webhooks/{id}`: only what is given changes. `enabled: true` goes on where it stopped."""
+
+    url: Annotated[str, StringConstraints(max_length=500)] | None = None
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=100)] | None = None
+    enabled: bool | None = None
+
+
+class RotationBody(_Body):
+    """`POST /v1/webhooks/{id}/secret`: for how long the secret before signs as well, at most a week."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=7 * 86400)] = int(directory.OVERLAP.total_seconds())
+
+
+class ReplayBody(_Body):
+    """`POST /v1/webhooks/{id}/replay`: the position of the feed after which everything is told again."""
+
+    after: Annotated[int, Field(ge=0, le=2**62)]
+
+
+@router.post("", status_code=201, openapi_extra=edges.described(NewWebhook))
+async def add_webhook(
+    request: Request, _: Admin, body: Annotated[NewWebhook, Depends(edges.parsed(NewWebhook))]
+) -> Response:
+    """Subscribe an address to events. The answer is the only time that the secret is shown."""
+    given = {**schemas.changes(body, nullable=(*_NULLABLE, "after"))}
+    given["url"] = _checked(request, given["url"])
+    database: Database = request.app.state.database
+    async with database.transaction() as session:
+        subscription, secret = await directory.add(
+            session, request.app.state.vault, **{"after": None, "description": None, "sellers": None, **given}
+        )
+    headers = {"Location": f"/v1/webhooks/{subscription.id}", **edges.etag(subscription.version)}
+    return edges.Answer({**webhook_view(subscription), "secret": secret}, 201, headers)
+
+
+@router.get("")
+async def list_webhooks(request: Request, _: Admin) -> Response:
+    """Every webhook, oldest first, without secrets."""
+    async with request.app.state.database.transaction() as session:
+        found = await directory.all_of(session)
+    return edges.Answer({"items": [webhook_view(one) for one in found], "next": None})
+
+
+@router.get("/{webhook_id}")
+async def get_webhook(request: Request, _: Admin, webhook_id: str) -> Response:
+    """One webhook. The `ETag` is the version that a change must name."""
+    async with request.app.state.database.transaction() as session:
+        subscription = await directory.get(session, _id(webhook_id))
+        behind = max(await feed.last_position(session) - subscription.position, 0)
+    view = {**webhook_view(subscription), "behind": behind}
+    return edges.Answer(view, headers=edges.etag(subscription.version))
+
+
+@router.patch("/{webhook_id}", openapi_extra=edges.described(WebhookChange))
+async def change_webhook(
+    request: Request,
+    _: Admin,
+    webhook_id: str,
+    body: Annotated[WebhookChange, Depends(edges.parsed(WebhookChange))],
+) -> Response:
+    """Change what is given. Disabled, what is owed waits; enabled again, it goes on in order."""
+    given = {**schemas.changes(body, nullable=_NULLABLE)}
+    if "url" in given:
+        given["url"] = _checked(request, given["url"])
+    async with request.app.state.database.transaction() as session:
+        subscription = await directory.get(session, _id(webhook_id), lock=True)
+        edges.check_version(request, subscription.version, required=True)
+        await directory.change(session, subscription, given)
+    _ring(request)
+    return edges.Answer(webhook_view(subscription), headers=edges.etag(subscription.version))
+
+
+@router.delete("/{webhook_id}", status_code=204)
+async def remove_webhook(request: Request, _: Admin, webhook_id: str) -> Response:
+    """Take a webhook off the record. What it is still owed is withdrawn."""
+    async with request.app.state.database.transaction() as session:
+        subscription = await directory.get(session, _id(webhook_id), lock=True)
+        edges.check_version(request, subscription.version, required=False)
+        await directory.remove(session, subscription)
+    return Response(status_code=204)
+
+
+@router.post("/{webhook_id}/secret", openapi_extra=edges.described(RotationBody, optional=True))
+async def rotate_secret(
+    request: Request,
+    _: Admin,
+    webhook_id: str,
+    body: Annotated[RotationBody, Depends(edges.parsed(RotationBody, optional=True))],
+) -> Response:
+    """Make a new secret, shown this once. Until the overlap is over, the one before signs beside it."""
+    overlap = timedelta(seconds=body.overlap_seconds)
+    async with request.app.state.database.transaction() as session:
+        subscription = await directory.get(session, _id(webhook_id), lock=True)
+        edges.check_version(request, subscription.version, required=False)
+        secret = await directory.rotate(session, request.app.state.vault, subscription, overlap)
+    headers = edges.etag(subscription.version)
+    return edges.Answer({**webhook_view(subscription), "secret": secret}, headers=headers)
+
+
+@router.post("/{webhook_id}/test", status_code=202)
+async def send_test(request: Request, _: Admin, webhook_id: str) -> Response:
+    """Send an event of the type `webhook.test`, whatever the webhook asked for; its delivery."""
+    async with request.app.state.database.transaction() as session:
+        subscription = await directory.get(session, _id(webhook_id))
+        delivery_id = await outbox.test(session, subscription, await read_clock(session))
+    _ring(request)
+    return edges.Answer({"deliveryId": delivery_id}, 202)
+
+
+@router.post("/{webhook_id}/replay", status_code=202, openapi_extra=edges.described(ReplayBody))
+async def replay_webhook(
+    request: Request,
+    _: Admin,
+    webhook_id: str,
+    body: Annotated[ReplayBody, Depends(edges.parsed(ReplayBody))],
+) -> Response:
+    """Tell again of every event after a position of the feed, in order and under the same ids."""
+    async with request.app.state.database.transaction() as session:
+        subscription = await directory.get(session, _id(webhook_id), lock=True)
+        back = await directory.replay(session, subscription, body.after)
+    _ring(request)
+    return edges.Answer({**webhook_view(subscription), "behind": back}, 202, edges.etag(subscription.version))
+
+
+def webhook_view(subscription: Subscription) -> dict[str, Any]:
+    """A subscription without its secrets."""
+    return {
+        "id": str(subscription.id),
+        "url": subscription.url,
+        "description": subscription.description,
+        "events": subscription.events,
+        "sellers": subscription.sellers,
+        "enabled": subscription.enabled,
+        "disabledReason": subscription.disabled_reason,
+        "concurrency": subscription.concurrency,
+        "ratePerSecond": subscription.rate_per_second,
+        "position": subscription.position,
+        "secretBeforeUntil": schemas.moment(subscription.before_until),
+        "version": subscription.version,
+        "createdAt": schemas.moment(subscription.created_at),
+        "updatedAt": schemas.moment(subscription.updated_at),
+    }
+
+
+def _id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Unknown("webhook-unknown", "there is no such webhook; their ids are UUIDs") from None
+
+
+def _checked(request: Request, url: str) -> str:
+    return directory.check_url(url, development=request.app.state.limits.development)
+
+
+def _ring(request: Request) -> None:
+    for topic in (feed.TOPIC, "deliveries"):
+        request.app.state.bell.ring(topic)

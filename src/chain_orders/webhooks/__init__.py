@@ -1,0 +1,1 @@
+"""Events told to whoever subscribed, in the Standard Webhooks form, by the same engine that calls sellers."""
