@@ -300,7 +300,7 @@ def _supervised(loop: Coroutine[Any, Any, None], stop: asyncio.Event, failures: 
     def ended(task: asyncio.Task[None]) -> None:
         if task.cancelled() or (stop.is_set() and task.exception() is None):
             return
-        failures.append(loop.__qualname__)
+        failures.append(getattr(loop, "__qualname__", "loop"))
         log.critical("loop-ended", exc_info=task.exception())
         if not stop.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
