@@ -14,7 +14,7 @@ from ..errors import Unknown
 from ..events import feed
 from ..webhooks import directory, outbox
 from ..webhooks.models import Subscription
-from . import access, edges, schemas
+from . import access, audit, edges, schemas
 from .access import Operator
 from .schemas import SellerId, _Body
 
@@ -64,7 +64,7 @@ class ReplayBody(_Body):
 
 @router.post("", status_code=201, openapi_extra=edges.described(NewWebhook))
 async def add_webhook(
-    request: Request, _: Admin, body: Annotated[NewWebhook, Depends(edges.parsed(NewWebhook))]
+    request: Request, operator: Admin, body: Annotated[NewWebhook, Depends(edges.parsed(NewWebhook))]
 ) -> Response:
     """Subscribe an address to events. The answer is the only time that the secret is shown."""
     given = {**schemas.changes(body, nullable=(*_NULLABLE, "after"))}
@@ -74,6 +74,7 @@ async def add_webhook(
         subscription, secret = await directory.add(
             session, request.app.state.vault, **{"after": None, "description": None, "sellers": None, **given}
         )
+        audit.note(session, operator, "webhook.add", audit.name_of(subscription), url=audit.shown(given["url"]))
     headers = {"Location": f"/v1/webhooks/{subscription.id}", **edges.etag(subscription.version)}
     return edges.Answer({**webhook_view(subscription), "secret": secret}, 201, headers)
 
@@ -99,7 +100,7 @@ async def get_webhook(request: Request, _: Admin, webhook_id: str) -> Response:
 @router.patch("/{webhook_id}", openapi_extra=edges.described(WebhookChange))
 async def change_webhook(
     request: Request,
-    _: Admin,
+    operator: Admin,
     webhook_id: str,
     body: Annotated[WebhookChange, Depends(edges.parsed(WebhookChange))],
 ) -> Response:
@@ -110,17 +111,19 @@ async def change_webhook(
     async with request.app.state.database.transaction() as session:
         subscription = await directory.get(session, _id(webhook_id), lock=True)
         edges.check_version(request, subscription.version, required=True)
+        audit.note(session, operator, "webhook.change", subscription)
         await directory.change(session, subscription, given)
     _ring(request)
     return edges.Answer(webhook_view(subscription), headers=edges.etag(subscription.version))
 
 
 @router.delete("/{webhook_id}", status_code=204)
-async def remove_webhook(request: Request, _: Admin, webhook_id: str) -> Response:
+async def remove_webhook(request: Request, operator: Admin, webhook_id: str) -> Response:
     """Take a webhook off the record. What it is still owed is withdrawn."""
     async with request.app.state.database.transaction() as session:
         subscription = await directory.get(session, _id(webhook_id), lock=True)
         edges.check_version(request, subscription.version, required=False)
+        audit.note(session, operator, "webhook.remove", subscription)
         await directory.remove(session, subscription)
     return Response(status_code=204)
 
@@ -128,7 +131,7 @@ async def remove_webhook(request: Request, _: Admin, webhook_id: str) -> Respons
 @router.post("/{webhook_id}/secret", openapi_extra=edges.described(RotationBody, optional=True))
 async def rotate_secret(
     request: Request,
-    _: Admin,
+    operator: Admin,
     webhook_id: str,
     body: Annotated[RotationBody, Depends(edges.parsed(RotationBody, optional=True))],
 ) -> Response:
@@ -137,16 +140,18 @@ async def rotate_secret(
     async with request.app.state.database.transaction() as session:
         subscription = await directory.get(session, _id(webhook_id), lock=True)
         edges.check_version(request, subscription.version, required=False)
+        audit.note(session, operator, "webhook.rotate", subscription)
         secret = await directory.rotate(session, request.app.state.vault, subscription, overlap)
     headers = edges.etag(subscription.version)
     return edges.Answer({**webhook_view(subscription), "secret": secret}, headers=headers)
 
 
 @router.post("/{webhook_id}/test", status_code=202)
-async def send_test(request: Request, _: Admin, webhook_id: str) -> Response:
+async def send_test(request: Request, operator: Admin, webhook_id: str) -> Response:
     """Send an event of the type `webhook.test`, whatever the webhook asked for; its delivery."""
     async with request.app.state.database.transaction() as session:
         subscription = await directory.get(session, _id(webhook_id))
+        audit.note(session, operator, "webhook.test", subscription)
         delivery_id = await outbox.test(session, subscription, await read_clock(session))
     _ring(request)
     return edges.Answer({"deliveryId": delivery_id}, 202)
@@ -155,13 +160,14 @@ async def send_test(request: Request, _: Admin, webhook_id: str) -> Response:
 @router.post("/{webhook_id}/replay", status_code=202, openapi_extra=edges.described(ReplayBody))
 async def replay_webhook(
     request: Request,
-    _: Admin,
+    operator: Admin,
     webhook_id: str,
     body: Annotated[ReplayBody, Depends(edges.parsed(ReplayBody))],
 ) -> Response:
     """Tell again of every event after a position of the feed, in order and under the same ids."""
     async with request.app.state.database.transaction() as session:
         subscription = await directory.get(session, _id(webhook_id), lock=True)
+        audit.note(session, operator, "webhook.replay", subscription)
         back = await directory.replay(session, subscription, body.after)
     _ring(request)
     return edges.Answer({**webhook_view(subscription), "behind": back}, 202, edges.etag(subscription.version))
