@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chain_orders import cli, database, strict_json
 from chain_orders.deliveries import queue, retry, worker
@@ -23,6 +24,7 @@ from chain_orders.notifications import applier, inbox
 from chain_orders.outcome import Again
 from chain_orders.vtex import answers
 from chain_orders.vtex.client import SellerClient
+from chain_orders.webhooks import outbox
 
 SABOTAGES: dict[str, Callable[[], None]] = {}
 FREEZE_AT = 10
@@ -183,6 +185,24 @@ def no_order_lock() -> None:
 def asynchronous_commit() -> None:
     """`synchronous_commit=off` on every connection: a commit is reported before it is on disk."""
     replace(database, "_SERVER_SETTINGS", {**database._SERVER_SETTINGS, "synchronous_commit": "off"})
+
+
+@sabotage
+def cursor_before_deliveries() -> None:
+    """A subscription's cursor is committed some time before the webhooks of what it passed are owed."""
+    owe = outbox.owe
+
+    async def later(session: AsyncSession, subscription: Any, messages: Sequence[Any]) -> list[int]:
+        async def make() -> None:
+            await asyncio.sleep(2)
+            async with AsyncSession(session.bind) as other, other.begin():
+                await owe(other, subscription, messages)
+
+        making.add(asyncio.create_task(make()))
+        return []
+
+    making: set[asyncio.Task[None]] = set()
+    replace(outbox, "owe", later)
 
 
 # Failpoints.
