@@ -31,7 +31,7 @@ from .visits import Visit
 Move = Callable[[AsyncSession, Order, Seller], Awaitable[None]]
 
 
-class _Rehearsed(Exception):
+class Rehearsed(Exception):
     """Carries what an act would do out of the transaction that is rolled back."""
 
     def __init__(self, order: Order, seller: Seller, owed: list[Delivery], withdrawn: list[Delivery]) -> None:
@@ -39,7 +39,7 @@ class _Rehearsed(Exception):
         self.after_status = str(order.status)
 
 
-async def _rehearse(visit: Visit, move: Move) -> _Rehearsed:
+async def rehearse(visit: Visit, move: Move) -> Rehearsed:
     """What the move would do: the order after it, the calls it owes, the calls it takes back."""
     order_id = _id(visit)
     try:
@@ -55,17 +55,15 @@ async def _rehearse(visit: Visit, move: Move) -> _Rehearsed:
                 Delivery.state == "withdrawn",
                 Delivery.settled_at >= func.transaction_timestamp(),
             )
-            raise _Rehearsed(
-                order,
-                seller,
-                list(await session.scalars(later.order_by(Delivery.id))),
-                list(await session.scalars(taken_back)),
-            )
-    except _Rehearsed as rehearsed:
+            owed = list(await session.scalars(later.order_by(Delivery.id)))
+            withdrawn = list(await session.scalars(taken_back))
+            session.expunge_all()  # what is rolled back would forget what it looked like
+            raise Rehearsed(order, seller, owed, withdrawn)
+    except Rehearsed as rehearsed:
         return rehearsed
 
 
-async def _perform(visit: Visit, move: Move, done: str) -> Response:
+async def perform(visit: Visit, move: Move, done: str) -> Response:
     order_id = _id(visit)
     async with visit.desk.database.transaction() as session:
         order = await lookup.locked(session, order_id)
@@ -86,7 +84,7 @@ def _check_version(visit: Visit, order: Order) -> None:
         raise Stale("version-differs", _("The order has changed since you looked. Go back to it, and look again."))
 
 
-async def _looked_at(visit: Visit) -> tuple[Order, Seller]:
+async def looked_at(visit: Visit) -> tuple[Order, Seller]:
     async with visit.desk.database.transaction() as session:
         order = await lookup.loaded(session, _id(visit))
         return order, await directory.get(session, order.seller_id)
@@ -95,8 +93,8 @@ async def _looked_at(visit: Visit) -> tuple[Order, Seller]:
 async def show_authorize(visit: Visit) -> Response:
     """What will be sent to say that payment is approved. A receipt that is not given is minted here, once."""
     given = _receipt(visit)
-    rehearsed = await _rehearse(visit, _authorization(visit, given))
-    before, _seller = await _looked_at(visit)
+    rehearsed = await rehearse(visit, _authorization(visit, given))
+    before, _seller = await looked_at(visit)
     return visit.render(
         "act_authorize.html", order=before, after=rehearsed.order, seller=rehearsed.seller, owed=rehearsed.owed,
         given=given, waits=not before.chain_orders,
@@ -106,7 +104,7 @@ async def show_authorize(visit: Visit) -> Response:
 async def authorize(visit: Visit) -> Response:
     if not visit.given("confirm"):
         return await show_authorize(visit)
-    return await _perform(visit, _authorization(visit, _receipt(visit)), "authorized")
+    return await perform(visit, _authorization(visit, _receipt(visit)), "authorized")
 
 
 def _receipt(visit: Visit) -> GivenReceipt:
@@ -124,7 +122,7 @@ def _authorization(visit: Visit, given: GivenReceipt) -> Move:
 
 async def show_cancel(visit: Visit, problem: Problem | None = None) -> Response:
     """Why, and which chain orders."""
-    order, seller = await _looked_at(visit)
+    order, seller = await looked_at(visit)
     status = 200 if problem is None else problem.status
     return visit.render(
         "act_cancel.html", status, order=order, seller=seller, problem=problem, reason=visit.given("reason"),
@@ -140,13 +138,13 @@ async def cancel(visit: Visit) -> Response:
         )
         move = _cancellation(visit, body)
         if visit.given("confirm"):
-            return await _perform(visit, move, "cancel")
-        rehearsed = await _rehearse(visit, move)
+            return await perform(visit, move, "cancel")
+        rehearsed = await rehearse(visit, move)
     except Stale:
         raise
     except Problem as problem:
         return await show_cancel(visit, problem)
-    order, seller = await _looked_at(visit)
+    order, seller = await looked_at(visit)
     return visit.render(
         "act_cancel.html", order=order, seller=seller, problem=None, reason=body.reason,
         chosen=body.chain_order_id or "", preview=rehearsed, open_chains=_open(order),

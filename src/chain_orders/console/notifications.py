@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 from starlette.responses import Response
 
-from ..errors import Unknown
+from ..errors import Conflict, Unknown
+from ..notifications.applying import UNREADABLE
+from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt
 from ..operators import edges
+from ..orders import lookup
 from ..orders.models import Order
+from ..vtex import addresses
 from .texts import _
 from .visits import Visit
 
@@ -50,7 +54,35 @@ async def show_one(visit: Visit) -> Response:
         note = await find(session, visit)
         repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
         order = await session.get(Order, note.order_id) if note.order_id is not None else None
-    return visit.render("notification.html", note=note, repeats=repeats or 0, order=order, is_text=_is_text(note.body))
+    return visit.render(
+        "notification.html",
+        note=note,
+        repeats=repeats or 0,
+        again=note.state in TROUBLED and visit.may("operator"),
+        order=order,
+        is_text=_is_text(note.body),
+    )
+
+
+async def replay(visit: Visit) -> Response:
+    """Apply it again: the next time the applier looks."""
+    async with visit.desk.database.transaction() as session:
+        note = await find(session, visit)
+        if note.order_id is not None:
+            order = await lookup.locked(session, note.order_id)
+            if order.sealed_at is not None:
+                raise Conflict("order-sealed", _("Its body has been replaced by a hash: it cannot be applied again."))
+            order.tell("notification.replayed", visit.operator.actor, notificationId=note.id, was=note.state)
+        await session.refresh(note, with_for_update=True)
+        if note.state not in TROUBLED:
+            raise Conflict("notification-settled", _("A notification that is %s is not applied again.") % note.state)
+        called = addresses.callback(addresses.split(note.path))
+        if note.kind == UNREADABLE and called is not None:
+            note.kind = called.kind
+        note.state, note.reason, note.tries = "received", None, 0
+        note.next_at = func.clock_timestamp()
+    visit.desk.bell.ring(TOPIC)
+    return visit.redirect(f"/console/notifications/{note.id}?done=replayed")
 
 
 async def find(session: AsyncSession, visit: Visit) -> Notification:

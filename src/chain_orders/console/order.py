@@ -61,7 +61,7 @@ def legal(order: Order) -> dict[str, str]:
     if status in _CANCELLABLE and not asked:
         found["cancel"] = _("Ask the seller to cancel, with a reason.")
     if order.attention:
-        found["resolve"] = _("Say that you have looked, and what you found.")
+        found["resolve"] = _("Say what holds, and why.")
     return found
 
 

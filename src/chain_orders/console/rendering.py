@@ -25,6 +25,12 @@ def told(text: object) -> str:
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text if text is not None else ""))
 
 
+def brief(text: object, limit: int = 120) -> str:
+    """The beginning of a stranger's text."""
+    shown = str(text if text is not None else "")
+    return told(shown if len(shown) <= limit else shown[:limit] + "…")
+
+
 def money(cents: int | None, currency: str | None = None) -> str:
     """Cents in the seller's currency: `BRL 1,300.00`."""
     if cents is None:
@@ -136,7 +142,7 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     made.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]  # from the extension
-    filters = (told, money, moment, span, ago, until, duration, count, link, text_of, dump)
+    filters = (told, brief, money, moment, span, ago, until, duration, count, link, text_of, dump)
     made.filters.update({one.__name__: one for one in filters})
     made.globals.update(asset=assets.address, words=words, word=words.word, query=query)
     return made

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import Problem, Unknown
 from ..operators.access import Role
-from . import acts, assets, deliveries, health, keys, notifications, order, orders, overview, sellers, signing
+from . import acts, assets, deciding, deliveries, health, keys, notifications, order, orders, overview, sellers, signing
 from .texts import _
 from .visits import HOME, Desk, Handler, Visit, act, page, public
 
@@ -92,6 +92,7 @@ def _routes(desk: Desk) -> list[BaseRoute]:
         *_form(desk, "/console/deliveries/{delivery_id}/retry", deliveries.show_retry, deliveries.retry),
         Route("/console/notifications", page(desk, notifications.show)),
         Route("/console/notifications/{notification_id}", page(desk, notifications.show_one)),
+        Route("/console/notifications/{notification_id}/replay", act(desk, notifications.replay), methods=["POST"]),
         *_sellers(desk),
         Route("/console/keys", page(desk, keys.show), methods=["GET"]),
         Route("/console/keys", act(desk, keys.make, "admin"), methods=["POST"]),
@@ -108,6 +109,7 @@ def _orders(desk: Desk) -> list[Route]:
         Route("/console/orders/{order_id}", page(desk, order.show)),
         *_form(desk, "/console/orders/{order_id}/authorize", acts.show_authorize, acts.authorize),
         *_form(desk, "/console/orders/{order_id}/cancel", acts.show_cancel, acts.cancel),
+        *_form(desk, "/console/orders/{order_id}/resolve", deciding.show, deciding.decide),
     ]
 
 

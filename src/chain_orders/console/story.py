@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from markupsafe import escape
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,8 +20,9 @@ from . import rendering, words
 from .texts import _
 from .words import Word
 
-PAGE = 60
+PAGE = 50
 _CLIPPED = 600
+_TOGETHER = 24_000
 """How much of a body the story shows; the delivery's and the notification's own pages show the whole."""
 
 
@@ -58,8 +60,20 @@ async def tell(
         *[_of_notification(note) for note in await _notifications(session, order_id, before)],
     ]
     entries.sort(key=lambda entry: entry.at, reverse=True)
-    shown = entries[:PAGE]
+    shown = _affordable(entries[:PAGE])
     return Story(shown, shown[-1].at if len(entries) > PAGE else None)
+
+
+def _affordable(entries: list[Entry]) -> list[Entry]:
+    """The entries with the bodies that the page can afford: the latest ones, as long as they are together small."""
+    left, found = _TOGETHER, []
+    for entry in entries:
+        folds = []
+        for title, text in entry.folds:
+            left -= len(escape(text))
+            folds += [(title, text)] if left > 0 else []
+        found.append(replace(entry, folds=folds))
+    return found
 
 
 async def _events(session: AsyncSession, order_id: uuid.UUID, before: datetime | None) -> Sequence[Event]:

@@ -122,6 +122,10 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "chain-order.invoice-changed": (_("An invoice came again with another value"), "bad"),
     "chain-order.returned": (_("Goods returned"), "wait"),
     "chain-order.tracked": (_("Tracking came"), "busy"),
+    "chain-order.change-told": (_("The seller tells a change"), "wait"),
+    "chain-order.change-refused": (_("A change was refused"), "quiet"),
+    "chain-order.changed": (_("Its value changed"), "busy"),
+    "notification.replayed": (_("A notification is applied again"), "busy"),
 }
 
 FACTS: Mapping[str, str] = {
