@@ -1,4 +1,4 @@
-"""The command line. Long-running commands serve; `dev` runs everything on one machine; `key` makes the first key."""
+"""The command line. Long-running commands serve; `dev` runs everything on one machine; the others call the API."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from sqlalchemy.exc import IntegrityError
 
 from . import chores, logs, schema
 from . import dev as development
-from .app import Refused, assemble, check_database, create_app, running
+from .app import Refused, assemble, check_database, create_app, drain, running
+from .commands import client, orders, others, show
 from .database import Database
+from .doctor import examine
 from .embedded import EmbeddedError
 from .operators import access
 from .operators.models import ROLES
+from .sellers.check import Finding
 from .settings import DatabaseSettings, Settings
 from .simulator import server as simulator
 
@@ -39,7 +42,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 keys = typer.Typer(name="key", help="API keys of operators.", no_args_is_help=True)
-app.add_typer(keys)
+keys.command("list")(others.list_keys)
+keys.command("revoke")(others.revoke_key)
+for commands in (orders.app, others.deliveries, others.sellers, others.events, keys):
+    app.add_typer(commands)
 app.command()(chores.retention)
 
 
@@ -56,6 +62,9 @@ def main() -> None:
     except schema.Unusable as wrong:
         print(f"chain-orders: {wrong}", file=sys.stderr)
         raise SystemExit(USAGE) from None
+    except client.Failed as failure:
+        print(f"chain-orders: {failure}", file=sys.stderr)
+        raise SystemExit(failure.code) from None
     except (EmbeddedError, Refused, schema.Outdated, schema.Unreachable, development.DevFailed) as failure:
         print(f"chain-orders: {failure}", file=sys.stderr)
         raise SystemExit(REFUSED) from None
@@ -90,7 +99,7 @@ def _serve(settings: Settings, listening: socket.socket, *, worker: bool) -> Non
         log_config=None,
         timeout_graceful_shutdown=25,
     )
-    server = uvicorn.Server(config)
+    server = _Draining(config)
     # Once it has stopped, uvicorn raises the signal that stopped it again; to be asked to stop is no failure.
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(KeyboardInterrupt):
@@ -98,6 +107,14 @@ def _serve(settings: Settings, listening: socket.socket, *, worker: bool) -> Non
         if not server.started:
             raise Refused("the service did not start; the log above says why")
     _check_failures(application.state.failures)
+
+
+class _Draining(uvicorn.Server):
+    """Ends the streams before it waits for the requests to end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        drain(self.config.loaded_app)
+        await super().shutdown(sockets)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -162,25 +179,66 @@ def simulate(
 def create_key(
     name: Annotated[str, typer.Argument(help="Who will hold the key; shown in timelines.")],
     role: Annotated[str, typer.Option(help="viewer, operator or admin.")] = "admin",
+    bootstrap: Annotated[
+        bool,
+        typer.Option("--bootstrap", help="Make the first admin's key, in the database; only once."),
+    ] = False,
 ) -> None:
-    """Make an API key and print it, once. Example: chain-orders key create back-office --role operator"""
+    """Make an API key and print it, once.
+
+    With CHAIN_ORDERS_DATABASE_URL it is made in the database, else through the API by an admin.
+
+    Example: chain-orders key create back-office --role operator
+
+    Example: chain-orders key create me --bootstrap
+    """
     if role not in ROLES:
         raise typer.BadParameter(f"must be one of {', '.join(ROLES)}", param_hint="--role")
+    through_api = any(os.environ.get(f"CHAIN_ORDERS_API_{part}") for part in ("URL", "KEY")) or client.local()
+    if not bootstrap and through_api and not os.environ.get("CHAIN_ORDERS_DATABASE_URL"):
+        print(others.make_key(name, role))
+        return
     url = _usable(DatabaseSettings().database_url)
     with schema.reaching():
-        print(asyncio.run(_create_key(url, name, role)))
+        print(asyncio.run(_create_key(url, name, "admin" if bootstrap else role, first=bootstrap)))
 
 
-async def _create_key(url: str, name: str, role: str) -> str:
+async def _create_key(url: str, name: str, role: str, *, first: bool) -> str:
     database = Database(url)
     try:
         await schema.check(database)
         async with database.transaction() as session:
+            if first and await access.has_admin(session):
+                raise Refused("there is an admin's key already; make others with it")
             return await access.create_key(session, name, role)  # type: ignore[arg-type]
     except IntegrityError:
         raise Refused(f"there is a key of the name {name} already") from None
     finally:
         await database.close()
+
+
+@app.command()
+def doctor(json_: show.AsJson = False) -> None:
+    """Say what is wrong with this deployment: database, clock, keys, schema, public address.
+
+    Example: chain-orders doctor
+    """
+    found = asyncio.run(_doctor(_settings()))
+    if json_:
+        show.as_json([one.as_dict() for one in found])
+    else:
+        marks = {True: "ok", False: "WRONG", None: "look"}
+        show.facts({one.check: f"{marks[one.ok]}: {one.detail}" for one in found})
+    if any(one.ok is False for one in found):
+        raise typer.Exit(REFUSED)
+
+
+async def _doctor(settings: Settings) -> list[Finding]:
+    parts = assemble(settings)
+    try:
+        return [finding async for finding in examine(parts)]
+    finally:
+        await parts.close()
 
 
 def _settings() -> Settings:

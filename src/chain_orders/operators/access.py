@@ -48,6 +48,13 @@ async def create_key(session: AsyncSession, name: str, role: Role, key: str | No
     return key
 
 
+async def has_admin(session: AsyncSession) -> bool:
+    """Whether there is an admin's key. Two who ask at once to make the first one wait for each other."""
+    await session.execute(text("select pg_advisory_xact_lock(hashtextextended('chain-orders bootstrap', 0))"))
+    found = select(ApiKey.id).where(ApiKey.role == "admin", ApiKey.revoked_at.is_(None)).limit(1)
+    return await session.scalar(found) is not None
+
+
 def allow(least: Role) -> Callable[[Request], Awaitable[Operator]]:
     """A dependency: the operator behind the request's key, whose role is at least `least`."""
 

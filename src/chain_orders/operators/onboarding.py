@@ -36,8 +36,9 @@ async def check_seller(
         seller = await directory.get(session, seller_id)
     client = directory.client_of(seller, state.wire, state.vault)
     items = [{"id": body.sku, "quantity": 1, "seller": body.seller}]
+    where = "callbackBase" if seller.callback_base else "CHAIN_ORDERS_PUBLIC_URL"
     findings = await asyncio.gather(
-        check.callbacks(seller, state.wire, state.bases.keyring, state.bases.public_url),
+        check.callbacks(seller.callback_base or state.bases.public_url, where, state.wire, state.bases.keyring),
         check.credentials(seller, client),
         check.trade(seller, client, items),
     )

@@ -35,11 +35,13 @@ class Finding:
         return {"check": self.check, "ok": self.ok, "code": self.code, "detail": self.detail}
 
 
-async def callbacks(seller: Seller, wire: Wire, keyring: Keyring, public_url: str) -> Finding:
-    """Call a callback base as a seller would; only a service with our key can answer it."""
-    base = keyring.base((seller.callback_base or public_url).rstrip("/"), keyring.minting, keyring.new_ref())
+async def callbacks(address: str, where: str, wire: Wire, keyring: Keyring) -> Finding:
+    """Call a callback base below an address as a seller would; only a service with our key can answer it.
+
+    `where` names the setting that the address is from.
+    """
+    base = keyring.base(address.rstrip("/"), keyring.minting, keyring.new_ref())
     exchange = await wire.exchange("GET", f"{base}/{PROBE}", headers={})
-    where = "callbackBase" if seller.callback_base else "CHAIN_ORDERS_PUBLIC_URL"
     if not exchange.answered:
         told = (
             f"nothing answers at {where} ({exchange.error}): sellers cannot tell us of invoices and cancellations. "

@@ -1,0 +1,126 @@
+"""`chain-orders order import` and `order export`: many orders at once, with a bar that shows how far it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import orders, show
+from .client import PARTLY, REFUSED, Api, Failed
+from .orders import DryRun, Seller
+from .show import AsJson
+
+LINES_A_REQUEST = 500
+
+
+@orders.app.command("import")
+def import_orders(
+    file: Annotated[str, typer.Argument(help="One order a line, as JSON; - for standard input.")],
+    seller: Seller = None,
+    dry_run: DryRun = False,
+    json_: AsJson = False,
+) -> None:
+    """Place the orders of a file. Run it again after a failure: what is there already stays one order.
+
+    Refused lines are printed; with --json every line's result is, as NDJSON. Exit code 4: some lines were refused.
+
+    Example: chain-orders order import orders.ndjson --seller acme
+    """
+    lines = orders.read(file).splitlines()
+    counted: Counter[str] = Counter()
+    with Api(timeout=600) as api, _bar() as progress:
+        path = f"/v1/sellers/{api.seller_id(seller)}/orders/import"
+        task = progress.add_task("importing", total=len(lines))
+        for start in range(0, len(lines), LINES_A_REQUEST):
+            part = lines[start : start + LINES_A_REQUEST]
+            for result in _send(api, path, part, dry_run):
+                counted[result["result"]] += 1
+                _tell({**result, "line": result["line"] + start}, json_)
+            progress.advance(task, len(part))
+    told = ", ".join(f"{number} {result}" for result, number in sorted(counted.items())) or "nothing to import"
+    show.note(f"{told}{' (dry run)' if dry_run else ''}")
+    good = counted["accepted"] + counted["exists"]
+    if good < counted.total():
+        raise typer.Exit(PARTLY if good else REFUSED)
+
+
+def _send(api: Api, path: str, lines: list[bytes], dry_run: bool) -> Iterator[dict[str, Any]]:
+    headers = {"Content-Type": "application/x-ndjson"}
+    params = {"dryRun": "true"} if dry_run else {}
+    answer = api.call("POST", path, content=b"\n".join(lines) + b"\n", headers=headers, params=params)
+    for line in answer.text.splitlines():
+        yield json.loads(line)
+
+
+def _tell(result: dict[str, Any], json_: bool) -> None:
+    if json_:
+        show.line(result)
+    elif result["result"] in {"refused", "failed"}:
+        print(f"line {result['line']}: {result['result']}: {result['detail']} ({result['code']})")
+
+
+@orders.app.command("export")
+def export_orders(
+    q: Annotated[str | None, typer.Argument(help="An id or number; its beginning with * at the end.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; standard output unless given.")
+    ] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
+    seller: Annotated[str | None, typer.Option(help="Only this seller's.")] = None,
+    turn: Annotated[str | None, typer.Option(help="us, seller, operator or nobody.")] = None,
+    attention: Annotated[bool | None, typer.Option(help="Only those that a person must look at.")] = None,
+    created_from: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
+    created_to: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
+) -> None:
+    """Write every order that matches as CSV.
+
+    Example: chain-orders order export --status invoiced --created-from 2026-11-01 -o november.csv
+    """
+    filters = {"q": q, "status": status or None, "seller": seller, "turn": turn, "attention": attention}
+    filters |= {"createdFrom": created_from, "createdTo": created_to}
+    params = {name: value for name, value in filters.items() if value is not None}
+    with Api(timeout=600) as api:
+        try:
+            with api.client.stream("GET", "/v1/orders", params=params, headers={"Accept": "text/csv"}) as answer:
+                api.checked(answer)
+                rows = _write(answer, output)
+        except httpx.HTTPError as away:
+            raise api.unreachable(away) from None
+    show.note(f"{rows} orders")
+
+
+def _write(answer: httpx.Response, output: Path | None) -> int:
+    """Copy the answer; how many rows it has. A file is whole or not there."""
+    if output is None:
+        return _copy(answer, sys.stdout.buffer)
+    making = output.with_name(output.name + ".part")
+    try:
+        with making.open("wb") as file:
+            rows = _copy(answer, file)
+        making.replace(output)
+    except OSError as refused:
+        raise Failed(f"{output} cannot be written ({refused.strerror})") from None
+    return rows
+
+
+def _copy(answer: httpx.Response, file: BinaryIO) -> int:
+    rows = -1  # the names of the columns
+    for part in answer.iter_bytes():
+        file.write(part)
+        rows += part.count(b"\n")
+    return max(rows, 0)
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
