@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import uuid
 from datetime import timedelta
 from typing import Annotated
 
@@ -12,8 +13,48 @@ import typer
 
 from . import logs, schema
 from .database import Database
+from .errors import Unknown
+from .notifications import rebuild as rebuilding
 from .retention.job import Forecast, Report, Retention
-from .settings import RetentionSettings
+from .settings import DatabaseSettings, RetentionSettings
+
+
+def rebuild(
+    order: Annotated[uuid.UUID | None, typer.Option(help="One order's id; all of them unless given.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Store what should be there.")] = False,
+) -> None:
+    """Apply everything again that sellers told, and compare it with what is stored. Exit code 4: they differ.
+
+    Example: chain-orders rebuild --order 0192f0c1-5a54-7c3e-9d7e-2f6f0a5d1c11 --repair
+    """
+    logs.configure("console")
+    url = schema.usable(DatabaseSettings().database_url.get_secret_value())
+    with schema.reaching():
+        found = asyncio.run(_rebuild(url, order, repairing=repair))
+    if found is None:
+        print(f"chain-orders: there is no order {order}", file=sys.stderr)
+        raise typer.Exit(1)
+    for order_id, lines in found.differences.items():
+        print(*(f"{order_id} {line}" for line in lines), sep="\n")
+    wrong = len(found.differences)
+    told = f"{wrong} differ" + (", repaired" if repair and wrong else "")
+    print(f"{found.orders} orders applied again, {told}; {found.sealed} sealed ones left out")
+    if wrong and not repair:
+        raise typer.Exit(4)
+
+
+async def _rebuild(url: str, order_id: uuid.UUID | None, *, repairing: bool) -> rebuilding.Report | None:
+    database = Database(url, pool_size=2)
+    report = None
+    try:
+        await schema.check(database)
+        async for report in rebuilding.run(database, order_id, repairing=repairing):
+            print(f"applied again so far: {report.orders} orders", file=sys.stderr)
+    except Unknown:
+        return None
+    finally:
+        await database.close()
+    return report
 
 
 def retention(

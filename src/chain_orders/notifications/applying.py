@@ -28,6 +28,7 @@ from .models import Notification
 UNREADABLE = "unreadable"
 VERIFYING = "verifying"
 INVOICE_UNKNOWN = "invoice-unknown"
+_DISBELIEVED = "somebody told us of"
 _PATIENT_TRIES = 20
 """How often something is tried again before a person hears that what it waits for has not come."""
 
@@ -183,9 +184,14 @@ def _unproven(order: Order, note: Notification, chain: ChainOrder, patience: tim
     """It is believed once the seller shows it, which a read will have applied; after a while it is disbelieved."""
     if chain.seller_read_at is None or chain.seller_read_at < note.received_at + patience:
         raise Parked(VERIFYING, "it waits for the seller to show it", attention=False)
-    reason = f"somebody told us of a {note.kind} that the seller does not show for {chain.chain_order_id}"
+    reason = f"{_DISBELIEVED} a {note.kind} that the seller does not show for {chain.chain_order_id}"
     order.ask_attention("not-at-seller", reason)
     return Contradicts("not-at-seller", reason)
+
+
+def disbelieved(note: Notification) -> bool:
+    """Whether it was left out because the seller did not show it."""
+    return _DISBELIEVED in (note.reason or "")
 
 
 def _only(meant: Sequence[ChainOrder]) -> ChainOrder:

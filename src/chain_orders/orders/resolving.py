@@ -17,7 +17,6 @@ from .models import ChainOrder, Order
 from .states import Status
 
 Decision = Literal["cancelled", "invoiced", "accept-change", "dismiss"]
-_OUTCOMES = {"cancelled": Status.CANCELLED, "invoiced": Status.INVOICED}
 
 
 async def resolve(
@@ -38,7 +37,7 @@ async def resolve(
         if decision == "accept-change":
             _accept_changes(order, chain, actor)
         else:
-            await _decide(session, order, chain, _OUTCOMES[decision])
+            await _decide(session, order, chain, states.RESOLVED_TO[decision])
         order.settle_status()
     order.tell("order.resolved", actor, chain_order=chain, decision=decision, reason=reason, seq=order.applied_seq)
     order.clear_attention(actor)
@@ -87,7 +86,7 @@ _SETTLE_CONFLICTS = text(
     update notifications
        set state = case when (:decision, kind) in (('cancelled', 'cancellation'), ('invoiced', 'invoice'))
                         then 'applied' else 'ignored' end,
-           reason = 'resolved: ' || :decision
+           reason = concat('resolved: ', :decision, '; ', reason)
      where order_id = :order_id and state = 'conflict'
     """
 )

@@ -57,6 +57,9 @@ CHAIN_MOVES: dict[Status, frozenset[Status]] = {
 
 ONLY_BY_RESOLUTION = frozenset({(Status.INVOICED, Status.CANCELLED), (Status.CANCELLED, Status.INVOICED)})
 
+RESOLVED_TO = {"cancelled": Status.CANCELLED, "invoiced": Status.INVOICED}
+"""What an operator may decide that a chain order is."""
+
 ORDER_MOVES: dict[Status, frozenset[Status]] = {
     Status.ACCEPTED: frozenset(
         {Status.PLACING, Status.PLACED, Status.PLACEMENT_UNKNOWN, Status.REJECTED, Status.CANCELLED}

@@ -1,0 +1,298 @@
+"""Applying everything again from the start, to see whether what is stored is what it should be.
+
+The inputs of an order are what its seller told, what its calls and reads came to, and what operators decided, in the
+order in which they moved it. `replay` is pure and lets them act through the very functions that acted the first time.
+Sealed orders, whose inputs are hashes by now, are left out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import Database
+from ..deliveries.models import Attempt, Delivery
+from ..events.models import Event
+from ..orders import changing, lookup, states
+from ..orders.cancelling import record_cancellation
+from ..orders.invoicing import record_invoice
+from ..orders.models import ChainOrder, Invoice, Order
+from ..orders.states import Status
+from ..vtex.messages import Invoice as InvoiceMessage
+from ..vtex.messages import SellerOrder, Unreadable, read_group, read_order, read_placed
+from . import applying
+from .models import Notification
+
+_FACTS = (
+    "value_cents", "courier", "tracking_number", "tracking_url", "url", "key", "issued_at", "delivered_at",
+)  # fmt: skip
+_MOVING = (
+    "chain-order.authorized", "chain-order.authorization-refused", "chain-order.cancellation-asked",
+    "chain-order.cancellation-denied", "chain-order.cancelled", "chain-order.invoiced", "order.resolved",
+)  # fmt: skip
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that ever moved an order. `steps` are in the order in which they did."""
+
+    order: Order
+    values: dict[str, int]
+    """What each chain order was worth when it was placed."""
+    steps: Sequence[Notification | Event | Delivery | Invoice]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a rebuild found."""
+
+    orders: int = 0
+    sealed: int = 0
+    differences: dict[uuid.UUID, list[str]] = field(default_factory=dict)
+    repaired: bool = False
+
+
+def replay(inputs: Inputs) -> Order:
+    """The order as it should be, made from nothing but its inputs. Belongs to no session."""
+    order = _bare(inputs)
+    for step in inputs.steps:
+        match step:
+            case Notification():
+                applying.apply(order, _copy(step), trusted=True, patience=timedelta())
+            case Invoice():
+                _shown(order, step)
+            case Delivery():
+                _chain(order, step.chain_order_key).advance(Status.AUTHORIZING)
+            case Event():
+                _happened(order, step)
+        order.settle_status()
+    return order
+
+
+def differences(stored: Order, replayed: Order) -> list[str]:
+    """Where the two say different things, a line each."""
+    found = []
+    for is_, should in zip(stored.chain_orders, replayed.chain_orders, strict=True):
+        name = is_.chain_order_id
+        for fact in ("status", "value_cents"):
+            if getattr(is_, fact) != getattr(should, fact):
+                found.append(f"{name}: {fact} is {getattr(is_, fact)}, should be {getattr(should, fact)}")
+        have, want = _by_number(is_), _by_number(should)
+        found += [f"{name}: invoice {number} is there and was never told" for _, number in sorted(have - want.keys())]
+        found += [f"{name}: invoice {number} is missing" for _, number in sorted(want - have.keys())]
+        for key in sorted(have.keys() & want.keys()):
+            wrong = [fact for fact in _FACTS if _differ(have[key], want[key], fact)]
+            found += [f"{name}: invoice {key[1]} has another {fact}" for fact in wrong]
+    if stored.status != replayed.status:
+        found.append(f"status is {stored.status}, should be {replayed.status}")
+    return found
+
+
+def _differ(is_: Invoice, should: Invoice, fact: str) -> bool:
+    """What a read added to an invoice that was told is no input of its own: it is taken as it stands."""
+    if fact != "value_cents" and is_.confirmed_at is not None:
+        return False
+    return bool(getattr(is_, fact) != getattr(should, fact))
+
+
+def repair(stored: Order, replayed: Order, found: Sequence[str]) -> list[Invoice]:
+    """Make the stored order what it should be, and tell it in its timeline. Returns the invoices that must go."""
+    leave: list[Invoice] = []
+    for is_, should in zip(stored.chain_orders, replayed.chain_orders, strict=True):
+        is_.status, is_.status_before_request = should.status, should.status_before_request
+        is_.value_cents = should.value_cents
+        have, want = _by_number(is_), _by_number(should)
+        leave += [one for key, one in have.items() if key not in want]
+        is_.invoices = [one for key, one in have.items() if key in want]
+        for key, one in want.items():
+            if key not in have:
+                have[key] = _invoice(one)
+                is_.invoices.append(have[key])
+            for fact in _FACTS:
+                if _differ(have[key], one, fact):
+                    setattr(have[key], fact, getattr(one, fact))
+    stored.settle_status()
+    stored.touch()
+    stored.tell("order.rebuilt", "service", differences=list(found))
+    return leave
+
+
+async def run(database: Database, order_id: uuid.UUID | None, *, repairing: bool) -> AsyncIterator[Report]:
+    """Look at one order, or at all that have chain orders. Yields the report as it grows. Raises Unknown."""
+    report = Report(repaired=repairing)
+    after = uuid.UUID(int=0)
+    while True:
+        async with database.transaction() as session:
+            query = select(Order.id, Order.sealed_at).where(Order.id > after).order_by(Order.id).limit(_AT_ONCE)
+            if order_id is not None:
+                query = select(Order.id, Order.sealed_at).where(Order.id == order_id)
+            rows = (await session.execute(query)).all()
+        if order_id is not None and not rows:
+            raise lookup.unknown(order_id)
+        for row in rows:
+            if row.sealed_at is not None:
+                report.sealed += 1
+                continue
+            async with database.transaction() as session:
+                found = await _compare(session, row.id, repairing)
+            report.orders += 1
+            if found:
+                report.differences[row.id] = found
+        yield report
+        if order_id is not None or len(rows) < _AT_ONCE:
+            return
+        after = rows[-1].id
+
+
+async def _compare(session: AsyncSession, order_id: uuid.UUID, repairing: bool) -> list[str]:
+    order = await lookup.locked(session, order_id)
+    if not order.chain_orders:
+        return []
+    replayed = replay(await inputs_of(session, order))
+    found = differences(order, replayed)
+    if found and repairing:
+        for one in repair(order, replayed, found):
+            await session.delete(one)
+    return found
+
+
+async def inputs_of(session: AsyncSession, order: Order) -> Inputs:
+    """Everything that moved a locked order, from the tables that only grow."""
+    notes = await session.scalars(
+        select(Notification).where(
+            Notification.order_id == order.id,
+            Notification.state.in_(["applied", "ignored", "conflict"]),
+            Notification.applied_seq.is_not(None),
+        )
+    )
+    events = await session.scalars(select(Event).where(Event.order_id == order.id, Event.type.in_(_MOVING)))
+    owed = await session.scalars(select(Delivery).where(Delivery.order_id == order.id, Delivery.kind == "authorize"))
+    read = [one for chain in order.chain_orders for one in chain.invoices if one.source == "read"]
+    steps: list[tuple[datetime, int, Any]] = [
+        *((note.applied_at, note.applied_seq or 0, note) for note in notes if note.applied_at and _counts(note)),
+        *((event.at, 0, event) for event in events if not _echoes(event)),
+        *((one.created_at, 0, one) for one in owed),
+        *((one.created_at, 0, one) for one in read),
+    ]
+    steps.sort(key=lambda step: step[:2])
+    return Inputs(order, await _values(session, order), [step for _, _, step in steps])
+
+
+def _counts(note: Notification) -> bool:
+    return not applying.disbelieved(note)
+
+
+def _echoes(event: Event) -> bool:
+    """Whether an event tells only what a notification or an invoice, an input itself, came to."""
+    if event.type == "chain-order.cancelled":
+        return event.data.get("source") != "read"
+    if event.type == "chain-order.invoiced":
+        return event.data.get("source") != "read" or "number" in event.data
+    return False
+
+
+async def _values(session: AsyncSession, order: Order) -> dict[str, int]:
+    """What the chain orders were worth when they were placed: as the seller answered, or as we had it."""
+    answers = await session.scalars(
+        select(Attempt.response)
+        .join(Delivery, Delivery.id == Attempt.delivery_id)
+        .where(Delivery.order_id == order.id, Delivery.kind == "place", Attempt.outcome == "answered")
+    )
+    values = {one.order_id: one.value for answer in answers if answer for one in _placed(answer)}
+    stored = {chain.chain_order_id: chain.value_cents for chain in order.chain_orders}
+    return {name: value if values.get(name) is None else values[name] or 0 for name, value in stored.items()}
+
+
+def _placed(answer: bytes) -> list[SellerOrder]:
+    for read in (read_placed, read_group, lambda body: [read_order(body)]):
+        try:
+            return read(answer)
+        except Unreadable:
+            continue
+    return []
+
+
+def _bare(inputs: Inputs) -> Order:
+    """The order as it was when it was placed."""
+    was = inputs.order
+    order = Order(
+        id=was.id, seller_id=was.seller_id, order_group=was.order_group, affiliate_id=was.affiliate_id,
+        items=was.items, status=Status.PLACED, version=1, applied_seq=0,
+    )  # fmt: skip
+    order.chain_orders = [
+        ChainOrder(
+            key=chain.key, position=chain.position, chain_order_id=chain.chain_order_id,
+            seller_order_id=chain.seller_order_id, seller_order_group=chain.seller_order_group, status=Status.PLACED,
+            value_cents=inputs.values[chain.chain_order_id], items=chain.items, invoices=[], changes=[],
+        )
+        for chain in was.chain_orders
+    ]  # fmt: skip
+    return order
+
+
+def _copy(note: Notification) -> Notification:
+    return Notification(
+        kind=note.kind, caller=note.caller, path=note.path, body=note.body, receipt=note.receipt, policy=note.policy,
+        received_at=note.received_at, tries=0, state="received",
+    )  # fmt: skip
+
+
+def _chain(order: Order, key: int | None) -> ChainOrder:
+    return next(chain for chain in order.chain_orders if chain.key == key)
+
+
+def _shown(order: Order, seen: Invoice) -> None:
+    """An invoice that a read of the seller found first."""
+    told: dict[str, Any] = {
+        "type": seen.type, "invoice_number": seen.number, "invoice_value": seen.value_cents,
+        "issuance_date": seen.issued_at, "invoice_url": seen.url, "invoice_key": seen.key, "courier": seen.courier,
+        "tracking_number": seen.tracking_number, "tracking_url": seen.tracking_url, "items": [],
+    }  # fmt: skip
+    message = InvoiceMessage.model_construct(**told)
+    record_invoice(order, _chain(order, seen.chain_order_key), message, seen.receipt, source="read")
+
+
+def _happened(order: Order, event: Event) -> None:
+    """What an event stands for that no other table keeps."""
+    chosen = [chain for chain in order.chain_orders if chain.chain_order_id == event.chain_order_id]
+    for chain in chosen:
+        match event.type:
+            case "chain-order.authorized":
+                chain.advance(Status.AUTHORIZED)
+            case "chain-order.authorization-refused":
+                chain.fall_back()
+            case "chain-order.cancellation-asked":
+                chain.move(Status.CANCEL_REQUESTED)
+            case "chain-order.cancellation-denied":
+                chain.deny_request()
+            case "chain-order.cancelled":
+                record_cancellation(order, chain, source="read")
+            case "chain-order.invoiced":
+                chain.advance(Status.INVOICED)
+            case _:
+                _decided(order, chain, event)
+
+
+def _decided(order: Order, chain: ChainOrder, event: Event) -> None:
+    decision = event.data.get("decision")
+    if decision in states.RESOLVED_TO:
+        chain.move(states.RESOLVED_TO[decision], resolution=True)
+    elif decision == "accept-change":
+        for change in chain.changes:
+            if change.state == "recorded":
+                changing.accept(order, chain, change, event.actor)
+
+
+def _by_number(chain: ChainOrder) -> dict[tuple[str, str], Invoice]:
+    return {(one.type, one.number): one for one in chain.invoices}
+
+
+def _invoice(one: Invoice) -> Invoice:
+    return Invoice(type=one.type, number=one.number, items=one.items, receipt=one.receipt, source=one.source)
