@@ -7,6 +7,7 @@ import json
 import sys
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,9 +15,10 @@ import typer
 from . import logs, schema
 from .database import Database
 from .errors import Unknown
+from .evidence import archive
 from .notifications import rebuild as rebuilding
 from .retention.job import Forecast, Report, Retention
-from .settings import DatabaseSettings, RetentionSettings
+from .settings import DatabaseSettings, EvidenceSettings, RetentionSettings
 
 
 def rebuild(
@@ -86,3 +88,36 @@ async def _retention(url: str, settings: RetentionSettings, *, dry_run: bool) ->
 
 def _progress(so_far: Report) -> None:
     print(f"sealed so far: {so_far.orders + so_far.again} orders", file=sys.stderr)
+
+
+evidence = typer.Typer(name="evidence", help="Archives of all that is known of one order.", no_args_is_help=True)
+
+
+@evidence.command("check")
+def check_evidence(
+    file: Annotated[Path, typer.Argument(help="The archive.", exists=True, dir_okay=False)],
+    key: Annotated[str | None, typer.Option(help="The public key that must have signed it, in base64.")] = None,
+) -> None:
+    """Say whether an archive is what it was when it was made, and name each file that was changed.
+
+    Without --key the key that signs here is expected (CHAIN_ORDERS_EVIDENCE_KEY), else the one that the archive names.
+    """
+    seed = EvidenceSettings().evidence_seed
+    known = key or (archive.public_key(seed) if seed is not None else None)
+    found = archive.check(file.read_bytes(), known)
+    for name, why in sorted(found.changed.items()):
+        print(f"{name}: {why}")
+    if found.changed:
+        raise SystemExit(1)
+    whose = "by the key that is known" if known else "by a key that only the archive names: compare it"
+    signed = f"signed by {found.signed_by}, {whose}" if found.signed_by else "not signed"
+    print(f"nothing was changed; {signed}")
+
+
+@evidence.command("key")
+def show_evidence_key() -> None:
+    """Print the public key that checks what is signed here. Needs CHAIN_ORDERS_EVIDENCE_KEY only."""
+    seed = EvidenceSettings().evidence_seed
+    if seed is None:
+        raise typer.BadParameter("CHAIN_ORDERS_EVIDENCE_KEY is not set")
+    print(archive.public_key(seed))

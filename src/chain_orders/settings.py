@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MINIMUM_KEY_BYTES = 32
+SEED_BYTES = 32
 
 
 def _seconds(value: Any) -> Any:
@@ -73,9 +74,26 @@ def _key(encoded: str, at: int) -> Key:
     return key
 
 
+def _seed(value: Any) -> Any:
+    """The seed of an Ed25519 key, 32 bytes in base64; nothing for none."""
+    if not isinstance(value, str):
+        return value
+    if not value:
+        return None
+    seed = Key(value)
+    try:
+        length = len(seed.bytes()) if re.fullmatch(r"[\w-]+={0,2}", value, re.ASCII) else 0
+    except binascii.Error:
+        length = 0
+    if length != SEED_BYTES:
+        raise ValueError(f"must be {SEED_BYTES} random bytes in URL-safe base64")
+    return seed
+
+
 Durations = Annotated[list[timedelta], NoDecode, BeforeValidator(_seconds)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 Keys = Annotated[dict[str, Key], NoDecode, BeforeValidator(_keys), Field(min_length=1)]
+Seed = Annotated[Key | None, BeforeValidator(_seed)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -99,7 +117,20 @@ class RetentionSettings(DatabaseSettings):
         return timedelta(days=self.retention_days) if self.retention_days else None
 
 
-class Settings(RetentionSettings):
+class EvidenceSettings(BaseSettings):
+    """What checking evidence needs."""
+
+    model_config = SettingsConfigDict(env_prefix="CHAIN_ORDERS_", extra="ignore", hide_input_in_errors=True)
+
+    evidence_key: Seed = None
+    """The seed of the Ed25519 key that signs evidence; without one it is not signed."""
+
+    @property
+    def evidence_seed(self) -> bytes | None:
+        return self.evidence_key.bytes() if self.evidence_key is not None else None
+
+
+class Settings(RetentionSettings, EvidenceSettings):
     """The settings of one process. Field `x` is the variable `CHAIN_ORDERS_X`."""
 
     environment: Literal["production", "development"] = "production"
