@@ -28,6 +28,7 @@ from .notifications.inbox import Inbox
 from .operators import (
     auditing,
     deciding,
+    description,
     edges,
     erasure,
     evidence,
@@ -240,6 +241,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}
         }
         schema["security"] = [{"key": []}]
+        description.complete(schema)
         app.openapi_schema = schema
     return app.openapi_schema
 
