@@ -235,6 +235,12 @@ class SimulatedSeller:
     async def cancel(self, chain_order_id: str, **wanted: Any) -> dict[str, Any]:
         return await self._act(chain_order_id, "cancel", wanted)
 
+    async def track(self, chain_order_id: str, **wanted: Any) -> dict[str, Any]:
+        return await self._act(chain_order_id, "track", wanted)
+
+    async def change(self, chain_order_id: str, **wanted: Any) -> dict[str, Any]:
+        return await self._act(chain_order_id, "change", wanted)
+
     async def repeat(self, chain_order_id: str) -> dict[str, Any]:
         return await self._act(chain_order_id, "repeat", {})
 

@@ -1,9 +1,7 @@
 """The simulated seller as an HTTP application.
 
-VTEX's side: pricing, placing, authorizing, reading an order and its group. Under `/control` what a test needs: the
-order book (`GET /control/orders`), making an order invoice, cancel or repeat itself
-(`POST /control/orders/{id}/invoice`, `/cancel`, `/repeat`), and the switches of its behaviour (`GET` and `PUT
-/control/behaviour`).
+VTEX's side: pricing, placing, authorizing, reading an order and its group; and what it tells the marketplace of its
+orders. What makes it do so, and behave otherwise, is `control`'s.
 """
 
 from __future__ import annotations
@@ -20,38 +18,13 @@ from typing import Any
 import httpx
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
 
 from .book import Book, BookedOrder, new_orders, new_receipt
-from .notifier import CANCELLATION_PATHS, INVOICE_PATHS, Notifier, address, path
+from .control import serve_control
+from .notifier import CANCELLATION_PATHS, CHANGE_PATH, INVOICE_PATHS, ONE_LEVEL, TRACKING_PATHS, Notifier, chosen, path
 from .pricing import simulation
 from .scenarios import Behaviour
-
-
-class _Control(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", validate_by_name=True)
-
-
-class InvoiceOrder(_Control):
-    """Everything optional: without it, what is not invoiced yet is invoiced whole."""
-
-    value: int | None = Field(None, ge=0)
-    items: list[dict[str, Any]] | None = None
-    type: str = "Output"
-    invoice_number: str | None = None
-    courier: str | None = None
-    tracking_number: str | None = None
-    tracking_url: str | None = None
-    times: int = Field(1, ge=0, le=1000)
-    """How often the marketplace is told; 0 for a notification that is lost."""
-    path: str = "api-oms-pvt"
-
-
-class CancelOrder(_Control):
-    times: int = Field(1, ge=0, le=1000)
-    path: str = "seller-cancellation"
-    seller_order_id: str | None = None
+from .wishes import CancelOrder, ChangeOrder, InvoiceOrder, TrackOrder
 
 
 class Refusal(Exception):
@@ -189,15 +162,42 @@ class Seller:
         if order.status != "canceled":
             order.status = "invoiced" if order.invoiced >= order.value else "payment-approved"
         named = order.chain_order_id if self.behaviour.callback_id == "chain-order" else order.group
-        template = _chosen(INVOICE_PATHS, wanted.path)
+        template = chosen(INVOICE_PATHS, wanted.path)
         return await self._notify(order, path(template, order=named, group=order.group), package, wanted.times)
 
     async def cancel(self, order: BookedOrder, wanted: CancelOrder) -> dict[str, Any]:
         """Cancel an order, and tell the marketplace."""
         order.status, order.cancelled_at = "canceled", datetime.now(UTC).isoformat()
         body = {"id": "sellerOrderCancelled", "sellerOrderId": wanted.seller_order_id or order.chain_order_id}
-        template = _chosen(CANCELLATION_PATHS, wanted.path)
+        if wanted.path == ONE_LEVEL:
+            body = {"reason": "cancelled as asked for"}
+        template = chosen(CANCELLATION_PATHS, wanted.path)
         where = path(template, order=order.chain_order_id, group=order.group)
+        return await self._notify(order, where, body, wanted.times)
+
+    async def track(self, order: BookedOrder, wanted: TrackOrder) -> dict[str, Any]:
+        """Tell where the parcel of an invoice is."""
+        if not order.packages and wanted.invoice_number is None:
+            raise HTTPException(409, "nothing of this order is invoiced yet")
+        number = wanted.invoice_number or order.packages[-1]["invoiceNumber"]
+        told: dict[str, Any] = {
+            "courier": wanted.courier,
+            "trackingNumber": wanted.tracking_number or f"TR-{secrets.randbelow(10**6):06d}",
+            "trackingUrl": wanted.tracking_url,
+        }
+        for package in order.packages:
+            if package["invoiceNumber"] == number:
+                package.update(told)
+        if wanted.path == "tracking":
+            told |= {"isDelivered": wanted.delivered, "events": []}
+        where = path(chosen(TRACKING_PATHS, wanted.path), order=order.group, group=order.group, number=number)
+        return await self._notify(order, where, told, wanted.times, wanted.method.upper())
+
+    async def change(self, order: BookedOrder, wanted: ChangeOrder) -> dict[str, Any]:
+        """Change what an order costs, and tell the marketplace."""
+        order.value = max(order.value + wanted.increment_value - wanted.discount_value, 0)
+        body = wanted.model_dump(by_alias=True, exclude={"times"}, exclude_none=True)
+        where = path(CHANGE_PATH, order=order.chain_order_id, group=order.group)
         return await self._notify(order, where, body, wanted.times)
 
     async def repeat(self, order: BookedOrder) -> dict[str, Any]:
@@ -205,13 +205,15 @@ class Seller:
         if order.last_notification is None:
             raise HTTPException(409, "nothing was sent about this order yet")
         last = order.last_notification
-        return {"sent": last, "answers": await self.notifier.post(last["url"], last["body"])}
+        return {"sent": last, "answers": await self.notifier.send(last)}
 
-    async def _notify(self, order: BookedOrder, where: str, body: dict[str, Any], times: int) -> dict[str, Any]:
-        url = address(order.endpoint, where)
-        order.last_notification = {"method": "POST", "url": url, "body": body}
+    async def _notify(
+        self, order: BookedOrder, where: str, body: dict[str, Any], times: int, method: str = "POST"
+    ) -> dict[str, Any]:
+        url, headers = self.behaviour.addressed(order.endpoint, where)
+        order.last_notification = {"method": method, "url": url, "headers": headers, "body": body}
         self.book.save(order)
-        return {"sent": order.last_notification, "answers": await self.notifier.post(url, body, times)}
+        return {"sent": order.last_notification, "answers": await self.notifier.send(order.last_notification, times)}
 
     def _find(self, chain_order_id: str) -> BookedOrder:
         order = self.book.get(chain_order_id)
@@ -251,12 +253,6 @@ class Seller:
         }
 
 
-def _chosen(paths: dict[str, str], name: str) -> str:
-    if name not in paths:
-        raise HTTPException(422, f"path must be one of {', '.join(paths)}")
-    return paths[name]
-
-
 def create_app(
     *,
     app_key: str = "simulated-key",
@@ -275,7 +271,7 @@ def create_app(
     app = FastAPI(title="A simulated VTEX seller", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.seller = seller
     _serve_vtex(app, seller)
-    _serve_control(app, seller)
+    serve_control(app, seller)
 
     @app.exception_handler(Refusal)
     async def _refused(_: Request, refusal: Refusal) -> Response:
@@ -343,50 +339,3 @@ async def _hang_up(request: Request) -> Response:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     return Response()
-
-
-def _serve_control(app: FastAPI, seller: Seller) -> None:
-    def booked(chain_order_id: str) -> BookedOrder:
-        order = seller.book.get(chain_order_id)
-        if order is None:
-            raise HTTPException(404, f"the book holds no order {chain_order_id}")
-        return order
-
-    @app.get("/control/orders")
-    async def orders(group: str | None = None) -> list[dict[str, Any]]:
-        """The order book."""
-        shown = seller.book.all() if group is None else seller.book.of_group(group)
-        return [
-            {**seller._shown(order), "group": order.group, "authorizations": order.authorizations} for order in shown
-        ]
-
-    @app.get("/control/calls")
-    async def calls() -> dict[str, Any]:
-        """How often each group was PUT."""
-        return {"puts": dict(seller.book.puts)}
-
-    @app.post("/control/orders/{chain_order_id}/invoice")
-    async def invoice(chain_order_id: str, wanted: InvoiceOrder | None = None) -> dict[str, Any]:
-        return await seller.invoice(booked(chain_order_id), wanted or InvoiceOrder())
-
-    @app.post("/control/orders/{chain_order_id}/cancel")
-    async def cancel(chain_order_id: str, wanted: CancelOrder | None = None) -> dict[str, Any]:
-        return await seller.cancel(booked(chain_order_id), wanted or CancelOrder())
-
-    @app.post("/control/orders/{chain_order_id}/repeat")
-    async def repeat(chain_order_id: str) -> dict[str, Any]:
-        return await seller.repeat(booked(chain_order_id))
-
-    @app.get("/control/behaviour")
-    async def behaviour() -> dict[str, Any]:
-        return seller.behaviour.model_dump(by_alias=True, mode="json")
-
-    @app.put("/control/behaviour")
-    async def behave(request: Request) -> dict[str, Any]:
-        """Change some switches; the others stay."""
-        try:
-            seller.behaviour = seller.behaviour.merged(await request.json())
-        except ValidationError as wrong:
-            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
-            raise HTTPException(422, told) from None
-        return await behaviour()

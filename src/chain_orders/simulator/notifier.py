@@ -6,11 +6,13 @@ The address is the one that the order was placed with. VTEX puts its own part in
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
+from fastapi import HTTPException
 
 INVOICE_PATHS = {
     "api-oms-pvt": "/api/oms/pvt/orders/{order}/invoice",
@@ -23,7 +25,21 @@ INVOICE_PATHS = {
 CANCELLATION_PATHS = {
     "seller-cancellation": "/pvt/orders/order-group/{group}/notifications/seller-cancellation",
     "notifications": "/pvt/orders/order-group/{group}/notifications",
+    "one-level": "/pvt/orders/{order}/cancel",
 }
+ONE_LEVEL = "one-level"
+TRACKING_PATHS = {
+    "invoice": "/pvt/orders/{order}/invoice/{number}",
+    "tracking": "/pvt/orders/{order}/invoice/{number}/tracking",
+}
+CHANGE_PATH = "/pvt/orders/{group}/changes"
+
+
+def chosen(paths: dict[str, str], name: str) -> str:
+    """The address of that name. Raises HTTPException."""
+    if name not in paths:
+        raise HTTPException(422, f"path must be one of {', '.join(paths)}")
+    return paths[name]
 
 
 def address(base: str, path: str) -> str:
@@ -32,24 +48,38 @@ def address(base: str, path: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
 
 
-def path(template: str, *, order: str, group: str) -> str:
-    return template.format(order=quote(order, safe=""), group=quote(group, safe=""))
+def rooted(base: str, path: str, token: str, way: str) -> tuple[str, dict[str, str]]:
+    """The address at the root of the marketplace, and the headers, that carry a seller's own token."""
+    parts = urlsplit(base)
+    query = f"token={quote(token, safe='')}" if way == "query" else ""
+    headers = {}
+    if way == "bearer":
+        headers["Authorization"] = f"Bearer {token}"
+    elif way == "basic":
+        headers["Authorization"] = "Basic " + b64encode(f"vtex:{token}".encode()).decode()
+    return urlunsplit((parts.scheme, parts.netloc, path, query, "")), headers
+
+
+def path(template: str, *, order: str, group: str, number: str = "") -> str:
+    return template.format(order=quote(order, safe=""), group=quote(group, safe=""), number=quote(number, safe=""))
 
 
 @dataclass(frozen=True, slots=True)
 class Notifier:
     client: httpx.AsyncClient
 
-    async def post(self, url: str, body: dict[str, Any], times: int = 1) -> list[dict[str, Any]]:
+    async def send(self, told: dict[str, Any], times: int = 1) -> list[dict[str, Any]]:
         """Send a notification, the same bytes `times` times; what came back, or why nothing did."""
         answers = []
-        content = httpx.Request("POST", url, json=body).content
+        method, url = told["method"], told["url"]
+        content = httpx.Request(method, url, json=told["body"]).content
+        headers = {"Content-Type": "application/json", **told.get("headers", {})}
         for _ in range(times):
             started = time.monotonic()
             try:
-                response = await self.client.post(url, content=content, headers={"Content-Type": "application/json"})
-                told: dict[str, Any] = {"status": response.status_code, "body": response.text}
+                response = await self.client.request(method, url, content=content, headers=headers)
+                answer: dict[str, Any] = {"status": response.status_code, "body": response.text}
             except httpx.HTTPError as failure:
-                told = {"status": None, "body": None, "error": type(failure).__name__}
-            answers.append({**told, "durationMs": int((time.monotonic() - started) * 1000)})
+                answer = {"status": None, "body": None, "error": type(failure).__name__}
+            answers.append({**answer, "durationMs": int((time.monotonic() - started) * 1000)})
         return answers

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic.alias_generators import to_camel
 
+from .notifier import address, rooted
+
 Chance = float
 
 
@@ -48,6 +50,10 @@ class Behaviour(BaseModel):
     """Whether orders show their group as `AFF-group` or `group`."""
     callback_id: Literal["group", "chain-order"] = "group"
     """Which id the path of an invoice carries."""
+    token: str | None = None
+    """The callback token that this seller was given: it calls the addresses at the root instead of each order's own."""
+    token_way: Literal["query", "basic", "bearer"] = "query"  # noqa: S105  (no secret: a way of sending one)
+    """How the token is sent."""
     reject_code: str | None = None
     """Refuse every placement with this code."""
     credentials: Literal["ok", "revoked"] = "ok"
@@ -67,6 +73,10 @@ class Behaviour(BaseModel):
 
     def model_post_init(self, _: Any) -> None:
         self._random = random.Random(self.seed)  # noqa: S311
+
+    def addressed(self, base: str, path: str) -> tuple[str, dict[str, str]]:
+        """Where a notification goes, and with which headers."""
+        return (address(base, path), {}) if self.token is None else rooted(base, path, self.token, self.token_way)
 
     def happens(self, fault: str, call: str) -> bool:
         """Whether a fault strikes this call."""
