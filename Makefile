@@ -23,6 +23,12 @@ run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 test: $(VENV)/ready  ## The whole suite. ARGS= goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+test-browser: $(VENV)/ready  ## The console in a real browser: Debian's chromium, or the one that CHROMIUM names
+	$(BIN)/python -m pytest -m browser tests/console $(ARGS)
+
+screenshots: $(VENV)/ready  ## Pictures of the console's pages for docs/images. ARGS= names some
+	$(BIN)/python -m tests.console.screenshots $(ARGS)
+
 check: $(VENV)/ready  ## Lint, types, import contracts, lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -278,6 +278,7 @@ def _describe(api: str, seller: str, url: str, key: str, cluster: Cluster | None
     pids = {"dev": os.getpid(), **parts.pids}
     return {
         "apiUrl": api,
+        "consoleUrl": f"{api}/console",
         "callbackUrl": api,
         "apiKey": key,
         "sellerId": _SELLER_ID,
@@ -295,6 +296,7 @@ def _banner(described: Mapping[str, Any], data: Path) -> str:
 chain-orders runs.   service {api}   simulated seller {seller}
 data {data}   PostgreSQL {f"in {folder}" if folder else "from CHAIN_ORDERS_DATABASE_URL"}
 Callbacks at the root are open to anybody on this machine: development only.
+Console {described["consoleUrl"]}   sign in with the key below
 
 Try, in another terminal:
 

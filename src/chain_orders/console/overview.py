@@ -193,7 +193,7 @@ def _intake(now: datetime, taken: dict[int, int], placed: dict[int, int]) -> Cha
 def _calls(now: datetime, outcomes: dict[int, Counter[str]]) -> Chart:
     ago = list(range(_HOURS - 1, -1, -1))
     every = [f"{now - timedelta(hours=one + 1):%H:%M} - {now - timedelta(hours=one):%H:%M}" for one in ago]
-    kinds = (("good", _("done")), ("wait", _("unclear or failed, tried again")), ("bad", _("refused")))
+    kinds = (("good", _("done")), ("wait", _("unclear or failed")), ("bad", _("refused")))
     series = [
         Series(label, tone, [outcomes.get(one, Counter())[tone] for one in ago]) for tone, label in kinds
     ]  # fmt: skip

@@ -140,6 +140,11 @@ FACTS: Mapping[str, str] = {
     "courier": _("courier"),
     "trackingNumber": _("tracking number"),
     "warnings": _("warnings"),
+    "verified": _("found by reading"),
+    "chainOrderIds": _("chain orders"),
+    "notificationId": _("notification"),
+    "was": _("it was"),
+    "requestId": _("request"),
     "kind": _("kind"),
     "deliveryId": _("delivery"),
     "source": _("learnt from"),
@@ -208,7 +213,7 @@ def facts(data: Mapping[str, Any], money: Any) -> list[tuple[str, str]]:
     """An event's data as labelled texts; `money` writes cents."""
     shown = []
     for name, value in data.items():
-        if value is None or value in ([], ""):
+        if value is None or value is False or value in ([], ""):
             continue
         if isinstance(value, list):
             text = ", ".join(str(one) for one in value)

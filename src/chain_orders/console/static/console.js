@@ -32,7 +32,7 @@
       if (source === last.get(name) || busy(part)) continue;
       last.set(name, source);
       writeMoments(found);
-      part.replaceChildren(...Array.from(found.childNodes, (node) => document.adoptNode(node)));
+      part.replaceChildren(...[...found.childNodes].map((node) => document.adoptNode(node)));
     }
   }
 
