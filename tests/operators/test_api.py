@@ -177,7 +177,7 @@ async def test_the_description_is_openapi_31_and_names_the_callbacks(marketplace
     described = (await marketplace.client.get("/openapi.json")).json()
 
     assert described["openapi"].startswith("3.1")
-    assert set(described["webhooks"]) == {"cancellation", "invoice"}
+    assert set(described["webhooks"]) == {"cancellation", "one-level-cancellation", "invoice", "tracking", "change"}
     assert "post" in described["paths"]["/v1/sellers/{seller_id}/orders"]
 
 
