@@ -38,6 +38,7 @@ LEAST = {
     "POST /v1/orders/{order_id}/cancellation": "operator",
     "POST /v1/orders/{order_id}/resolution": "operator",
     "POST /v1/orders/{order_id}/erasure": "admin",
+    "GET /v1/orders/{order_id}/evidence": "viewer",
     "PUT /v1/orders/{order_id}/placement": "operator",
     "GET /v1/deliveries": "viewer",
     "POST /v1/deliveries/retry": "operator",
