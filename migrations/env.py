@@ -11,6 +11,7 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from chain_orders.alerts import models as _alerts  # noqa: F401
 from chain_orders.console import models as _console  # noqa: F401  (each import puts its tables on record)
 from chain_orders.database import Base
 from chain_orders.deliveries import models as _deliveries  # noqa: F401

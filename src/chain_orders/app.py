@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from . import logs
+from .alerts.alarm import Alarm
+from .alerts.mail import Mail
 from .capability import Keyring
 from .console.site import Console
 from .console.visits import Desk
@@ -25,6 +28,7 @@ from .deliveries.worker import Limits, Worker
 from .events.feed import Relay, Tail
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
+from .operators import alerts as alert_routes
 from .operators import (
     auditing,
     deciding,
@@ -83,6 +87,7 @@ class Parts:
     bases: Bases
     relay: Relay
     fanout: Fanout
+    alarm: Alarm
     retention: Retention
     failures: list[str] = field(default_factory=list)
     """Loops that ended by themselves: the process must end as a failure, so that it is started again."""
@@ -157,8 +162,16 @@ def assemble(settings: Settings) -> Parts:
         bases,
         Relay(database, bell, poll_seconds=settings.poll_seconds),
         Fanout(database, bell, poll_seconds=settings.poll_seconds),
+        _alarm(settings, database, bell),
         Retention(database, after=settings.retention, every=timedelta(seconds=settings.retention_seconds)),
     )
+
+
+def _alarm(settings: Settings, database: Database, bell: Bell) -> Alarm:
+    every, patience = timedelta(seconds=settings.alert_seconds), timedelta(seconds=settings.alert_after_seconds)
+    sender = f"chain-orders@{urlsplit(settings.public_url).hostname}"
+    url = settings.alert_smtp_url.get_secret_value() if settings.alert_smtp_url is not None else ""
+    return Alarm(database, bell, Mail(url, settings.alert_to, sender) if url else None, every=every, patience=patience)
 
 
 class Refused(Exception):
@@ -204,6 +217,7 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
         delivery_routes,
         feed,
         webhook_routes,
+        alert_routes,
         keys,
         onboarding,
         stats,
@@ -281,6 +295,7 @@ async def running(
             parts.upkeep,
             parts.relay,
             parts.fanout,
+            parts.alarm,
             parts.retention,
         )
         ending += [loop.run(stop) for loop in loops]

@@ -182,6 +182,31 @@ class Settings(RetentionSettings, EvidenceSettings):
     retention_seconds: Seconds = 3600.0
     """How often orders whose time is over are looked for."""
 
+    alert_smtp_url: SecretStr | None = None
+    """Where alerts are mailed to: `smtp://user:password@host:587` (STARTTLS), or `smtps://…:465`. Unset: no mail."""
+    alert_to: Words = []
+    """Who gets that mail."""
+    alert_seconds: Seconds = 30.0
+    """How often everything is looked at for what a person must hear of."""
+    alert_after_seconds: Seconds = 900.0
+    """How long something may wait before it is an alert; seller's turns take multiples of it."""
+
+    @model_validator(mode="after")
+    def _can_be_mailed(self) -> Self:
+        url = self.alert_smtp_url.get_secret_value() if self.alert_smtp_url is not None else ""
+        try:
+            address = urlsplit(url)
+            good = not url or (address.scheme in {"smtp", "smtps"} and bool(address.hostname) and address.port != 0)
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("CHAIN_ORDERS_ALERT_SMTP_URL must read smtp://host:port or smtps://host:port")
+        if bool(url) != bool(self.alert_to):
+            raise ValueError("CHAIN_ORDERS_ALERT_SMTP_URL and CHAIN_ORDERS_ALERT_TO go together")
+        if any(not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", to) for to in self.alert_to):
+            raise ValueError("CHAIN_ORDERS_ALERT_TO must be addresses, separated by commas")
+        return self
+
     @model_validator(mode="after")
     def _safe(self) -> Self:
         try:

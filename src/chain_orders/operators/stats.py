@@ -12,9 +12,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..alerts.models import Alert
 from . import access, edges
 from .access import Operator
 
@@ -73,6 +74,10 @@ async def collect(session: AsyncSession) -> dict[str, Any]:
         "notifications": await _by_state(session, _NOTIFICATIONS),
         "sellers": [lane for lane in lanes if "sellerId" in lane],
         "webhooks": [lane for lane in lanes if "webhookId" in lane],
+        "alerts": [
+            {"code": alert.code, "sellerId": alert.seller_id, "webhookId": alert.webhook_id}
+            for alert in await session.scalars(select(Alert).where(Alert.recovered_at.is_(None)).order_by(Alert.id))
+        ],
     }
 
 
@@ -116,7 +121,15 @@ class _Numbers(Collector):
             orders.add_metric([status], count)
         attention = GaugeMetricFamily("chain_orders_attention", "Orders that a person must look at.")
         attention.add_metric([], self._stats["attention"]["count"])
-        return [orders, attention, *self._queues(), *self._sellers()]
+        return [orders, attention, self._alerts(), *self._queues(), *self._sellers()]
+
+    def _alerts(self) -> GaugeMetricFamily:
+        alerts = GaugeMetricFamily(
+            "chain_orders_alert", "1 while an alert is open.", labels=["code", "seller", "webhook"]
+        )
+        for alert in self._stats["alerts"]:
+            alerts.add_metric([alert["code"], alert["sellerId"] or "", alert["webhookId"] or ""], 1)
+        return alerts
 
     def _queues(self) -> list[GaugeMetricFamily]:
         families = []

@@ -1,0 +1,167 @@
+"""When to raise an alert. Pure: measures in, findings out; nothing is asked of a clock or a table.
+
+A measure says how many of something there are and how old the oldest is. A rule says how old it may get. Whatever
+waits behind an open breaker, a pause or a disabled webhook is explained by that, and raises nothing of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How many, and the age of the oldest. `subject` is a lane, or empty for the service itself."""
+
+    code: str
+    subject: str
+    count: int
+    oldest: timedelta = timedelta()
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A measure that breaks its rule, in words."""
+
+    code: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`patience`: how old the oldest may get, in multiples of the service's; 0: none at all. `what` follows a number.
+    `blocked`: nothing of its own while the subject is known to be blocked."""
+
+    patience: float
+    what: str
+    do: str
+    blocked: bool = False
+
+
+_DAY, _WEEK = 96.0, 672.0  # in multiples of a quarter of an hour, the usual patience
+
+_READ_ORDERS = "Look at these orders (GET /v1/orders?status=…&seller=…) and at their deliveries."
+_ASK = "Ask the seller; its orders are listed by GET /v1/orders?status=…&seller=…."
+
+RULES: Mapping[str, Rule] = {
+    "breaker-open": Rule(
+        0,
+        "failures in a row; calls are stopped, save one probe at a time",
+        "See GET /v1/stats and the latest attempts for why. If it is down, wait: calls go on by themselves once one is "
+        "answered. If credentials are refused, give it new ones with PATCH /v1/sellers/{id}.",
+    ),
+    "webhook-disabled": Rule(
+        0,
+        "webhook is disabled; what it is owed waits",
+        "Find out why its owner answered 410, correct the address if need be, and enable it: PATCH /v1/webhooks/{id}.",
+    ),
+    "dead-deliveries": Rule(
+        0,
+        "calls are dead: nobody tries them again",
+        "Read why (GET /v1/deliveries?state=dead), remove the cause, then POST /v1/deliveries/retry.",
+    ),
+    "conflicts": Rule(
+        0,
+        "notifications contradict what is known",
+        "A person must decide: GET /v1/orders?attention=true, ask the seller which holds.",
+    ),
+    "waiting-long": Rule(
+        1,
+        "calls wait",
+        "See GET /v1/deliveries?state=retrying and state=ready. Is a worker running, is the rate limit too low, is the "
+        "lane paused?",
+        blocked=True,
+    ),
+    "unknown-long": Rule(
+        1,
+        "calls have an unknown outcome, and reading the seller has not cleared it",
+        "See GET /v1/deliveries?state=unknown for what the reads came to. Nothing is sent again before it is clear.",
+        blocked=True,
+    ),
+    "paused-long": Rule(_DAY, "calls wait behind a pause", "If the pause was forgotten: POST /v1/sellers/{id}/resume."),
+    "parked-long": Rule(
+        1,
+        "notifications are parked",
+        "Read the reasons (GET /v1/orders/{id}/notifications); each is tried again by itself.",
+    ),
+    "unapplied-long": Rule(
+        1, "notifications are stored and not applied", "Is a worker running? Its log says `apply-failed` if it cannot."
+    ),
+    "unnumbered-long": Rule(
+        1, "events are not in the feed yet", "Is a worker running? Its log says `relay-failed` if it cannot."
+    ),
+    "stuck-accepted": Rule(1, "orders are not being placed", _READ_ORDERS, blocked=True),
+    "stuck-placing": Rule(1, "orders are being placed and nothing moves", _READ_ORDERS, blocked=True),
+    "stuck-placement-unknown": Rule(4, "orders may or may not be placed", _READ_ORDERS, blocked=True),
+    "stuck-authorizing": Rule(4, "orders are being authorized and nothing moves", _READ_ORDERS, blocked=True),
+    "stuck-placed": Rule(_DAY, "orders are placed and have had no authorization", "Authorize or cancel them."),
+    "stuck-cancel-requested": Rule(_DAY, "cancellations are asked for and not answered", _ASK),
+    "stuck-authorized": Rule(_WEEK, "orders are authorized and not invoiced", _ASK),
+    "stuck-partially-invoiced": Rule(2 * _WEEK, "orders are invoiced in part only", _ASK),
+}
+
+_BLOCKING = frozenset({"breaker-open", "webhook-disabled"})
+_USUAL_PATIENCE = timedelta(minutes=15)
+
+
+def judge(measures: Sequence[Measure], *, patience: timedelta = _USUAL_PATIENCE) -> list[Finding]:
+    """The measures that break their rules, in their order."""
+    blocked = {one.subject for one in measures if one.code in _BLOCKING and one.count}
+    return [
+        Finding(one.code, one.subject, _reason(one))
+        for one in measures
+        if one.count
+        and not (RULES[one.code].blocked and one.subject in blocked)
+        and one.oldest >= patience * RULES[one.code].patience
+    ]
+
+
+def _reason(measure: Measure) -> str:
+    told = f"{measure.count} {RULES[measure.code].what}"
+    if measure.oldest:
+        told += f", the oldest for {_words(measure.oldest)}"
+    return f"{told}: {measure.detail}" if measure.detail else told
+
+
+def _words(age: timedelta) -> str:
+    seconds = age.total_seconds()
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An alert that has been raised and is not over."""
+
+    code: str
+    subject: str
+    quiet_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What follows: raise these, and of the open ones, which fell quiet, which are back, which are over."""
+
+    raised: Sequence[Finding]
+    quiet: Sequence[Open]
+    back: Sequence[Open]
+    over: Sequence[Open]
+
+
+def compare(found: Sequence[Finding], known: Sequence[Open], now: datetime, *, settle: timedelta) -> Changes:
+    """An alert is over once its cause has not been seen for `settle`: what comes and goes is one alert."""
+    seen = {(one.code, one.subject) for one in found}
+    open_ = {(one.code, one.subject) for one in known}
+    unseen = [one for one in known if (one.code, one.subject) not in seen]
+    return Changes(
+        raised=[one for one in found if (one.code, one.subject) not in open_],
+        quiet=[one for one in unseen if one.quiet_since is None],
+        back=[one for one in known if (one.code, one.subject) in seen and one.quiet_since is not None],
+        over=[one for one in unseen if one.quiet_since is not None and now - one.quiet_since >= settle],
+    )

@@ -1,0 +1,270 @@
+"""Alerts told by webhook and by mail: one when something breaks, one when it is well again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import select, text, update
+
+from chain_orders.alerts.alarm import Alarm
+from chain_orders.alerts.mail import Mail
+from chain_orders.alerts.models import Alert
+from chain_orders.database import Bell, Database
+from chain_orders.deliveries.models import Delivery, Lane
+from chain_orders.settings import Settings
+from chain_orders.simulator.app import create_app as create_simulator
+from chain_orders.simulator.server import running
+
+from ..builders import Marketplace, SimulatedSeller, order, settings_for, until
+from ..conftest import serving
+from ..faults.process import free_port
+from ..webhooks.receiver import Receiver, receiving, subscribe
+from .sink import Sink, sinking
+
+TO = ["watch@harbor.example"]
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    async with sinking() as made:
+        yield made
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as made:
+        yield made
+
+
+def alarm(database: Database, sink: Sink | None = None) -> Alarm:
+    mail = Mail(sink.url, TO, "chain-orders@harbor.example") if sink is not None else None
+    return Alarm(database, Bell(""), mail, every=timedelta(milliseconds=1), patience=timedelta(minutes=15))
+
+
+@contextlib.asynccontextmanager
+async def seller_on(port: int, book: Path) -> AsyncIterator[SimulatedSeller]:
+    async with (
+        running(create_simulator(book_path=book), port=port) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+    ):
+        yield SimulatedSeller(url, client)
+
+
+async def test_a_seller_that_stops_and_comes_back_is_one_alert_and_one_recovery(
+    database: Database, receiver: Receiver, sink: Sink, tmp_path: Path
+) -> None:
+    port = free_port()
+    options: dict[str, Any] = {
+        "alert_smtp_url": sink.url, "alert_to": TO, "alert_seconds": 0.2, "retry_schedule": ",".join(["0.1"] * 200),
+    }  # fmt: skip
+    async with serving(database, Settings(**settings_for(database.url, **options))) as marketplace:
+        made = await subscribe(marketplace, receiver.url, events=["alert.*"])
+        await marketplace.add_seller(f"http://127.0.0.1:{port}")
+        answers = [await marketplace.post_order(order()) for _ in range(3)]
+
+        (raised,) = await receiver.hears(1, 20)
+        document = raised.proven(made["secret"])
+        assert (document["type"], document["sellerId"]) == ("alert.raised", "acme")
+        assert (document["data"]["code"], document["data"]["recoveredAt"]) == ("breaker-open", None)
+        assert "wait" in document["data"]["do"]
+        await until(lambda: _many(sink, 1))
+        (shown,) = (await marketplace.client.get("/v1/alerts", params={"state": "open"})).json()["items"]
+        assert shown == document["data"]
+        metrics = (await marketplace.client.get("/metrics")).text
+        assert 'chain_orders_alert{code="breaker-open",seller="acme",webhook=""} 1.0' in metrics
+        await asyncio.sleep(1)
+
+        async with seller_on(port, tmp_path / "book.jsonl"):
+            await _probe_now(database)
+            for answer in answers:
+                await marketplace.becomes(answer.json()["id"], "placed", 30)
+            recovered = (await receiver.hears(2))[1].proven(made["secret"])
+            await until(lambda: _many(sink, 2))
+            await asyncio.sleep(1)
+        assert recovered["type"] == "alert.recovered"
+        assert recovered["data"] == {**document["data"], "recoveredAt": recovered["at"]}
+        assert (await marketplace.client.get("/v1/alerts", params={"state": "open"})).json()["items"] == []
+    assert [one.id.split("_")[2] for one in receiver.all] == ["raised", "recovered"]
+    assert [mail["subject"] for mail in sink.mails] == ["chain-orders: 1 raised", "chain-orders: 1 recovered"]
+    assert sink.mails[0]["to"] == TO[0]
+    told = sink.mails[0].get_content()
+    assert "RAISED breaker-open (seller:acme)" in told
+    assert "what to do: " in told
+    assert "RECOVERED breaker-open (seller:acme)" in sink.mails[1].get_content()
+
+
+async def _many(sink: Sink, count: int) -> bool:
+    return len(sink.mails) >= count
+
+
+async def _probe_now(database: Database) -> None:
+    """Let the breaker's next probe go at once: fifteen seconds are long in a test."""
+    async with database.transaction() as session:
+        await session.execute(update(Lane).where(Lane.breaker == "open").values(next_at=None))
+
+
+async def _lane(database: Database, lane: str = "seller:acme", **values: Any) -> None:
+    async with database.transaction() as session:
+        session.add(Lane(lane=lane, **values))
+
+
+async def _delivery(database: Database, state: str, age: str = "1 hour", lane: str = "seller:acme") -> None:
+    async with database.transaction() as session:
+        session.add(Delivery(lane=lane, kind="authorize", method="POST", target="/", state=state))
+        await session.flush()
+        await session.execute(
+            text(
+                "update deliveries set created_at = clock_timestamp() - cast(:age as interval),"
+                " settled_at = created_at, unclear_since = clock_timestamp() - cast(:age as interval)"
+            ),
+            {"age": timedelta(hours=1) if age == "1 hour" else timedelta(minutes=1)},
+        )
+
+
+async def _raised(database: Database) -> list[tuple[str, str]]:
+    changes = await alarm(database).step()
+    assert changes is not None
+    return [(finding.code, finding.subject) for finding in changes.raised]
+
+
+@pytest.mark.parametrize(
+    ("lane", "state", "age", "codes"),
+    [
+        ({}, "dead", "1 minute", ["dead-deliveries"]),
+        ({}, "ready", "1 hour", ["waiting-long"]),
+        ({}, "retrying", "1 minute", []),
+        ({}, "unknown", "1 hour", ["unknown-long"]),
+        ({}, "delivered", "1 hour", []),
+        ({"paused": True}, "ready", "1 hour", []),
+        ({"breaker": "open", "failures": 10}, "retrying", "1 hour", ["breaker-open"]),
+    ],
+)
+async def test_what_the_tables_say_is_found(
+    database: Database, lane: dict[str, Any], state: str, age: str, codes: list[str]
+) -> None:
+    await _lane(database, **lane)
+    await _delivery(database, state, age)
+
+    assert await _raised(database) == [(code, "seller:acme") for code in codes]
+
+
+async def test_a_stuck_order_a_conflict_and_what_is_parked_are_found_per_seller(
+    marketplace: Marketplace, simulated: SimulatedSeller, database: Database
+) -> None:
+    placed = await marketplace.place(order("STUCK1"))
+    await simulated.invoice("MKP-STUCK1-01")
+    await marketplace.notified(placed["id"], "applied")
+    async with database.transaction() as session:
+        await session.execute(
+            text("update orders set attention_code = 'x', attention_reason = 'x', status = 'cancel-requested',"
+                 " updated_at = clock_timestamp() - interval '3 days'")
+        )  # fmt: skip
+        await session.execute(text("update notifications set state = 'conflict'"))
+        await session.execute(
+            text(
+                "insert into notifications (dedupe_key, receipt, kind, caller, order_id, path, headers, body, state,"
+                " next_at, received_at) select '\\x00', 'r', kind, caller, order_id, path, headers, body, 'parked',"
+                " clock_timestamp() + interval '1 day', clock_timestamp() - interval '1 hour' from notifications"
+            )
+        )
+
+    found = await _raised(database)
+
+    assert sorted(found) == [
+        (code, "seller:acme") for code in ("conflicts", "parked-long", "stuck-cancel-requested")
+    ]  # fmt: skip
+
+
+async def test_only_one_of_many_replicas_raises(database: Database) -> None:
+    await _lane(database, breaker="open", failures=10)
+
+    await asyncio.gather(*(alarm(database).step() for _ in range(8)))
+
+    async with database.transaction() as session:
+        assert len((await session.scalars(select(Alert))).all()) == 1
+
+
+async def test_an_alert_that_comes_and_goes_between_looks_is_one(database: Database) -> None:
+    await _lane(database, breaker="open", failures=10)
+    slow = Alarm(database, Bell(""), None, every=timedelta(hours=1), patience=timedelta(minutes=15))
+    for breaker in ("open", "closed", "open", "closed"):
+        async with database.transaction() as session:
+            await session.execute(update(Lane).values(breaker=breaker))
+        await slow.step()
+
+    async with database.transaction() as session:
+        (alert,) = await session.scalars(select(Alert))
+    assert (alert.recovered_at, alert.quiet_since is not None) == (None, True)
+
+
+async def test_mail_that_is_refused_is_sent_again_and_many_alerts_are_one_mail(database: Database, sink: Sink) -> None:
+    await _lane(database, breaker="open", failures=10)
+    await _lane(database, "seller:other", breaker="open", failures=10)
+    watch = alarm(database, sink)
+    await watch.step()
+    sink.refuses = True
+    await watch.post()
+    sink.refuses = False
+    await watch.post()
+    assert sink.mails == [], "its claim has not ended yet"
+    async with database.transaction() as session:
+        await session.execute(update(Alert).values(mail_until=None))
+
+    await watch.post()
+    await watch.post()
+
+    assert [mail["subject"] for mail in sink.mails] == ["chain-orders: 2 raised"]
+
+
+async def test_only_who_asks_for_alerts_is_told_and_only_of_its_sellers(
+    marketplace: Marketplace, receiver: Receiver, database: Database
+) -> None:
+    await subscribe(marketplace, receiver.url + "?orders")
+    await subscribe(marketplace, receiver.url + "?other", events=["alert.*"], sellers=["other"])
+    made = await subscribe(marketplace, receiver.url, events=["alert.raised"], sellers=["acme"])
+    async with database.transaction() as session:
+        await session.execute(update(Lane).where(Lane.lane == "seller:acme").values(breaker="open", failures=10))
+
+    await alarm(database).step()
+
+    (heard,) = await receiver.hears(1)
+    assert heard.proven(made["secret"])["sellerId"] == "acme"
+
+
+async def test_a_disabled_webhook_is_an_alert_about_it(marketplace: Marketplace, database: Database) -> None:
+    made = await subscribe(marketplace, "https://hooks.harbor.example/")
+    async with database.transaction() as session:
+        await session.execute(text("update subscriptions set enabled = false, disabled_reason = 'gone'"))
+
+    await alarm(database).step()
+
+    (shown,) = (await marketplace.client.get("/v1/alerts")).json()["items"]
+    assert (shown["code"], shown["webhookId"], shown["sellerId"]) == ("webhook-disabled", made["id"], None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alert_smtp_url": "https://mail.harbor.example", "alert_to": "a@harbor.example"},
+        {"alert_smtp_url": "smtp://", "alert_to": "a@harbor.example"},
+        {"alert_smtp_url": "smtp://mail.harbor.example:port", "alert_to": "a@harbor.example"},
+        {"alert_smtp_url": "smtp://mail.harbor.example"},
+        {"alert_to": "a@harbor.example"},
+        {"alert_smtp_url": "smtp://mail.harbor.example", "alert_to": "nobody"},
+        {"alert_smtp_url": "smtp://mail.harbor.example", "alert_to": "a@harbor.example\r\nBcc: b@harbor.example"},
+    ],
+)
+def test_settings_that_cannot_mail_are_refused_without_showing_the_address(changes: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(**settings_for("postgresql+asyncpg://nobody@127.0.0.1:1/none", **changes))
+
+    assert "CHAIN_ORDERS_ALERT" in str(refused.value)
+    assert "mail.harbor" not in str(refused.value)
