@@ -53,16 +53,18 @@ class Claimed:
 
 # Locks the gates of lanes that have something due. The claim itself is a second statement: only a statement that begins
 # once the locks are held sees what the last holder of a gate has put in flight. Served by the lanes' primary key and
-# deliveries_due_idx; a lane that is paused or not yet due is left before any of its deliveries is looked at.
+# deliveries_due_idx; a lane that is paused or not yet due is left before any of its deliveries is looked at
+# (with `exists`, or without the order, the planner may read every delivery that is due).
 _LOCK_GATES = text(
     """
     select l.lane
       from lanes l
+     cross join lateral (select d.id from deliveries d
+                          where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
+                            and d.next_at <= clock_timestamp()
+                          order by d.next_at limit 1) due
      where not l.paused
        and (l.next_at is null or l.next_at <= clock_timestamp())
-       and exists (select 1 from deliveries d
-                    where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
-                      and d.next_at <= clock_timestamp())
      order by l.refilled_at
      limit :lanes
        for no key update of l skip locked
