@@ -57,8 +57,10 @@ def complete(database_url: str, **changes: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Invoke]:
     """Run a command that ends by itself, in this process: a traceback would be the test's own."""
+
+    monkeypatch.chdir(tmp_path)  # a service that runs in this folder is nobody's to call
 
     def run(*argv: str, **settings: str) -> Said:
         for name, value in settings.items():
