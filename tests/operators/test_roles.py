@@ -51,6 +51,7 @@ LEAST = {
     "POST /v1/keys": "admin",
     "DELETE /v1/keys/{key_id}": "admin",
     "GET /v1/audit": "admin",
+    "GET /v1/alerts": "viewer",
     "GET /v1/webhooks": "admin",
     "POST /v1/webhooks": "admin",
     "GET /v1/webhooks/{webhook_id}": "admin",
