@@ -8,6 +8,9 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+
+from chain_orders.operators.audit import Audit
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order
 from .day import HOSTILE, conflict, dead, foreign, play, rejected, whole
@@ -211,6 +214,9 @@ async def test_deciding_shows_both_facts_and_records_the_reason(
     assert "sellerOrderCancelled" in page
     assert untouched == "invoiced"
     assert done.headers["location"].endswith("?done=resolved")
+    async with marketplace.database.transaction() as session:
+        noted = (await session.execute(select(Audit.action, Audit.reason).order_by(Audit.id))).all()
+    assert tuple(noted[-1]) == ("order.resolve", "the seller called: it is cancelled")
     after = await marketplace.get(order_id)
     assert (after["status"], after["attention"]) == ("cancelled", None)
     assert "the seller called: it is cancelled" in await admin.page(f"/console/orders/{order_id}")

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from ..deliveries.models import Delivery
 from ..errors import Problem, Stale
-from ..operators import edges
+from ..operators import audit, edges
 from ..operators.schemas import CancellationBody
 from ..orders import authorizing, cancelling, lookup
 from ..orders.authorizing import GivenReceipt
@@ -115,6 +115,7 @@ def _receipt(visit: Visit) -> GivenReceipt:
 
 def _authorization(visit: Visit, given: GivenReceipt) -> Move:
     async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
+        audit.note(session, visit.operator, "order.authorize", order)
         await authorizing.authorize(session, order, seller, given, visit.operator.actor)
 
     return move
@@ -154,6 +155,7 @@ async def cancel(visit: Visit) -> Response:
 def _cancellation(visit: Visit, body: CancellationBody) -> Move:
     async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
         actor = visit.operator.actor
+        audit.note(session, visit.operator, "order.cancel", order, reason=body.reason)
         await cancelling.request(session, order, seller, body.reason, actor, body.chain_order_id)
 
     return move

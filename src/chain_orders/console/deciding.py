@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ..errors import Problem, Stale
 from ..notifications.models import Notification
-from ..operators import edges
+from ..operators import audit, edges
 from ..operators.schemas import ResolutionBody
 from ..orders import resolving
 from ..orders.models import ChainOrder, Order
@@ -105,6 +105,7 @@ async def decide(visit: Visit) -> Response:
 def _resolution(visit: Visit, body: ResolutionBody) -> acts.Move:
     async def move(session: AsyncSession, order: Order, _seller: Seller) -> None:
         actor = visit.operator.actor
+        audit.note(session, visit.operator, "order.resolve", order, reason=body.reason)
         await resolving.resolve(session, order, body.decision, body.reason, actor, body.chain_order_id)
 
     return move

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ..deliveries import queue
 from ..deliveries.models import STATES, WAITING, Attempt, Delivery
 from ..errors import Conflict, Unknown
-from ..operators import edges
+from ..operators import audit, edges
 from ..operators.access import Operator
 from ..orders import lookup
 from ..orders.models import Order
@@ -164,6 +164,7 @@ async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) 
     if delivery.order_id is None:
         raise Conflict("delivery-ended", _("The call belongs to no order."))
     order = await lookup.locked(session, delivery.order_id)
+    audit.note(session, operator, "delivery.retry", delivery)
     if not await queue.retry(session, delivery.id):
         await session.refresh(delivery)
         if delivery.state == "sending":

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ..database import now
 from ..errors import Conflict, Fault, Invalid, Problem, Unknown
-from ..operators import access
+from ..operators import access, audit
 from ..operators.access import Role
 from ..operators.models import ROLES, ApiKey
 from .models import ConsoleSession
@@ -65,6 +65,8 @@ async def make(visit: Visit) -> Response:
             if await session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
                 raise Conflict("key-exists", _("There is a key of this name already; names are used once."))
             made = await access.create_key(session, name, cast(Role, role))
+            key_id = await session.scalar(select(ApiKey.id).where(ApiKey.name == name))
+            audit.note(session, visit.operator, "key.create", f"key:{key_id}", name=name, role=role)
     except Problem as problem:
         return await _page(visit, problem=problem)
     return await _page(visit, made)
@@ -77,6 +79,7 @@ async def revoke(visit: Visit) -> Response:
             key = await _found(session, visit.given("id"))
             if key.name == visit.operator.name:
                 raise Conflict("key-in-use", _("You are signed in with this key. Sign in with another to revoke it."))
+            audit.note(session, visit.operator, "key.revoke", key)
             key.revoked_at = await session.scalar(select(now()))
     except Problem as problem:
         return await _page(visit, problem=problem)

@@ -11,7 +11,7 @@ from ..errors import Conflict, Unknown
 from ..notifications.applying import UNREADABLE
 from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt
-from ..operators import edges
+from ..operators import audit, edges
 from ..orders import lookup
 from ..orders.models import Order
 from ..vtex import addresses
@@ -76,6 +76,7 @@ async def replay(visit: Visit) -> Response:
         await session.refresh(note, with_for_update=True)
         if note.state not in TROUBLED:
             raise Conflict("notification-settled", _("A notification that is %s is not applied again.") % note.state)
+        audit.note(session, visit.operator, "notification.replay", note)
         called = addresses.callback(addresses.split(note.path))
         if note.kind == UNREADABLE and called is not None:
             note.kind = called.kind

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ..deliveries import lanes
 from ..deliveries.models import Lane
 from ..errors import Problem, Stale
-from ..operators import edges, schemas, stats
+from ..operators import audit, edges, schemas, stats
 from ..operators.schemas import NewSeller, SellerChange
 from ..sellers import directory
 from ..sellers.models import Seller
@@ -91,6 +91,7 @@ async def add(visit: Visit) -> Response:
         seller = Seller(id=seller_id, base_url=_checked(visit, base_url), **values)
         async with visit.desk.database.transaction() as session:
             await directory.add(session, seller)
+            audit.note(session, visit.operator, "seller.add", audit.name_of(seller))
             await lanes.keep(session, seller)
     except Problem as problem:
         return _form(visit, None, _again(visit), problem)
@@ -113,6 +114,7 @@ async def change(visit: Visit) -> Response:
                 raise Stale("version-differs", _("The seller was changed since you opened this form. Reload it first."))
             moved = values.get("base_url", seller.base_url) != seller.base_url
             changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
+            audit.note(session, visit.operator, "seller.change", seller, credentialsReplaced=bool(sealed))
             await directory.change(session, seller, {**changed, **sealed})
             await lanes.keep(session, seller, forgive=bool(sealed) or moved)
     except Problem as problem:
@@ -136,6 +138,7 @@ async def _set_paused(visit: Visit, paused: bool) -> Response:
     async with visit.desk.database.transaction() as session:
         seller = await directory.get(session, seller_id, lock=True)
         if seller.paused != paused:
+            audit.note(session, visit.operator, "seller.pause" if paused else "seller.resume", seller)
             await directory.change(session, seller, {"paused": paused})
             await lanes.keep(session, seller)
     visit.desk.bell.ring("deliveries")

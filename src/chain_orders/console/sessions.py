@@ -14,6 +14,7 @@ from sqlalchemy import Interval, cast, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import now
+from ..operators import audit
 from ..operators.access import Operator, digest
 from ..operators.models import ApiKey
 from .models import ConsoleSession
@@ -43,7 +44,9 @@ async def open_session(session: AsyncSession, key: str) -> tuple[str, SignedIn] 
         ConsoleSession(digest=digest(token), key_id=found.id, csrf=csrf, expires_at=now() + cast(LONGEST, Interval))
     )
     await session.flush()
-    return token, SignedIn(Operator(found.name, found.role), csrf, digest(token))
+    operator = Operator(found.name, found.role, found.id)
+    audit.note(session, operator, "console.sign-in", f"key:{found.id}")
+    return token, SignedIn(operator, csrf, digest(token))
 
 
 async def find_session(session: AsyncSession, token: str, *, touch: bool) -> SignedIn | None:
@@ -51,7 +54,7 @@ async def find_session(session: AsyncSession, token: str, *, touch: bool) -> Sig
     does not."""
     row = (
         await session.execute(
-            select(ConsoleSession.digest, ConsoleSession.csrf, ApiKey.name, ApiKey.role)
+            select(ConsoleSession.digest, ConsoleSession.csrf, ApiKey.id, ApiKey.name, ApiKey.role)
             .join(ApiKey, ApiKey.id == ConsoleSession.key_id)
             .where(
                 ConsoleSession.digest == digest(token),
@@ -72,7 +75,7 @@ async def find_session(session: AsyncSession, token: str, *, touch: bool) -> Sig
             )
             .values(seen_at=now())
         )
-    return SignedIn(Operator(row.name, row.role), row.csrf, row.digest)
+    return SignedIn(Operator(row.name, row.role, row.id), row.csrf, row.digest)
 
 
 async def close_session(session: AsyncSession, signed_in: SignedIn) -> None:
