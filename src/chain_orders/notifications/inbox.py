@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .. import logs, strict_json
 from ..database import Bell, Database, is_passing
@@ -198,7 +199,7 @@ class Inbox:
     async def _commit(self, batch: Sequence[_Waiting]) -> dict[bytes, bytes]:
         """One statement, waited for at most the budget, never cancelled: a cancelled commit can report success."""
         async with self.database.statement() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver = await _driver(connection)
             warned: list[str] = []
 
             def listen(_: Any, message: Any) -> None:
@@ -218,6 +219,15 @@ class Inbox:
                 await connection.invalidate()
                 raise _Doubtful
             return {row.dedupe_key: row.answer for row in rows}
+
+
+async def _driver(connection: AsyncConnection) -> Any:
+    """The driver's connection. One that died in the pool is replaced: using it below SQLAlchemy would tell nobody."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if driver is not None and driver.is_closed():
+        await connection.invalidate()
+        driver = (await connection.get_raw_connection()).driver_connection
+    return driver
 
 
 def _columns(batch: Sequence[_Waiting]) -> dict[str, list[Any]]:
