@@ -1,0 +1,397 @@
+"""Notifications under fire: three replicas behind a balancer, each notification delivered one to five times, replicas
+and PostgreSQL killed; what was acknowledged is stored once, applied once, and answered with the same bytes for ever.
+
+`make faults-hear` runs it at length; `tests/faults/test_hearing.py` briefly. The sender keeps a ledger that is fsynced
+before an acknowledgement counts. `kill -9` is the death of a process: what the kernel has taken over survives it, so
+this says nothing of a power cut.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import text
+
+from chain_orders import schema
+from chain_orders.capability import Keyring
+from chain_orders.database import Database
+from chain_orders.deliveries import lanes
+from chain_orders.embedded import Cluster
+from chain_orders.orders import lookup
+from chain_orders.orders.models import ChainOrder
+from chain_orders.orders.placing import Bases
+from chain_orders.orders.states import Status
+from chain_orders.orders.taking import take
+from chain_orders.sellers import directory
+from chain_orders.sellers.models import Seller
+
+from ..builders import KEY_BYTES, invoice, order
+from .balancer import Balancer
+from .process import ServiceProcess, free_port
+
+REPLICAS = 3
+PARTS = 10
+"""Invoices of one order; together they are its value."""
+VALUE = 1300
+LANES = 24
+SILENCE = 30.0  # seconds without progress after which a run is over
+SETTINGS = {"CHAIN_ORDERS_LOG_FORMAT": "console", "CHAIN_ORDERS_POOL_SIZE": "6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    notifications: int
+    seed: int
+    sabotage: str | None = None
+    per_second: float = 5000.0
+    replica_kills: int = 3
+    server_kills: int = 2
+
+
+@dataclass(slots=True)
+class Told:
+    """What a run came to. `first` is the first answer to each notification, `receipts` all that was acknowledged."""
+
+    plan: Plan
+    first: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    receipts: set[str] = field(default_factory=set)
+    acknowledged: int = 0
+    unanswered: int = 0
+    differing: set[tuple[str, int]] = field(default_factory=set)
+    lost: int = 0
+    twice: int = 0
+    misapplied: int = 0
+    replica_kills: int = 0
+    server_kills: int = 0
+    seconds: float = 0.0
+
+    @property
+    def sound(self) -> bool:
+        return (self.lost, self.twice, self.misapplied, len(self.differing)) == (0, 0, 0, 0)
+
+    @property
+    def void(self) -> str | None:
+        if len(self.first) < self.plan.notifications:
+            return f"{len(self.first)} of {self.plan.notifications} notifications were acknowledged"
+        if self.replica_kills < self.plan.replica_kills or self.server_kills < self.plan.server_kills:
+            return f"{self.replica_kills} kills of replicas and {self.server_kills} of PostgreSQL"
+        return None
+
+    def __str__(self) -> str:
+        asked = self.plan
+        bound = 3 / len(self.first) if self.first else 1.0
+        return (
+            f"seed {asked.seed}, build {asked.sabotage or 'as it is'}: {len(self.first)} notifications, "
+            f"{self.acknowledged} deliveries acknowledged, {self.unanswered} not, {self.replica_kills} kills of "
+            f"replicas, {self.server_kills} of PostgreSQL, {self.seconds:.0f} s: acknowledged lost {self.lost}, "
+            f"applied twice {self.twice}, answers that differ {len(self.differing)}, orders in a wrong state "
+            f"{self.misapplied} (0 of n is at most {bound:.3%} at 95 %)"
+        )
+
+    def hold(self) -> None:
+        """Raise AssertionError unless every promise held in a run that put it to the test."""
+        assert self.sound, str(self)
+        assert self.void is None, f"void: {self.void}; {self}"
+
+
+class Ledger:
+    """What was acknowledged: on disk before it counts."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+
+    def note(self, group: str, number: int, receipt: str) -> None:
+        self._file.write(f"{group} {number} {receipt}\n".encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+async def run(plan: Plan, folder: Path) -> Told:
+    """One run on a durable PostgreSQL of its own, which is killed."""
+    cluster = Cluster(folder / "cluster", port=free_port())
+    try:
+        await asyncio.to_thread(cluster.start)
+        await asyncio.to_thread(schema.migrate, cluster.database_url)
+        database = Database(cluster.database_url)
+        try:
+            return await _run(plan, cluster, database, folder)
+        finally:
+            await database.close()
+    finally:
+        cluster.remove()
+
+
+async def _run(plan: Plan, cluster: Cluster, database: Database, folder: Path) -> Told:
+    told, chance = Told(plan), random.Random(plan.seed)
+    groups = [f"HEAR{plan.seed:04d}{n:06d}" for n in range(plan.notifications // PARTS)]
+    bases = await _placed(database, groups)
+    async with _replicas(database, plan) as (replicas, front):
+        started = time.monotonic()
+        ledger = Ledger(folder / "ledger")
+        sending = asyncio.create_task(_send(plan, told, chance, ledger, bases, front))
+        killing = asyncio.create_task(_kill(plan, told, random.Random(plan.seed + 1), cluster, replicas, sending))
+        try:
+            await asyncio.wait([sending, killing], return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.gather(sending, killing)
+            await _settled(database, len(groups))
+        finally:
+            for task in (sending, killing):
+                task.cancel()
+            await asyncio.gather(sending, killing, return_exceptions=True)
+            ledger.close()
+        told.seconds = time.monotonic() - started
+        await _count(database, told)
+    return told
+
+
+@contextlib.asynccontextmanager
+async def _replicas(database: Database, plan: Plan) -> AsyncIterator[tuple[list[ServiceProcess], int]]:
+    replicas = [ServiceProcess(database.url, free_port(), plan.sabotage, SETTINGS) for _ in range(REPLICAS)]
+    try:
+        await asyncio.gather(*(replica.start() for replica in replicas))
+        async with Balancer([replica.port for replica in replicas]).running() as front:
+            yield replicas, front
+    finally:
+        for replica in replicas:
+            replica.kill()
+            replica.forget()
+
+
+async def _placed(database: Database, groups: list[str]) -> dict[str, str]:
+    """Orders as they are once a seller has accepted them; the path of each one's callback base, by group."""
+    bases, paths = Bases("http://127.0.0.1", Keyring({"k1": KEY_BYTES})), {}
+    sealed = {"sealed_app_key": b"unused", "sealed_app_token": b"unused"}
+    async with database.transaction() as session:
+        seller = Seller(
+            id="acme", account_name="acme", base_url="http://127.0.0.1:1", sales_channel="1", affiliate_id="MKP",
+            paused=True, **sealed,
+        )  # fmt: skip
+        await lanes.keep(session, await directory.add(session, seller))
+    for start in range(0, len(groups), 50):
+        async with database.transaction() as session:
+            for group in groups[start : start + 50]:
+                taken = await take(session, seller, order(group), None, bases, "operator:hearing")
+                await session.flush()
+                found = await lookup.locked(session, taken.order_id)
+                chain = ChainOrder(
+                    position=1, chain_order_id=f"MKP-{group}-01", status=Status.PLACED, value_cents=VALUE,
+                    items=list(found.items), invoices=[],
+                )  # fmt: skip
+                found.chain_orders.append(chain)
+                found.settle_status()
+                found.new_names.add(("chain-order", chain.chain_order_id))
+                await lookup.save_names(session, [found])
+                paths[group] = urlsplit(bases.of(seller, found.kid, found.ref)).path
+            await session.execute(text("update deliveries set state = 'delivered', settled_at = clock_timestamp()"))
+    return paths
+
+
+def _deliveries(plan: Plan, chance: random.Random, groups: Iterable[str]) -> list[tuple[str, int]]:
+    """Every notification one to five times, shuffled, so that repeats overtake and orders are heard of side by side."""
+    every = [(group, number) for group in groups for number in range(PARTS)]
+    deliveries = [one for one in every for _ in range(chance.randint(1, 5))]
+    chance.shuffle(deliveries)
+    return deliveries
+
+
+async def _send(
+    plan: Plan, told: Told, chance: random.Random, ledger: Ledger, bases: dict[str, str], front: int
+) -> None:
+    """What the sellers do: deliver, and deliver again what was not acknowledged."""
+    deliveries = iter(enumerate(_deliveries(plan, chance, bases)))
+    started = time.monotonic()
+
+    async def lane() -> None:
+        line = Line(front)
+        for nth, (group, number) in deliveries:
+            await asyncio.sleep(max(0.0, started + nth / plan.per_second - time.monotonic()))
+            while (answer := await line.post(_request(bases[group], group, number))) is None:
+                told.unanswered += 1
+                await asyncio.sleep(0.1)
+            receipt = json.loads(answer)["receipt"]
+            ledger.note(group, number, receipt)
+            told.acknowledged += 1
+            told.receipts.add(receipt)
+            if told.first.setdefault((group, number), answer) != answer:
+                told.differing.add((group, number))
+                if plan.sabotage:
+                    break
+        line.close()
+
+    await asyncio.gather(*(lane() for _ in range(LANES)))
+
+
+def _request(base: str, group: str, number: int) -> bytes:
+    """Another call each time: the request id is the call's, and not the notification's."""
+    body = json.dumps(invoice(f"NF-{number}", VALUE // PARTS, items=[])).encode()
+    return (
+        f"POST {base}/pvt/orders/{group}/invoice HTTP/1.1\r\nHost: marketplace\r\nContent-Type: application/json\r\n"
+        f"X-Request-Id: {secrets.token_hex(8)}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+class Line:
+    """One HTTP connection, made anew when it breaks. Much lighter than a client library, which would be the limit."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(self, request: bytes) -> bytes | None:
+        """The body of a 200; None for everything else, silence included."""
+        try:
+            async with asyncio.timeout(6):
+                if self._streams is None:
+                    self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                reader, writer = self._streams
+                writer.write(request)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+                body = await reader.readexactly(length)
+        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError):
+            self.close()
+            return None
+        return body if head.startswith(b"http/1.1 200") else None
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def _kill(
+    plan: Plan,
+    told: Told,
+    chance: random.Random,
+    cluster: Cluster,
+    replicas: list[ServiceProcess],
+    sending: asyncio.Task[None],
+) -> None:
+    """Kill a replica or PostgreSQL every few moments, for as long as notifications pour in."""
+    while not sending.done() or told.replica_kills < plan.replica_kills or told.server_kills < plan.server_kills:
+        if sending.done() and plan.sabotage:
+            return
+        await asyncio.sleep(chance.uniform(0.2, 1.5))
+        if told.server_kills * 2 < told.replica_kills:
+            cluster.crash()
+            told.server_kills += 1
+            await asyncio.sleep(chance.uniform(0, 0.5))
+            await asyncio.to_thread(cluster.start)
+        else:
+            victim = chance.choice(replicas)
+            victim.kill()
+            told.replica_kills += 1
+            await asyncio.sleep(chance.uniform(0, 0.3))
+        await _recovered(told, replicas, sending)
+
+
+async def _recovered(told: Told, replicas: list[ServiceProcess], sending: asyncio.Task[None]) -> None:
+    """Start whatever has ended, also for want of a database, and wait until notifications are taken again."""
+    wanted = told.acknowledged + 3 * LANES
+    while True:
+        for replica in replicas:
+            if not replica.running:
+                await replica.start(wait=False)
+        if sending.done() or told.acknowledged >= wanted:
+            return
+        await asyncio.sleep(0.2)
+
+
+_STATES = text("select count(*) filter (where status = 'invoiced') as done, sum(applied_seq) as moves from orders")
+
+
+async def _settled(database: Database, orders: int) -> None:
+    """Return when every order is invoiced, or when nothing moves any more."""
+    moved, seen = time.monotonic(), None
+    while time.monotonic() - moved < SILENCE:
+        await asyncio.sleep(0.5)
+        with contextlib.suppress(Exception):
+            async with database.transaction() as session:
+                now = (await session.execute(_STATES)).one()
+                waiting = await session.scalar(text("select count(*) from notifications where state = 'received'"))
+            if now.done == orders and not waiting:
+                return
+            if (now, waiting) != seen:
+                moved, seen = time.monotonic(), (now, waiting)
+            elif not waiting and time.monotonic() - moved > 5:
+                return
+
+
+# Facts that an order's timeline tells more than once, numbers that two notifications of an order share, and orders
+# whose sums, state or counters are not what ten invoices make of them.
+_TWICE = text(
+    """
+    select (select count(*) from (select 1 from events where type in ('chain-order.partially-invoiced',
+                                                                      'chain-order.invoiced')
+                                   group by order_id, data ->> 'number' having count(*) > 1) e)
+         + (select count(*) from (select 1 from notifications where state = 'applied'
+                                   group by order_id, path, body having count(*) > 1) n)
+    """
+)
+_MISAPPLIED = text(
+    """
+    select count(*) from orders o
+     where status <> 'invoiced' or attention_code is not null
+        or applied_seq <> (select count(*) from notifications n where n.order_id = o.id)
+        or (select count(distinct n.applied_seq) from notifications n where n.order_id = o.id) <> :parts
+        or (select sum(i.value_cents) from invoices i join chain_orders c on c.key = i.chain_order_key
+             where c.order_id = o.id) is distinct from :value
+    """
+)
+
+
+async def _count(database: Database, told: Told) -> None:
+    async with database.transaction() as session:
+        stored = set(await session.scalars(text("select receipt from notifications")))
+        told.twice = await session.scalar(_TWICE) or 0
+        told.misapplied = await session.scalar(_MISAPPLIED, {"parts": PARTS, "value": VALUE}) or 0
+    told.lost = len(told.receipts - stored)
+
+
+CONTROLS = ("answer-before-commit", "dedupe", "dedupe-by-request-id", "no-order-lock", "asynchronous-commit")
+
+
+def _on_own_folder(plan: Plan) -> Told:
+    with tempfile.TemporaryDirectory(prefix="chain-orders-faults-") as folder:
+        return asyncio.run(run(plan, Path(folder)))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--notifications", type=int, default=100_000)
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--sabotage", default=None)
+    options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
+    asked = options.parse_args()
+    if not asked.controls:
+        told = _on_own_folder(Plan(asked.notifications, asked.seed, asked.sabotage))
+        print(told, flush=True)
+        told.hold()
+        return
+    blind = []
+    for name in CONTROLS:
+        told = _on_own_folder(Plan(asked.notifications, asked.seed, name, 400))
+        print(f"{'NOT CAUGHT' if told.sound else 'caught'}: {told}", flush=True)
+        if told.sound:
+            blind.append(name)
+    if blind:
+        raise SystemExit(f"the harness does not see: {', '.join(blind)}")
+
+
+if __name__ == "__main__":
+    main()
