@@ -60,6 +60,7 @@ from .outbound import Wire
 from .receivers import routes as receivers
 from .receivers.probe import Probe
 from .retention.job import Retention
+from .rotation import missing_keys
 from .sellers.vault import Vault
 from .settings import Settings
 from .webhooks.fanout import Fanout
@@ -179,10 +180,13 @@ class Refused(Exception):
 
 
 async def check_database(parts: Parts) -> None:
-    """Raise Refused when the server is set to lose what it committed."""
+    """Raise Refused when the server is set to lose what it committed, or a key that is still needed is missing."""
     wrong = await check(parts.database, development=parts.settings.development)
     if wrong:
         raise Refused("the database does not keep what it commits: " + "; ".join(wrong))
+    lacking = await missing_keys(parts.database, parts.keyring.keys, parts.vault.keys)
+    if lacking:
+        raise Refused("a key is missing: " + "; ".join(lacking))
 
 
 def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:

@@ -18,7 +18,9 @@ from .errors import Unknown
 from .evidence import archive
 from .notifications import rebuild as rebuilding
 from .retention.job import Forecast, Report, Retention
-from .settings import DatabaseSettings, EvidenceSettings, RetentionSettings
+from .rotation import Progress, reseal
+from .sellers.vault import Vault
+from .settings import DatabaseSettings, EvidenceSettings, RetentionSettings, VaultSettings
 
 
 def rebuild(
@@ -88,6 +90,32 @@ async def _retention(url: str, settings: RetentionSettings, *, dry_run: bool) ->
 
 def _progress(so_far: Report) -> None:
     print(f"sealed so far: {so_far.orders + so_far.again} orders", file=sys.stderr)
+
+
+def rotate_credentials() -> None:
+    """Seal under the first credential key whatever another one has sealed, while the service goes on.
+
+    May be stopped and begun again. When it ends with 0, the other keys can be taken off CHAIN_ORDERS_CREDENTIAL_KEYS.
+    """
+    logs.configure("console")
+    settings = VaultSettings()
+    url = schema.usable(settings.database_url.get_secret_value())
+    with schema.reaching():
+        done = asyncio.run(_rotate(url, Vault(settings.credential_bytes())))
+    print(f"sealed under {next(iter(settings.credential_keys))}: {done.sealed} of {done.total}")
+    for name in done.lost:
+        print(f"no key opens {name}; configure the one that sealed it, or give the credential anew", file=sys.stderr)
+    if done.lost:
+        raise SystemExit(1)
+
+
+async def _rotate(url: str, vault: Vault) -> Progress:
+    database = Database(url, pool_size=2)
+    try:
+        await schema.check(database)
+        return await reseal(database, vault, lambda so_far: print(f"{so_far.seen} of {so_far.total}", file=sys.stderr))
+    finally:
+        await database.close()
 
 
 evidence = typer.Typer(name="evidence", help="Archives of all that is known of one order.", no_args_is_help=True)

@@ -47,6 +47,7 @@ keys.command("revoke")(others.revoke_key)
 for commands in (orders.app, others.deliveries, others.sellers, others.events, keys):
     app.add_typer(commands)
 app.command()(chores.retention)
+app.command()(chores.rotate_credentials)
 app.add_typer(chores.evidence)
 app.command()(chores.rebuild)
 

@@ -117,6 +117,16 @@ class RetentionSettings(DatabaseSettings):
         return timedelta(days=self.retention_days) if self.retention_days else None
 
 
+class VaultSettings(DatabaseSettings):
+    """What sealing credentials anew needs."""
+
+    credential_keys: Keys
+    """Keys that encrypt sellers' credentials, `kid:base64,…`; the first seals, all open."""
+
+    def credential_bytes(self) -> dict[str, bytes]:
+        return {kid: key.bytes() for kid, key in self.credential_keys.items()}
+
+
 class EvidenceSettings(BaseSettings):
     """What checking evidence needs."""
 
@@ -130,7 +140,7 @@ class EvidenceSettings(BaseSettings):
         return self.evidence_key.bytes() if self.evidence_key is not None else None
 
 
-class Settings(RetentionSettings, EvidenceSettings):
+class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     """The settings of one process. Field `x` is the variable `CHAIN_ORDERS_X`."""
 
     environment: Literal["production", "development"] = "production"
@@ -143,8 +153,6 @@ class Settings(RetentionSettings, EvidenceSettings):
     """Where sellers reach the callbacks, without a path that ends in a slash."""
     callback_keys: Keys
     """Keys that sign callback bases, `kid:base64,…`; the first mints, all verify."""
-    credential_keys: Keys
-    """Keys that encrypt sellers' credentials, `kid:base64,…`; the first seals, all open."""
     seller_hosts: Words = []
     """Host suffixes that a seller's `baseUrl` may have besides VTEX's own."""
     open_callbacks: bool = False
