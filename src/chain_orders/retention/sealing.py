@@ -160,10 +160,11 @@ _WITHDRAW = text(
     """
 )
 
+# A parked one is `received` for the moment in which it is tried again.
 _LET_GO = text(
     """
     update notifications set state = 'ignored', reason = 'sealed'
-     where order_id = any(cast(:orders as uuid[])) and state = 'parked'
+     where order_id = any(cast(:orders as uuid[])) and (state = 'parked' or (state = 'received' and tries > 0))
        and received_at <= clock_timestamp() - :grace
     """
 ).bindparams(bindparam("grace", type_=Interval))
