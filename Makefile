@@ -17,8 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage bench-send bench-hear bench-claim
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
-	@exec $(BIN)/chain-orders dev $(if $(PORT),--port $(PORT)) $(if $(SELLER_PORT),--seller-port $(SELLER_PORT)) \
-		$(if $(DATA),--data $(DATA))
+	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
+		$${DATA:+--data "$$DATA"}
 
 test: $(VENV)/ready  ## The whole suite. ARGS= goes to pytest
 	$(BIN)/python -m pytest $(ARGS)

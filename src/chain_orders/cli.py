@@ -48,8 +48,8 @@ for commands in (orders.app, others.deliveries, others.sellers, others.events, k
     app.add_typer(commands)
 app.command()(chores.retention)
 app.command()(chores.rotate_credentials)
-app.add_typer(chores.evidence)
 app.command()(chores.rebuild)
+app.add_typer(chores.evidence)
 
 
 def main() -> None:
@@ -171,7 +171,7 @@ def dev(
 @app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8001,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8001,
     book: Annotated[Path | None, typer.Option(help="File that keeps the seller's orders.")] = None,
 ) -> None:
     """Run a simulated VTEX seller, with its controls under /control."""

@@ -6,9 +6,11 @@ names, addresses, credentials and callback paths have no field here, so they hav
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
@@ -49,7 +51,20 @@ def _kind_and_place(error: BaseException) -> str:
 class LibraryFormatter(logging.Formatter):
     """Lines of libraries. With an exception only the first is kept: the rest may quote its message."""
 
+    def __init__(self, style: Literal["json", "console"] = "console") -> None:
+        super().__init__()
+        self._as_json = style == "json"
+
     def format(self, record: logging.LogRecord) -> str:
+        line = self._line(record)
+        if not self._as_json:
+            return line
+        at = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
+        told = {"event": "library", "level": record.levelname.lower(), "timestamp": at, "reason": line}
+        return json.dumps({"component": record.name, **told})
+
+    @staticmethod
+    def _line(record: logging.LogRecord) -> str:
         first = f"{record.levelname} {record.name} " + record.getMessage().partition("\n")[0]
         error = record.exc_info[1] if record.exc_info else None
         return f"{first} ({_kind_and_place(error)})" if error is not None else first
@@ -60,7 +75,7 @@ def configure(style: Literal["json", "console"] = "json") -> None:
     for name in ("httpx", "httpcore", "uvicorn", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LibraryFormatter())
+    handler.setFormatter(LibraryFormatter(style))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     renderer: Any = (
         structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=False)

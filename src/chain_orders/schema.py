@@ -46,8 +46,10 @@ class Unreachable(Exception):
 
 def usable(url: str) -> str:
     """The address itself. Raises Unusable."""
-    with contextlib.suppress(ArgumentError):
-        if make_url(url).drivername == _DRIVER:
+    with contextlib.suppress(ArgumentError, ValueError):
+        parts = make_url(url)
+        reachable = parts.host and (parts.port is None or 0 < parts.port < 65536)
+        if parts.drivername == _DRIVER and reachable and parts.database and not parts.query:
             return url
     raise Unusable(f"CHAIN_ORDERS_DATABASE_URL: must read {_DRIVER}://user:password@host:port/name")
 

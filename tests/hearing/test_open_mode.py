@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from chain_orders.notifications.models import Notification
+
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order
 
 CANCELLATION = "/pvt/orders/order-group/OPEN1/notifications/seller-cancellation"
@@ -60,6 +62,20 @@ async def test_what_comes_before_its_order_is_applied_once_the_order_is_known(
     await asyncio.sleep(0.3)
 
     placed = await marketplace.place(order("OPEN1"))
+
+    await marketplace.becomes(placed["id"], "invoiced")
+
+
+async def test_one_that_cannot_be_looked_up_holds_up_no_other(marketplace: Marketplace) -> None:
+    placed = await marketplace.place(order("OPEN1"))
+    poison = Notification(
+        dedupe_key=b"poison", receipt="r", kind="invoice", caller="open", path=b"pvt/orders/%00/invoice",
+        headers=b"{}", body=b"{}",
+    )  # fmt: skip
+    async with marketplace.database.transaction() as session:
+        session.add(poison)
+
+    await marketplace.notify(marketplace.url + INVOICE, invoice())
 
     await marketplace.becomes(placed["id"], "invoiced")
 

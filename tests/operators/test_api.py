@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from chain_orders.operators import access
 
@@ -49,6 +50,9 @@ async def test_a_viewer_reads_and_does_not_act(marketplace: Marketplace) -> None
         ("GET", "/v1/orders/not-an-id", 404),
         ("GET", "/v1/orders/01a20b59-09d3-7275-80c3-c4690870cce9", 404),
         ("GET", "/v1/orders/01a20b59-09d3-7275-80c3-c4690870cce9/timeline", 404),
+        ("GET", "/v1/sellers/%00", 400),
+        ("GET", "/v1/orders?seller=%00", 400),
+        ("POST", "/v1/deliveries/999999999999999999999/retry", 422),
         ("POST", "/v1/sellers/nobody/orders", 400),
         ("PATCH", "/v1/sellers/acme", 400),
     ],
@@ -103,6 +107,11 @@ async def test_credentials_go_in_and_never_come_out(marketplace: Marketplace) ->
     [
         ({"sellerId": "Not Valid"}, "/sellerId"),
         ({"baseUrl": "ftp://seller.example"}, "/baseUrl"),
+        ({"baseUrl": "http://["}, "/baseUrl"),
+        ({"baseUrl": "http://seller.example:99999"}, "/baseUrl"),
+        ({"baseUrl": "http://seller .example"}, "/baseUrl"),
+        ({"baseUrl": "http://seller.example/%00"}, "/baseUrl"),
+        ({"callbackBase": "http://["}, "/callbackBase"),
         ({"affiliateId": "toolong"}, "/affiliateId"),
         ({"appToken": ""}, "/appToken"),
         ({"unknownField": 1}, "/unknownField"),
@@ -194,3 +203,13 @@ async def test_personal_data_stays_out_of_events_and_lists(marketplace: Marketpl
 
     for part in ("", "/timeline"):
         assert "Iara" not in (await marketplace.client.get(f"/v1/orders/{placed['id']}{part}")).text
+
+
+async def test_a_database_that_is_away_is_503_and_not_a_defect(marketplace: Marketplace) -> None:
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("lock table orders in access exclusive mode"))
+
+        answer = await marketplace.client.get("/v1/orders")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "database-away")
+    assert answer.headers["retry-after"] == "2"

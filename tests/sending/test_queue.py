@@ -126,6 +126,17 @@ async def test_an_open_breaker_lets_one_through_and_its_success_lets_two(databas
     assert len(await _claim(database)) == 2
 
 
+async def test_the_probe_of_an_open_breaker_reads_before_it_sends(database: Database, lane: str) -> None:
+    _, unclear = await _owe(database, "s1", "s2")
+    async with database.transaction() as session:
+        await session.execute(
+            update(Delivery).where(Delivery.id == unclear).values(state="unknown", phase="verify", attempts=1)
+        )
+    await _set_lane(database, breaker="open", failures=10)
+
+    assert [one.id for one in await _claim(database)] == [unclear]
+
+
 async def test_a_lane_that_recovered_opens_by_degrees(database: Database, lane: str) -> None:
     await _owe(database, *(f"s{n}" for n in range(40)))
     await _set_lane(database, breaker="open", failures=10)

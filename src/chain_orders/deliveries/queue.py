@@ -82,7 +82,11 @@ _CLAIM = text(
                ) as tokens,
                case when l.breaker = 'closed' then coalesce(l.ramp, l.concurrency) else 1 end as cap,
                (select count(*) from deliveries s where s.lane = l.lane and s.state = 'sending') as sending,
-               (l.breaker <> 'closed' or l.failures > 0 or l.ramp is not null) as troubled
+               (l.breaker <> 'closed' or l.failures > 0 or l.ramp is not null) as troubled,
+               -- A probe that reads settles what is unclear, and cannot make anything more so.
+               (l.breaker <> 'closed' and exists (select 1 from deliveries u
+                                                   where u.lane = l.lane and u.state = 'unknown'
+                                                     and u.next_at <= clock_timestamp())) as reads_first
           from lanes l
          where l.lane = any(:gates)
     ), heads as materialized (
@@ -94,6 +98,7 @@ _CLAIM = text(
                 where d.lane = g.lane
                   and d.state in ('ready', 'retrying', 'unknown')
                   and d.next_at <= clock_timestamp()
+                  and (not g.reads_first or d.state = 'unknown')
                   and not exists (select 1 from deliveries p
                                    where p.sequence = d.sequence and p.id < d.id
                                      and p.state in ('ready', 'retrying', 'unknown', 'sending', 'dead'))

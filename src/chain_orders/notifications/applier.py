@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 from sqlalchemy import Interval, bindparam, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs, strict_json
@@ -209,7 +210,15 @@ async def _route(session: AsyncSession) -> int:
     )
     routed = 0
     for note in notes:
-        found = await lookup.orders_named(session, _named(note), lookup.KINDS, note.seller_id)
+        try:
+            async with session.begin_nested():
+                found = await lookup.orders_named(session, _named(note), lookup.KINDS, note.seller_id)
+        except DBAPIError as failure:  # one that cannot even be looked up must not hold up the others
+            if is_passing(failure):
+                raise
+            log.error("route-failed", notification_id=note.id, exc_info=failure)
+            park(note, "apply-failed")
+            continue
         if len(found) == 1:
             (note.order_id,) = found
             routed += 1

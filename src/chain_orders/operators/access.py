@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from ..database import Database
-from ..errors import Forbidden, Unauthenticated
+from ..errors import Forbidden, Malformed, Unauthenticated
 from .models import ROLES, ApiKey
 
 Role = Literal["viewer", "operator", "admin"]
@@ -59,6 +59,8 @@ def allow(least: Role) -> Callable[[Request], Awaitable[Operator]]:
     """A dependency: the operator behind the request's key, whose role is at least `least`."""
 
     async def operator(request: Request) -> Operator:
+        if b"%00" in request.scope["raw_path"] or b"%00" in request.scope["query_string"]:
+            raise Malformed("nul-in-address", "no id and no filter holds a NUL character")
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise _unauthenticated()

@@ -84,7 +84,7 @@ async def list_notifications(
 
 
 @router.post("/notifications/{notification_id}/replay", status_code=202)
-async def replay_notification(request: Request, operator: Acting, notification_id: int) -> Response:
+async def replay_notification(request: Request, operator: Acting, notification_id: edges.RowId) -> Response:
     """Apply again what is parked, contradicts, or could not be read."""
     async with request.app.state.database.transaction() as session:
         note = await session.get(Notification, notification_id) if notification_id < 2**63 else None

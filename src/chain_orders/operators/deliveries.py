@@ -54,7 +54,7 @@ async def list_deliveries(
 
 @router.post("/{delivery_id}/retry")
 async def retry_delivery(
-    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], delivery_id: int
+    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], delivery_id: edges.RowId
 ) -> Response:
     """Try a call now. One that is dead is verified first: the seller is read before anything is sent again."""
     async with request.app.state.database.transaction() as session:

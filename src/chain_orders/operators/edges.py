@@ -8,22 +8,26 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Request
+from asyncpg import InterfaceError
+from fastapi import FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from .. import body, errors, logs
-from ..errors import Fault, Invalid, Malformed, Problem, Stale, Unconditional, Unknown
+from ..database import is_passing
+from ..errors import Fault, Invalid, Malformed, Problem, Stale, Unavailable, Unconditional, Unknown
 from ..vtex.messages import faults
 
 log = logs.get("operators")
 
 Model = TypeVar("Model", bound=BaseModel)
+RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 class Answer(JSONResponse):
@@ -164,7 +168,17 @@ def install(app: FastAPI) -> None:
         content = {**problem.as_dict(request.url.path), "status": failure.status_code, "title": detail}
         return Answer(content, failure.status_code, problem.headers, errors.MEDIA_TYPE)
 
+    @app.exception_handler(OSError)
+    @app.exception_handler(SQLAlchemyError)
+    @app.exception_handler(InterfaceError)
+    async def _away(request: Request, failure: Exception) -> Response:
+        if not is_passing(failure):
+            raise failure
+        log.warning("database-away", method=request.method, exc_info=failure)
+        told = "the database is away or busy; whether this was done is not known, so look before you repeat it"
+        return render(Unavailable("database-away", told, headers={"Retry-After": "2"}), request)
+
     @app.exception_handler(Exception)
     async def _defect(request: Request, failure: Exception) -> Response:
         log.error("request-failed", method=request.method, exc_info=failure)
-        return render(Problem("internal", "the service failed; nothing was changed by this request"), request)
+        return render(Problem("internal", "the service failed: this is a defect of its own"), request)

@@ -118,7 +118,7 @@ async def _refusal(session: AsyncSession, order: Order) -> Delivery | None:
 def _preferred_wait(request: Request) -> int:
     """`Prefer: wait=N` in seconds, 0 when there is none."""
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
-        found = re.fullmatch(r"\s*wait\s*=\s*(\d{1,4})\s*", preference, re.ASCII | re.IGNORECASE)
+        found = re.fullmatch(r"\s*wait\s*=\s*(\d{1,40})\s*", preference, re.ASCII | re.IGNORECASE)
         if found:
             return min(int(found[1]), 30)
     return 0

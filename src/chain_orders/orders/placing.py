@@ -146,7 +146,7 @@ class Place:
                     order.move(Status.REJECTED)
                 order.tell("order.rejected", "seller", code=code, reason=reason)
                 if burnt:
-                    order.ask_attention("order-group-burnt", f"{reason} A new order group is needed.")
+                    order.ask_attention("order-group-burnt", reason)
             case Verify(fresh=True, reason=reason):
                 order = await lookup.locked(session, claimed.order_id)
                 if Status(order.status) in {Status.ACCEPTED, Status.PLACING}:

@@ -6,10 +6,9 @@ Credentials go in sealed and never come out, save into the client that makes a c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,7 +21,6 @@ from .models import Seller
 from .vault import Vault
 
 VTEX_HOST = "vtexcommercestable.com.br"
-_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def default_base_url(account_name: str) -> str:
@@ -31,10 +29,10 @@ def default_base_url(account_name: str) -> str:
 
 def check_base_url(base_url: str, *, hosts: list[str], development: bool) -> str:
     """The base URL without a trailing slash. Raises Invalid unless it leads to VTEX or to an allowed host."""
-    address = urlsplit(base_url)
-    host = (address.hostname or "").lower()
+    address = _parsed(base_url)
+    host = (address.hostname or "").lower() if address else ""
     wrong = None
-    if address.scheme not in {"https", "http"} or not host:
+    if address is None or address.scheme not in {"https", "http"} or not host:
         wrong = "must be an absolute https URL"
     elif address.username or address.password or address.query or address.fragment:
         wrong = "must hold no user, query or fragment"
@@ -49,9 +47,9 @@ def check_base_url(base_url: str, *, hosts: list[str], development: bool) -> str
 
 def check_callback_base(base: str, development: bool) -> str:
     """The callback base without a trailing slash. Raises Invalid unless it is an absolute https URL."""
-    address = urlsplit(base)
-    plain = address.scheme == "http" and development
-    if not address.hostname or not (address.scheme == "https" or plain) or address.query or address.fragment:
+    address = _parsed(base)
+    plain = address is not None and address.scheme == "http" and development
+    if address is None or not (address.scheme == "https" or plain) or address.query or address.fragment:
         wrong = "must be an absolute https URL without a query"
         raise Invalid(
             "callback-base-refused",
@@ -59,6 +57,18 @@ def check_callback_base(base: str, development: bool) -> str:
             faults=[Fault("/callbackBase", "callback-base-refused", wrong)],
         )
     return base.rstrip("/")
+
+
+def _parsed(url: str) -> SplitResult | None:
+    """The address, if anybody could be called there."""
+    if not url.isascii() or any(character <= " " or character in '\x7f\\%"<>^`{|}' for character in url):
+        return None
+    try:
+        address = urlsplit(url)
+        usable = address.hostname and (address.port is None or address.port > 0)
+    except ValueError:
+        return None
+    return address if usable else None
 
 
 def _allowed(host: str, hosts: list[str]) -> bool:

@@ -344,14 +344,26 @@ def faults(wrong: ValidationError) -> list[Fault]:
     return [
         Fault(
             pointer="".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error["loc"]),
-            code=_CODES.get(error["type"], error["type"].replace("_", "-")),
+            code=_code(error["type"]),
             detail="is missing" if error["type"] == "missing" else error["msg"],
         )
         for error in wrong.errors(include_url=False, include_input=False, include_context=False)
     ]
 
 
-_CODES = {"missing": "missing", "extra_forbidden": "unknown-field"}
+_CODES = {
+    "missing": "missing",
+    "extra_forbidden": "unknown-field",
+    "literal_error": "unknown-value",
+    "string_pattern_mismatch": "malformed",
+    "string_too_short": "blank",
+    "string_too_long": "too-long",
+}
+
+
+def _code(kind: str) -> str:
+    """Our own word for a kind of fault of the library's: its words may change with it."""
+    return _CODES.get(kind) or ("wrong-type" if kind.endswith(("_type", "_parsing")) else kind.replace("_", "-"))
 
 
 def _document(body: bytes) -> Any:

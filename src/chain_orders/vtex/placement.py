@@ -80,8 +80,10 @@ def _gift(value: Any) -> Any:
 def _group(value: Any) -> Any:
     if not isinstance(value, str):
         raise PydanticCustomError("wrong-type", "must be a text")
-    if not _GROUP.fullmatch(value):
-        raise PydanticCustomError("order-group-invalid", "must be 1 to 100 letters, digits, '.', '_' or '-'")
+    if not _GROUP.fullmatch(value) or not value.strip("."):
+        raise PydanticCustomError(
+            "order-group-invalid", "must be 1 to 100 letters, digits, '.', '_' or '-', not dots alone"
+        )
     return value
 
 
@@ -261,11 +263,9 @@ def _own_words(fault: Fault) -> Fault:
         return fault
     if fault.code == "greater-than-equal" and fault.pointer.endswith("/itemIndex"):
         return Fault(fault.pointer, "item-index-out-of-range", "must be the position of an item, counted from 0")
-    if fault.code == "literal-error":
-        return Fault(fault.pointer, "unknown-value", fault.detail)
-    if fault.code == "string-too-short":
+    if fault.code == "blank":
         return Fault(fault.pointer, "blank", "must not be empty")
-    return Fault(fault.pointer, "wrong-type", fault.detail)
+    return fault if fault.code == "unknown-value" else Fault(fault.pointer, "wrong-type", fault.detail)
 
 
 _STABLE = frozenset(
