@@ -129,7 +129,7 @@ async def test_what_a_seller_wrote_runs_nowhere(
         assert strayed == []
 
 
-@pytest.mark.parametrize("width", [360, 2560])
+@pytest.mark.parametrize("width", [360, 1000, 1280, 2560])
 async def test_no_page_is_wider_than_its_window(
     marketplace: Marketplace, simulated: SimulatedSeller, chromium: Browser, width: int
 ) -> None:

@@ -81,7 +81,7 @@ _TIMES = text(
     """
 )
 _GOOD, _BAD = frozenset({"answered", "absent"}), frozenset({"refused", "conflicting", "denied"})
-_LENGTHS = ((60, "< 1 min"), (600, "< 10 min"), (3600, "< 1 h"), (21600, "< 6 h"), (86400, "< 1 d"), (259200, "< 3 d"))
+_LENGTHS = ((60, "1 min"), (600, "10 min"), (3600, "1 h"), (21600, "6 h"), (86400, "1 d"), (259200, "3 d"))
 
 
 @dataclass(slots=True)
@@ -205,15 +205,16 @@ def _calls(now: datetime, outcomes: dict[int, Counter[str]]) -> Chart:
 
 
 def _times(seconds: list[float]) -> Chart:
-    labels = [label for _limit, label in _LENGTHS] + [_("longer")]
+    labels = [label for _limit, label in _LENGTHS] + [_("later")]
     counts = [0] * len(labels)
     for one in seconds:
         counts[next((at for at, (limit, _label) in enumerate(_LENGTHS) if one < limit), len(_LENGTHS))] += 1
     series = [Series(_("orders"), "good", counts)]
     if seconds:
         middle = sorted(seconds)[len(seconds) // 2]
-        half = next((label for limit, label in _LENGTHS if middle < limit), labels[-1])
-        summary = _("Of the latest %(count)s invoices, half came in %(half)s.") % {
+        within = next((label for limit, label in _LENGTHS if middle < limit), None)
+        half = _("within %s") % within if within else _("later than that")
+        summary = _("Of the latest %(count)s invoices, half came %(half)s.") % {
             "count": f"{len(seconds):,}",
             "half": half,
         }
