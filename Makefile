@@ -20,8 +20,8 @@ run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
 		$${DATA:+--data "$$DATA"}
 
-test: $(VENV)/ready  ## The whole suite. ARGS= goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/ready  ## The whole suite, by several processes (WORKERS=). ARGS= goes to pytest
+	$(BIN)/python -m pytest -n $(or $(WORKERS),4) --dist loadfile $(ARGS)
 
 test-browser: $(VENV)/ready  ## The console in a real browser: Debian's chromium, or the one that CHROMIUM names
 	$(BIN)/python -m pytest -m browser tests/console $(ARGS)
