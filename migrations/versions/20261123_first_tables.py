@@ -16,9 +16,40 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_TABLES = (
+    "api_keys",
+    "lanes",
+    "notifications",
+    "receipts",
+    "sellers",
+    "deliveries",
+    "orders",
+    "attempts",
+    "chain_orders",
+    "events",
+    "order_names",
+    "placement_revisions",
+    "invoices",
+)
+
 
 def upgrade() -> None:
+    _api_keys()
+    _lanes()
+    _notifications()
+    _receipts()
+    _sellers()
+    _deliveries()
+    _orders()
+    _attempts()
+    _chain_orders()
+    _events()
+    _order_names()
+    _placement_revisions()
+    _invoices()
 
+
+def _api_keys() -> None:
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -34,6 +65,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("api_keys_digest_key")),
         sa.UniqueConstraint("name", name=op.f("api_keys_name_key")),
     )
+
+
+def _lanes() -> None:
     op.create_table(
         "lanes",
         sa.Column("lane", sa.Text(), nullable=False),
@@ -51,6 +85,9 @@ def upgrade() -> None:
         sa.CheckConstraint("breaker in ('closed', 'open')", name=op.f("lanes_breaker_check")),
         sa.PrimaryKeyConstraint("lane", name=op.f("lanes_pkey")),
     )
+
+
+def _notifications() -> None:
     op.create_table(
         "notifications",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -94,6 +131,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'received'"),
     )
+
+
+def _receipts() -> None:
     op.create_table(
         "receipts",
         sa.Column("dedupe_key", sa.LargeBinary(), nullable=False),
@@ -106,6 +146,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dedupe_key", name=op.f("receipts_pkey")),
         postgresql_with={"fillfactor": "90"},
     )
+
+
+def _sellers() -> None:
     op.create_table(
         "sellers",
         sa.Column("id", sa.Text(), nullable=False),
@@ -141,6 +184,9 @@ def upgrade() -> None:
         sa.CheckConstraint("rate_per_second > 0", name=op.f("sellers_rate_per_second_check")),
         sa.PrimaryKeyConstraint("id", name=op.f("sellers_pkey")),
     )
+
+
+def _deliveries() -> None:
     op.create_table(
         "deliveries",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -207,6 +253,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state in ('ready', 'retrying', 'unknown', 'sending', 'dead')"),
     )
+
+
+def _orders() -> None:
     op.create_table(
         "orders",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -263,6 +312,9 @@ def upgrade() -> None:
     )
     op.create_index("orders_seller_idx", "orders", ["seller_id", "id"], unique=False)
     op.create_index("orders_status_idx", "orders", ["status", "id"], unique=False)
+
+
+def _attempts() -> None:
     op.create_table(
         "attempts",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -283,6 +335,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("attempts_pkey")),
         sa.UniqueConstraint("delivery_id", "number", name=op.f("attempts_delivery_id_number_key")),
     )
+
+
+def _chain_orders() -> None:
     op.create_table(
         "chain_orders",
         sa.Column("key", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -309,6 +364,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("chain_orders_pkey")),
         sa.UniqueConstraint("order_id", "chain_order_id", name=op.f("chain_orders_order_id_chain_order_id_key")),
     )
+
+
+def _events() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -331,6 +389,9 @@ def upgrade() -> None:
     op.create_index(
         "events_unnumbered_idx", "events", ["id"], unique=False, postgresql_where=sa.text("position is null")
     )
+
+
+def _order_names() -> None:
     op.create_table(
         "order_names",
         sa.Column("order_id", sa.Uuid(), nullable=False),
@@ -345,6 +406,9 @@ def upgrade() -> None:
         [sa.literal_column("lower(value) text_pattern_ops"), "order_id"],
         unique=False,
     )
+
+
+def _placement_revisions() -> None:
     op.create_table(
         "placement_revisions",
         sa.Column("order_id", sa.Uuid(), nullable=False),
@@ -358,6 +422,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("placement_revisions_order_id_fkey")),
         sa.PrimaryKeyConstraint("order_id", "revision", name=op.f("placement_revisions_pkey")),
     )
+
+
+def _invoices() -> None:
     op.create_table(
         "invoices",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -390,44 +457,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-
-    op.drop_index(op.f("invoices_chain_order_key_idx"), table_name="invoices")
-    op.drop_table("invoices")
-    op.drop_table("placement_revisions")
-    op.drop_index("order_names_value_idx", table_name="order_names")
-    op.drop_table("order_names")
-    op.drop_index("events_unnumbered_idx", table_name="events", postgresql_where=sa.text("position is null"))
-    op.drop_index("events_order_idx", table_name="events")
-    op.drop_table("events")
-    op.drop_table("chain_orders")
-    op.drop_table("attempts")
-    op.drop_index("orders_status_idx", table_name="orders")
-    op.drop_index("orders_seller_idx", table_name="orders")
-    op.drop_index("orders_attention_idx", table_name="orders", postgresql_where=sa.text("attention_code is not null"))
-    op.drop_table("orders")
-    op.drop_index(
-        "deliveries_sequence_idx",
-        table_name="deliveries",
-        postgresql_where=sa.text("state in ('ready', 'retrying', 'unknown', 'sending', 'dead')"),
-    )
-    op.drop_index("deliveries_sending_idx", table_name="deliveries", postgresql_where=sa.text("state = 'sending'"))
-    op.drop_index("deliveries_order_idx", table_name="deliveries")
-    op.drop_index(
-        "deliveries_one_in_flight_per_order_key", table_name="deliveries", postgresql_where=sa.text("state = 'sending'")
-    )
-    op.drop_index(
-        "deliveries_due_idx",
-        table_name="deliveries",
-        postgresql_where=sa.text("state in ('ready', 'retrying', 'unknown')"),
-    )
-    op.drop_table("deliveries")
-    op.drop_table("sellers")
-    op.drop_table("receipts")
-    op.drop_index(
-        "notifications_received_idx", table_name="notifications", postgresql_where=sa.text("state = 'received'")
-    )
-    op.drop_index("notifications_parked_idx", table_name="notifications", postgresql_where=sa.text("state = 'parked'"))
-    op.drop_index("notifications_order_idx", table_name="notifications")
-    op.drop_table("notifications")
-    op.drop_table("lanes")
-    op.drop_table("api_keys")
+    for table in _TABLES[::-1]:
+        op.drop_table(table)

@@ -114,7 +114,44 @@ def assemble(settings: Settings) -> Parts:
     )
     plan = Plan(timedelta(seconds=settings.reconcile_seconds), settings.confirm_at)
     place = Place(database, wire, vault, bases, settings.verify_at[-1], plan)
-    worker = Worker(
+    worker = _worker(settings, database, bell, wire, vault, place)
+    applier = Applier(
+        database,
+        bell,
+        poll_seconds=settings.poll_seconds,
+        sweep=timedelta(seconds=settings.sweep_seconds),
+        patience=settings.confirm_at[-1],
+    )
+    upkeep = Upkeep(
+        database,
+        every=timedelta(seconds=settings.sweep_seconds),
+        replay_dead=timedelta(seconds=settings.replay_dead_seconds),
+        chores=(idempotency.purge,),
+    )
+    return Parts(
+        settings=settings,
+        database=database,
+        bell=bell,
+        keyring=keyring,
+        vault=vault,
+        wire=wire,
+        inbox=Inbox(database, bell, commit_seconds=settings.commit_seconds),
+        applier=applier,
+        worker=worker,
+        reconciler=Reconciler(database, bell, wire, vault, plan, poll_seconds=settings.poll_seconds),
+        upkeep=upkeep,
+        place=place,
+        bases=bases,
+        relay=Relay(database, bell, poll_seconds=settings.poll_seconds),
+        fanout=Fanout(database, bell, poll_seconds=settings.poll_seconds),
+        alarm=_alarm(settings, database, bell),
+        retention=Retention(database, after=settings.retention, every=timedelta(seconds=settings.retention_seconds)),
+    )
+
+
+def _worker(settings: Settings, database: Database, bell: Bell, wire: Wire, vault: Vault, place: Place) -> Worker:
+    """The worker, with a handler for each kind of call."""
+    return Worker(
         database,
         bell,
         {
@@ -131,40 +168,6 @@ def assemble(settings: Settings) -> Parts:
         ),
         settings.retry_schedule,
         settings.verify_at,
-    )
-    applier = Applier(
-        database,
-        bell,
-        poll_seconds=settings.poll_seconds,
-        sweep=timedelta(seconds=settings.sweep_seconds),
-        patience=settings.confirm_at[-1],
-    )
-    reconciler = Reconciler(database, bell, wire, vault, plan, poll_seconds=settings.poll_seconds)
-    upkeep = Upkeep(
-        database,
-        every=timedelta(seconds=settings.sweep_seconds),
-        replay_dead=timedelta(seconds=settings.replay_dead_seconds),
-        chores=(idempotency.purge,),
-    )
-    inbox = Inbox(database, bell, commit_seconds=settings.commit_seconds)
-    return Parts(
-        settings,
-        database,
-        bell,
-        keyring,
-        vault,
-        wire,
-        inbox,
-        applier,
-        worker,
-        reconciler,
-        upkeep,
-        place,
-        bases,
-        Relay(database, bell, poll_seconds=settings.poll_seconds),
-        Fanout(database, bell, poll_seconds=settings.poll_seconds),
-        _alarm(settings, database, bell),
-        Retention(database, after=settings.retention, every=timedelta(seconds=settings.retention_seconds)),
     )
 
 

