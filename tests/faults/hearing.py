@@ -175,7 +175,7 @@ async def _replicas(database: Database, plan: Plan) -> AsyncIterator[tuple[list[
 async def _placed(database: Database, groups: list[str]) -> dict[str, str]:
     """Orders as they are once a seller has accepted them; the path of each one's callback base, by group."""
     bases, paths = Bases("http://127.0.0.1", Keyring({"k1": KEY_BYTES})), {}
-    sealed = {"sealed_app_key": b"unused", "sealed_app_token": b"unused"}
+    sealed = {"sealed_app_key": b"k1:unused", "sealed_app_token": b"k1:unused"}
     async with database.transaction() as session:
         seller = Seller(
             id="acme", account_name="acme", base_url="http://127.0.0.1:1", sales_channel="1", affiliate_id="MKP",

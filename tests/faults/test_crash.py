@@ -60,7 +60,7 @@ async def survives_a_kill_in_the_middle(database: Database, simulated: Simulated
         async with asyncio.TaskGroup() as posting:
             for group in groups:
                 posting.create_task(post(group))
-            await until(lambda: _at_least(simulated, 40))
+            await until(lambda: _at_least(simulated, 40), 60)
             service.kill()
             await service.start()
         await simulated.behave(slowSeconds=0)
@@ -146,7 +146,7 @@ async def keeps_what_it_answered(database: Database, simulated: SimulatedSeller,
         async with asyncio.TaskGroup() as pouring:
             for lane in range(8):
                 pouring.create_task(pour(lane))
-            await until(lambda: _heard(receipts, 150))
+            await until(lambda: _heard(receipts, 150), 60)
             service.kill()
     async with database.transaction() as session:
         stored = set(await session.scalars(select(Notification.receipt)))
