@@ -189,20 +189,20 @@ def asynchronous_commit() -> None:
 
 @sabotage
 def cursor_before_deliveries() -> None:
-    """A subscription's cursor is committed some time before the webhooks of what it passed are owed."""
+    """A subscription's cursor is committed while every other webhook of what it passed is owed only a minute later."""
     owe = outbox.owe
 
-    async def later(session: AsyncSession, subscription: Any, messages: Sequence[Any]) -> list[int]:
-        async def make() -> None:
-            await asyncio.sleep(2)
+    async def in_part(session: AsyncSession, subscription: Any, messages: Sequence[Any]) -> list[int]:
+        async def make_the_rest() -> None:
+            await asyncio.sleep(60)
             async with AsyncSession(session.bind) as other, other.begin():
-                await owe(other, subscription, messages)
+                await owe(other, subscription, messages[1::2])
 
-        making.add(asyncio.create_task(make()))
-        return []
+        making.add(asyncio.create_task(make_the_rest()))
+        return await owe(session, subscription, messages[::2])
 
     making: set[asyncio.Task[None]] = set()
-    replace(outbox, "owe", later)
+    replace(outbox, "owe", in_part)
 
 
 # Failpoints.
