@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from chain_orders import cli, logs
+from chain_orders import logs
+from chain_orders.serving import server
 from chain_orders.settings import Settings
 from chain_orders.simulator.server import listen
 
@@ -36,7 +37,7 @@ def main() -> None:
     if name == "service":
         settings = Settings()
         logs.configure(settings.log_format)
-        cli._serve(settings, listening, worker=False)  # noqa: SLF001  (what `serve --no-worker` runs)
+        server.serve(settings, listening, worker=False)
         return
     config = uvicorn.Config(
         f"benchmarks.handlers:{name}", http="httptools", loop="uvloop", access_log=False, log_config=None,

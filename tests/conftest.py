@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from sqlalchemy import text
 
 from chain_orders import logs, schema
@@ -23,6 +24,7 @@ from chain_orders.app import create_app
 from chain_orders.database import Base, Database
 from chain_orders.embedded import Cluster
 from chain_orders.operators import access
+from chain_orders.serving import server
 from chain_orders.settings import Settings
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import listen, running
@@ -124,11 +126,30 @@ async def serving(database: Database, settings: Settings, *, worker: bool = True
         key = await access.create_key(session, f"test-{port}", "admin")
     app = create_app(settings, worker=worker)
     async with (
-        running(app, port=port) as url,
+        serving_app(app, port) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=40) as client,
     ):
         client.headers["Authorization"] = f"Bearer {key}"
         yield Marketplace(url, client, database)
+
+
+@contextlib.asynccontextmanager
+async def serving_app(app: Any, port: int = 0) -> AsyncIterator[str]:
+    """Serve an application in this loop as `chain-orders serve` does; the URL."""
+    with contextlib.closing(listen("127.0.0.1", port)) as listening:
+        config = server.config(app)
+        config.timeout_graceful_shutdown = 1
+        served = uvicorn.Server(config)
+        task = asyncio.create_task(served._serve([listening]))
+        while not served.started:
+            await asyncio.sleep(0.01)
+            if task.done():
+                task.result()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            served.should_exit = True
+            await task
 
 
 @pytest.fixture

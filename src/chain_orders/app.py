@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -22,7 +22,7 @@ from .alerts.mail import Mail
 from .capability import Keyring
 from .console.site import Console
 from .console.visits import Desk
-from .database import Bell, Database, check
+from .database import Bell, Database, check, connections
 from .deliveries.upkeep import Upkeep
 from .deliveries.worker import Limits, Worker
 from .events.feed import Relay, Tail
@@ -67,6 +67,8 @@ from .webhooks.fanout import Fanout
 from .webhooks.sending import Send
 
 log = logs.get("app")
+
+Surface = Literal["callbacks", "operators", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,15 @@ class Refused(Exception):
     """The service does not start: what it would acknowledge could be lost."""
 
 
-async def check_database(parts: Parts) -> None:
-    """Raise Refused when the server is set to lose what it committed, or a key that is still needed is missing."""
+async def check_database(parts: Parts, processes: int = 1) -> None:
+    """Raise Refused when the server is set to lose what it committed, has too few connections for so many processes,
+    or a key that is still needed is missing."""
+    needed, there = processes * parts.database.connections, await connections(parts.database)
+    if needed > there:
+        raise Refused(
+            f"{processes} processes may open {needed} database connections, and the server has {there}: "
+            "lower --workers or CHAIN_ORDERS_POOL_SIZE, or raise the server's max_connections"
+        )
     wrong = await check(parts.database, development=parts.settings.development)
     if wrong:
         raise Refused("the database does not keep what it commits: " + "; ".join(wrong))
@@ -192,17 +201,20 @@ async def check_database(parts: Parts) -> None:
         raise Refused("a key is missing: " + "; ".join(lacking))
 
 
-def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
-    """The ASGI application: callbacks, operators' API, and with `worker` also the sending and the applying."""
+def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "all") -> FastAPI:
+    """The ASGI application; with `worker` it also sends and applies.
+
+    `surface` says who is served: sellers (`callbacks`), operators with API and console, or both. Health always is.
+    """
     parts = assemble(settings)
     app = FastAPI(
         title="chain-orders",
         version=version("chain-orders"),
         summary="The marketplace's side of VTEX's chain-order protocol.",
-        openapi_url="/openapi.json",
+        openapi_url="/openapi.json" if surface != "callbacks" else None,
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda app: _running(app, parts, worker),
+        lifespan=lambda app: _running(app, parts, worker, surface),
         redirect_slashes=False,
     )
     app.state.database, app.state.bell, app.state.vault = parts.database, parts.bell, parts.vault
@@ -211,32 +223,37 @@ def create_app(settings: Settings, *, worker: bool = True) -> FastAPI:
     app.state.tail = Tail(parts.database, parts.bell, poll_seconds=settings.poll_seconds)
     app.state.stopping, app.state.failures = asyncio.Event(), parts.failures
     app.state.wire = parts.wire
-    app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
-    app.router.routes.insert(0, Probe(parts.keyring))
-    for routes in (
-        seller_routes,
-        order_routes,
-        finding,
-        imports,
-        history,
-        erasure,
-        evidence,
-        delivery_routes,
-        feed,
-        webhook_routes,
-        alert_routes,
-        keys,
-        onboarding,
-        stats,
-        auditing,
-        health,
-    ):
-        app.include_router(routes.router)
-    app.router.routes.append(Console(_desk(parts, app.version)))
-    app.include_router(deciding.router)
+    if surface != "operators":
+        app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
+        app.router.routes.insert(0, Probe(parts.keyring))
+    app.include_router(health.router)
+    if surface != "callbacks":
+        for routes in _OPERATORS:
+            app.include_router(routes.router)
+        app.router.routes.append(Console(_desk(parts, app.version)))
+        app.include_router(deciding.router)
     edges.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+_OPERATORS = (
+    seller_routes,
+    order_routes,
+    finding,
+    imports,
+    history,
+    erasure,
+    evidence,
+    delivery_routes,
+    feed,
+    webhook_routes,
+    alert_routes,
+    keys,
+    onboarding,
+    stats,
+    auditing,
+)
 
 
 def _desk(parts: Parts, version: str) -> Desk:
@@ -268,11 +285,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _running(app: FastAPI, parts: Parts, worker: bool) -> AsyncIterator[None]:
+async def _running(app: FastAPI, parts: Parts, worker: bool, surface: Surface) -> AsyncIterator[None]:
     await check_database(parts)
     waiting = (app.state.watch.run(), app.state.tail.run())
     async with running(parts, worker=worker, waiting=waiting) as stop:
-        log.info("started", surface="all", version=app.version)
+        log.info("started", surface=surface, version=app.version)
         yield
         drain(app)
         stop.set()

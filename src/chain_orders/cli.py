@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-import uvicorn
 from pydantic import SecretStr, ValidationError
 from sqlalchemy.exc import IntegrityError
 
 from . import chores, logs, schema
 from . import dev as development
-from .app import Refused, assemble, check_database, create_app, drain, running
+from .app import Refused, Surface, assemble, check_database, running
 from .commands import client, orders, others, show
 from .database import Database
 from .doctor import examine
@@ -27,6 +24,7 @@ from .embedded import EmbeddedError
 from .operators import access
 from .operators.models import ROLES
 from .sellers.check import Finding
+from .serving import fleet, server
 from .settings import DatabaseSettings, Settings
 from .simulator import server as simulator
 
@@ -78,50 +76,30 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     worker: Annotated[bool, typer.Option(help="Also send deliveries and apply notifications.")] = True,
+    workers: Annotated[int, typer.Option(help="Complete processes on the same port.", min=1, max=64)] = 1,
+    surface: Annotated[
+        Surface, typer.Option(help="What is served: sellers' callbacks, the operators' API and console, or both.")
+    ] = "all",
+    socket_: Annotated[str | None, typer.Option(fleet.SOCKET, hidden=True)] = None,
 ) -> None:
-    """Serve callbacks and the operators' API; sends and applies too, unless --no-worker.
+    """Serve callbacks, the operators' API and the console; sends and applies too, unless --no-worker.
 
-    Example: chain-orders serve --host 0.0.0.0 --port 8000
+    Example: chain-orders serve --host 0.0.0.0 --port 8000 --workers 2
+
+    Example: chain-orders serve --surface callbacks --no-worker
     """
     settings = _settings()
+    if socket_ is not None:
+        server.serve(settings, fleet.adopt(socket_), worker=worker, surface=surface)
+        return
     host, port = host or settings.host, settings.port if port is None else port
-    with contextlib.closing(_listen(host, port)) as listening:
-        asyncio.run(_check_ready(settings))
-        _serve(settings, listening, worker=worker)
-
-
-def _serve(settings: Settings, listening: socket.socket, *, worker: bool) -> None:
-    application = create_app(settings, worker=worker)
-    config = uvicorn.Config(
-        application,
-        http="httptools",
-        loop="uvloop",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_config=None,
-        timeout_graceful_shutdown=25,
-    )
-    server = _Draining(config)
-    # Once it has stopped, uvicorn raises the signal that stopped it again; to be asked to stop is no failure.
-    signal.signal(signal.SIGTERM, _interrupt)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
-        if not server.started:
-            raise Refused("the service did not start; the log above says why")
-    _check_failures(application.state.failures)
-
-
-class _Draining(uvicorn.Server):
-    """Ends the streams before it waits for the requests to end."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        drain(self.config.loaded_app)
-        await super().shutdown(sockets)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    with contextlib.closing(server.listen(host, port)) as listening:
+        asyncio.run(_check_ready(settings, processes=workers))
+        if workers == 1:
+            server.serve(settings, listening, worker=worker, surface=surface)
+        else:
+            patience = settings.drain_seconds + server.ANSWERED_WITHIN_SECONDS + settings.lease_seconds
+            fleet.Fleet(listening, workers, stops_within=patience).run()
 
 
 @app.command()
@@ -255,23 +233,15 @@ def _usable(url: SecretStr) -> str:
     return schema.usable(url.get_secret_value())
 
 
-async def _check_ready(settings: Settings) -> None:
+async def _check_ready(settings: Settings, *, processes: int = 1) -> None:
     """What must hold before anything is served: the schema of this release, and a server that keeps commits."""
     parts = assemble(settings)
     try:
         with schema.reaching():
             await schema.check(parts.database)
-            await check_database(parts)
+            await check_database(parts, processes)
     finally:
         await parts.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return simulator.listen(host, port)
-    except OSError as refused:
-        told = "is taken" if refused.errno == errno.EADDRINUSE else f"cannot be used ({refused.strerror})"
-        raise Refused(f"port {port} on {host} {told}") from None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-from sqlalchemy import TIMESTAMP, BigInteger, LargeBinary, MetaData, Text, func, make_url, select
+from sqlalchemy import TIMESTAMP, BigInteger, LargeBinary, MetaData, Text, func, make_url, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as SATimeoutError
@@ -99,6 +99,8 @@ class Database:
         self._intake = create_async_engine(
             url, pool_size=intake_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
         )
+        self.connections = pool_size + intake_size + 1
+        """What this process may have open, the listening one included."""
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
 
     @contextlib.asynccontextmanager
@@ -211,3 +213,14 @@ async def check(database: Database, *, development: bool) -> list[str]:
     if version < 150000:
         wrong.append("PostgreSQL 15 or newer is needed")
     return [] if development else wrong
+
+
+async def connections(database: Database) -> int:
+    """How many connections the server has for ordinary roles."""
+    async with database.transaction() as session:
+        return int((await session.execute(_CONNECTIONS)).scalar_one())
+
+
+_CONNECTIONS = text(
+    "select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+)

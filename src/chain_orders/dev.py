@@ -189,6 +189,7 @@ def _environment(url: str, api: str, keys: Mapping[str, str]) -> dict[str, str]:
         "CHAIN_ORDERS_CALLBACK_KEYS": keys["callbackKeys"],
         "CHAIN_ORDERS_CREDENTIAL_KEYS": keys["credentialKeys"],
         "CHAIN_ORDERS_OPEN_CALLBACKS": "true",
+        "CHAIN_ORDERS_DRAIN_SECONDS": "0",
         "CHAIN_ORDERS_LOG_FORMAT": "console",
     }
 

@@ -160,6 +160,8 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    drain_seconds: float = Field(default=5, ge=0, le=300)
+    """How long a process that was asked to stop goes on taking requests, so that a balancer has time to notice."""
     log_format: Literal["json", "console"] = "json"
 
     worker_slots: int = Field(default=64, ge=1, le=1000)

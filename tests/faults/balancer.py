@@ -1,4 +1,7 @@
-"""A small TCP load balancer: round robin, and the next one where a replica does not take the connection."""
+"""A small TCP load balancer: round robin among the replicas that say they are ready.
+
+The next one is tried where a replica does not take the connection. A connection stays with its replica.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,12 @@ from itertools import count
 
 
 class Balancer:
-    def __init__(self, ports: Sequence[int]) -> None:
+    """With `look_every` it asks each replica that often whether it is ready; else it believes that all are."""
+
+    def __init__(self, ports: Sequence[int], look_every: float | None = None) -> None:
         self._ports = list(ports)
+        self._ready = set(ports)
+        self._look_every = look_every
         self._turn = count()
         self._open: set[asyncio.Task[None]] = set()
 
@@ -18,13 +25,24 @@ class Balancer:
     async def running(self) -> AsyncIterator[int]:
         """Balance while the block runs; the port."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        looking = asyncio.create_task(self._look())
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
+            looking.cancel()
             for task in self._open:
                 task.cancel()
             await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _look(self) -> None:
+        while self._look_every is not None:
+            for port in self._ports:
+                if await _says_ready(port):
+                    self._ready.add(port)
+                else:
+                    self._ready.discard(port)
+            await asyncio.sleep(self._look_every)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._join(reader, writer))
@@ -33,14 +51,30 @@ class Balancer:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         start = next(self._turn)
-        for offset in range(len(self._ports)):
-            port = self._ports[(start + offset) % len(self._ports)]
+        ports = [port for port in self._ports if port in self._ready] or self._ports
+        for offset in range(len(ports)):
+            port = ports[(start + offset) % len(ports)]
             with contextlib.suppress(OSError):
                 behind, there = await asyncio.open_connection("127.0.0.1", port)
-                await _both(_copy(reader, there), _copy(behind, writer))
-                there.close()
-                break
+                try:
+                    await _both(_copy(reader, there), _copy(behind, writer))
+                finally:
+                    there.close()
+                    writer.close()
+                return
         writer.close()
+
+
+async def _says_ready(port: int) -> bool:
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.closing(writer):
+                writer.write(b"GET /readyz HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n")
+                status = await reader.readline()
+    except (OSError, TimeoutError):
+        return False
+    return status.startswith(b"HTTP/1.1 200")
 
 
 async def _both(*copies: object) -> None:

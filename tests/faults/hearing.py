@@ -263,6 +263,8 @@ class Line:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
                 body = await reader.readexactly(length)
+            if b"connection: close" in head:
+                self.close()
         except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError):
             self.close()
             return None

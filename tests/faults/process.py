@@ -23,6 +23,7 @@ from ..builders import KEYS, Marketplace
 
 CHECKOUT = Path(__file__).parents[2]
 QUICK = {
+    "CHAIN_ORDERS_DRAIN_SECONDS": "0",
     "CHAIN_ORDERS_POLL_SECONDS": "0.1",
     "CHAIN_ORDERS_SWEEP_SECONDS": "0.5",
     "CHAIN_ORDERS_EXCHANGE_SECONDS": "1.5",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
+import uvicorn
 from sqlalchemy import Select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,6 +23,7 @@ from chain_orders import cli, database, strict_json
 from chain_orders.deliveries import queue, retry, worker
 from chain_orders.notifications import applier, inbox
 from chain_orders.outcome import Again
+from chain_orders.serving import server
 from chain_orders.vtex import answers
 from chain_orders.vtex.client import SellerClient
 from chain_orders.webhooks import outbox
@@ -179,6 +181,12 @@ def no_order_lock() -> None:
     """Notifications are applied without the order's row being locked."""
     rewrite(applier, "_LOCK_ORDERS", "for no key update skip locked", "")
     replace(applier, "select", lambda *entities: _Unlocked(*entities))
+
+
+@sabotage
+def no_drain() -> None:
+    """A process that is asked to stop stops listening at once, and closes connections that rest."""
+    replace(server._Draining, "shutdown", uvicorn.Server.shutdown)
 
 
 @sabotage

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ _BATCH = 200
 _STATEMENTS = 2
 _MAXIMUM_WAITING = 4000
 _MAXIMUM_BYTES = 32 * 1024 * 1024
+_WAIT_SECONDS = 0.5  # what may be ahead of a notification that is let in
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,17 @@ class Inbox:
         self._arrived = asyncio.Event()
         self._free = asyncio.Semaphore(_STATEMENTS)
         self._storing: set[asyncio.Task[None]] = set()
+        self._statement_seconds = 0.0
+
+    def check_room(self, size: int = 0) -> None:
+        """Raise Unavailable when no further notification may wait. Cheap: ask before one is read, too."""
+        if len(self._waiting) >= admitted(self._statement_seconds) or self._bytes + size > _MAXIMUM_BYTES:
+            raise _unavailable("too many notifications are waiting")
 
     async def receive(self, incoming: Incoming) -> bytes:
         """Store a notification and return the answer's bytes: the first one's, for a repeat. Raises Unavailable."""
         size = len(incoming.body) + len(incoming.headers)
-        if len(self._waiting) >= _MAXIMUM_WAITING or self._bytes + size > _MAXIMUM_BYTES:
-            raise _unavailable("too many notifications are waiting")
+        self.check_room(size)
         waiting = _Waiting(incoming, incoming.dedupe_key, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._bytes += size
@@ -159,7 +166,12 @@ class Inbox:
                 self._arrived.clear()
             if not self._waiting:
                 break
+            # Whoever has given up is not stored for nothing: it will send again.
+            self._waiting = [one for one in self._waiting if not one.answered.done()]
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            if not batch:
+                self._free.release()
+                continue
             task = asyncio.create_task(self._store(batch))
             self._storing.add(task)
             task.add_done_callback(self._stored)
@@ -172,6 +184,7 @@ class Inbox:
 
     async def _store(self, batch: Sequence[_Waiting]) -> None:
         """Answer everybody in the batch; where it fails as a whole, each by itself."""
+        began = time.monotonic()
         try:
             answers = await self._commit(batch)
         except (TimeoutError, _Doubtful) as unsure:
@@ -189,6 +202,8 @@ class Inbox:
                 if not one.answered.done():
                     one.answered.set_result(answers[one.key])
             self._bell.ring(TOPIC)
+        finally:
+            self._statement_seconds += (time.monotonic() - began - self._statement_seconds) / 4
 
     @staticmethod
     def _refuse(batch: Sequence[_Waiting]) -> None:
@@ -219,6 +234,17 @@ class Inbox:
                 await connection.invalidate()
                 raise _Doubtful
             return {row.dedupe_key: row.answer for row in rows}
+
+
+def admitted(statement_seconds: float) -> int:
+    """How many notifications may wait, so that the last of them waits about `_WAIT_SECONDS`.
+
+    More than that would be stored when their senders no longer listen: under overload everybody would be served too
+    late, and nobody in time. One batch may always wait, however slow the last statements were.
+    """
+    if statement_seconds <= 0:
+        return _MAXIMUM_WAITING
+    return max(_BATCH, min(_MAXIMUM_WAITING, int(_BATCH * _STATEMENTS * _WAIT_SECONDS / statement_seconds)))
 
 
 async def _driver(connection: AsyncConnection) -> Any:

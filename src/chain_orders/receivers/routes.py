@@ -76,6 +76,7 @@ class Callbacks(BaseRoute):
         called = addresses.callback(caller.path)
         if called is None or request.method not in called.methods:
             return await self._refuse_path(request, caller)
+        self._inbox.check_room()
         raw = await body.read(request, limit=_LIMITS[called.kind])
         try:
             message, meaning = _read(called, raw)

@@ -1,0 +1,148 @@
+"""One HTTP connection, guarded: a head has a deadline and a size, and too many requests at once are sent away.
+
+uvicorn bounds neither: a caller could hold a connection open with half a head for ever, or fill the memory with
+headers. What is refused here is told as a problem document like every other refusal; the application is not asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .. import errors, strict_json
+from ..errors import Malformed, Problem, Unavailable
+
+HEAD_SECONDS = 5.0
+HEAD_BYTES = 16 * 1024
+TARGET_BYTES = 4 * 1024
+"""Of the path and the query together."""
+REQUESTS = 2000
+"""Requests under way in one process; further ones are sent away at once."""
+
+
+class HeadTooLarge(Malformed):
+    status = 431
+    title = "The headers are too large"
+
+
+class TargetTooLong(Malformed):
+    status = 414
+    title = "The address is too long"
+
+
+class HeadTooSlow(Malformed):
+    status = 408
+    title = "The request did not arrive in time"
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection with the guards. While the application stops, it also closes after the answer under way."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _head: int | None = None
+    """Bytes of a head that is still arriving; None while none is."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._application: ASGIApp = self.app
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_over()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self._deadline is None:
+            self._head = 0
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+
+    def _head_is_over(self) -> None:
+        self._head = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _head_is_late(self) -> None:
+        if self._head:
+            self._refuse(HeadTooSlow("head-timeout", f"the headers did not arrive within {HEAD_SECONDS:.0f} seconds"))
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+        super().data_received(data)
+        # A head that is not over yet is in the parser's memory: it is cut off while it grows.
+        if self._head is not None and self._head > HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_over()
+        self.app = self._answering()
+        super().on_headers_complete()
+        if self._stopping():
+            self.cycle.keep_alive = False
+
+    def _answering(self) -> ASGIApp:
+        """Who answers this request: the application, or one of those that send it away."""
+        if len(self.url) > TARGET_BYTES:
+            return _TARGET_TOO_LONG_APP
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
+            return _HEAD_TOO_LARGE_APP
+        if len(self.tasks) >= REQUESTS:
+            return _TOO_MANY_APP
+        return self._application
+
+    def _stopping(self) -> bool:
+        state = getattr(self._application, "state", None)
+        return state is not None and state.stopping.is_set()
+
+    def send_400_response(self, _msg: str) -> None:
+        """What uvicorn says of a request that is no HTTP, in the form that everything else is said in."""
+        self._refuse(Malformed("not-http", "the request is not valid HTTP"))
+        self.transport.close()
+
+    def _refuse(self, problem: Problem) -> None:
+        document = strict_json.dump(problem.as_dict(""))
+        self.transport.write(
+            f"HTTP/1.1 {problem.status} \r\ncontent-type: {errors.MEDIA_TYPE}\r\ncontent-length: {len(document)}\r\n"
+            "cache-control: no-store\r\nconnection: close\r\n\r\n".encode()
+            + document
+        )
+
+
+class Refusal:
+    """An ASGI application that sends every request away with one problem."""
+
+    _CLOSES: ClassVar[frozenset[int]] = frozenset({414, 431})
+
+    def __init__(self, problem: Problem) -> None:
+        self._status = problem.status
+        self._document = strict_json.dump(problem.as_dict(""))
+        told = {
+            "Content-Type": errors.MEDIA_TYPE,
+            "Content-Length": str(len(self._document)),
+            "Cache-Control": "no-store",
+            **({"Connection": "close"} if problem.status in self._CLOSES else {}),
+            **problem.headers,
+        }
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        await send({"type": "http.response.body", "body": self._document})
+
+
+_HEAD_TOO_LARGE = HeadTooLarge("head-too-large", f"the headers may have at most {HEAD_BYTES} bytes")
+_HEAD_TOO_LARGE_APP = Refusal(_HEAD_TOO_LARGE)
+_TARGET_TOO_LONG_APP = Refusal(
+    TargetTooLong("target-too-long", f"path and query may have at most {TARGET_BYTES} bytes")
+)
+_TOO_MANY_APP = Refusal(Unavailable("too-many", "too many requests are under way", headers={"Retry-After": "2"}))

@@ -1,0 +1,132 @@
+"""A connection with the guards of `serve`: late, large and senseless requests are sent away, each with a problem."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from chain_orders.serving import connection
+
+from ..conftest import serving_app
+
+
+@pytest.fixture
+async def url(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
+    app = FastAPI()
+    app.state.stopping = asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> str:
+        await asyncio.sleep(1)
+        return "done"
+
+    @app.get("/{anything:path}")
+    async def answer(anything: str) -> str:
+        return "here"
+
+    async with serving_app(app) as url:
+        yield url
+
+
+async def _exchange(url: str, *parts: bytes, pause: float = 0.0) -> tuple[int | None, dict[str, object]]:
+    """Status and document of what comes back until the connection is closed; None when nothing comes."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(pause)
+        async with asyncio.timeout(5):
+            got = await reader.read()
+    except ConnectionError:
+        return None, {}
+    finally:
+        writer.close()
+    if not got:
+        return None, {}
+    head, _, body = got.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), json.loads(body)
+
+
+async def test_a_head_that_does_not_end_is_cut_off(url: str) -> None:
+    began = time.monotonic()
+
+    status, problem = await _exchange(url, b"GET / HTTP/1.1\r\n", b"Host: x\r\n", b"X-One: 1\r\n", pause=0.1)
+
+    assert (status, problem["code"]) == (408, "head-timeout")
+    assert time.monotonic() - began < 4
+
+
+async def test_a_drip_of_headers_does_not_extend_the_deadline(url: str) -> None:
+    status, _ = await _exchange(url, b"GET / HTTP/1.1\r\n", *(b"X-%d: 1\r\n" % n for n in range(8)), pause=0.1)
+
+    assert status in {408, None}  # None: the drip met a closed connection
+
+
+async def test_a_connection_that_says_nothing_is_closed(url: str) -> None:
+    assert await _exchange(url) == (None, {})
+
+
+async def test_a_connection_may_rest_between_requests_for_longer_than_a_head_may_take(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        await client.get("/one")
+        (kept,) = client._transport._pool.connections  # type: ignore[attr-defined]
+        await asyncio.sleep(0.8)
+        await client.get("/two")
+
+        assert client._transport._pool.connections == [kept]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"X-Long: " + b"a" * 20_000 + b"\r\n", b"".join(b"X-%d: 1\r\n" % n for n in range(2000))],
+    ids=["one header", "many headers"],
+)
+async def test_headers_over_the_limit_are_refused(url: str, head: bytes) -> None:
+    status, problem = await _exchange(url, b"GET / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n")
+
+    assert (status, problem["code"]) == (431, "head-too-large")
+
+
+async def test_a_header_without_end_is_cut_off_while_it_grows(url: str) -> None:
+    status, _ = await _exchange(url, b"GET / HTTP/1.1\r\nX-Long: ", *[b"a" * 8000] * 6, pause=0.02)
+
+    assert status in {431, None}
+
+
+async def test_an_address_over_the_limit_is_refused(url: str) -> None:
+    status, problem = await _exchange(url, b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert (status, problem["code"]) == (414, "target-too-long")
+
+
+async def test_what_is_no_http_is_told_so(url: str) -> None:
+    status, problem = await _exchange(url, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64))
+
+    assert (status, problem["code"]) == (400, "not-http")
+
+
+async def test_more_requests_than_may_be_under_way_are_sent_away_at_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REQUESTS", 3)
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        slow = [asyncio.create_task(client.get("/slow")) for _ in range(3)]
+        await asyncio.sleep(0.2)
+
+        refused = await client.get("/quick")
+        slow_answers = await asyncio.gather(*slow)
+
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"]
+        assert refused.json()["code"] == "too-many"
+        assert [answer.status_code for answer in slow_answers] == [200] * 3
+        assert (await client.get("/quick")).status_code == 200
