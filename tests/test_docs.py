@@ -93,7 +93,8 @@ def test_hosts_are_examples_or_the_protocols(page: Path) -> None:
 
 _PROBLEMS = {
     "Problem", "Malformed", "Unauthenticated", "Forbidden", "Unknown", "Conflict", "Stale", "TooLarge",
-    "UnsupportedMedia", "Invalid", "Unconditional", "Unavailable", "TooSlow",
+    "UnsupportedMedia", "Invalid", "Unconditional", "Unavailable", "TooSlow", "HeadTooSlow", "HeadTooLarge",
+    "TargetTooLong",
 }  # fmt: skip
 
 
