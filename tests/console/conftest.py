@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from playwright.async_api import Browser
 
 from ..builders import Marketplace
+from . import browsing
 from .visitor import Visitor, signed_in
 
 
@@ -22,3 +24,9 @@ async def viewer(marketplace: Marketplace) -> AsyncIterator[Visitor]:
     somebody = await signed_in(marketplace, "viewer")
     yield somebody
     await somebody.client.aclose()
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    async with browsing.browser() as opened:
+        yield opened

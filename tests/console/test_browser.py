@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -26,12 +25,6 @@ document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySele
 @pytest.fixture
 def options() -> dict[str, Any]:
     return {"retry_schedule": "0.05"}
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Browser]:
-    async with browsing.browser() as opened:
-        yield opened
 
 
 async def test_signing_in_finding_and_trying_again(

@@ -1,0 +1,105 @@
+"""Every page, and what forms answer, before axe-core: nothing that it knows of keeps anybody out, in light or dark."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page
+
+from ..builders import Marketplace, SimulatedSeller
+from . import browsing
+from .day import play
+from .visitor import key_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+_DOUBTS = frozenset({"color-contrast"})
+"""What axe-core cannot decide where pictures or nothing at all stand behind a text."""
+_ONCE = re.compile(r"/console/(?:orders|deliveries|notifications|sellers)/[^/?]+$|[?&]")
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
+
+
+async def _wrong(page: Page) -> list[str]:
+    """What axe-core finds on the page as it is. In the dark only the colours differ."""
+    await page.emulate_media(color_scheme="light")
+    found = (await Axe().run(page, options={"resultTypes": ["violations", "incomplete"]})).response
+    await page.emulate_media(color_scheme="dark")
+    dark = (await Axe().run(page, options={"resultTypes": ["violations"], "runOnly": ["color-contrast"]})).response
+    doubts = [one for one in found["incomplete"] if one["id"] not in _DOUBTS]
+    wrong = [*found["violations"], *doubts, *dark["violations"]]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in wrong]
+
+
+async def _addresses(page: Page) -> set[str]:
+    found = await page.evaluate("[...document.querySelectorAll('a[href]')].map((one) => one.getAttribute('href'))")
+    return {one.partition("#")[0] for one in found if one.startswith("/console") and ".csv" not in one}
+
+
+async def _crawl(page: Page, more: set[str], never: str = r"/evidence") -> dict[str, list[str]]:
+    """What is wrong with every page that can be reached; lists with filters only where `more` names them."""
+    todo, seen, wrong = {"/console", *more}, set[str](), dict[str, list[str]]()
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        await page.goto(path)
+        if found := await _wrong(page):
+            wrong[path] = found
+        todo |= {one for one in await _addresses(page) if not _ONCE.search(one) and not re.search(never, one)} - seen
+    return wrong
+
+
+async def test_no_page_keeps_anybody_out(
+    marketplace: Marketplace, simulated: SimulatedSeller, chromium: Browser
+) -> None:
+    day = await play(marketplace, simulated)
+    bad = (await marketplace.client.get("/v1/notifications", params={"state": "unreadable"})).json()["items"][0]["id"]
+    dead = (await marketplace.client.get("/v1/deliveries", params={"state": "dead"})).json()["items"][0]["id"]
+    paths = {f"/console/orders/{one}" for one in day.values()}
+    paths |= {
+        f"/console/notifications/{bad}", f"/console/deliveries/{dead}", "/console/sellers/acme", "/console/nowhere",
+        "/console/orders?q=nothing-like-it", "/console/notifications?state=ignored",
+    }  # fmt: skip
+    async with browsing.window(chromium, marketplace.url) as (page, strayed):
+        await page.goto("/console/sign-in")
+        assert await _wrong(page) == []
+        await page.get_by_label("API key").fill("co_none")
+        await page.get_by_role("button", name="Sign in").click()
+        assert await _wrong(page) == []
+        await browsing.sign_in(page, await key_of(marketplace, "admin"))
+        assert await _crawl(page, paths) == {}
+        assert await _forms(page, day) == {}
+        assert strayed == []
+
+
+async def _forms(page: Page, day: dict[str, str]) -> dict[str, list[str]]:
+    """Previews, results, and forms that were refused."""
+    wrong = {}
+
+    async def look(name: str) -> None:
+        if found := await _wrong(page):
+            wrong[name] = found
+
+    await page.goto(f"/console/orders/{day['split']}/cancel")
+    await page.locator("#reason").fill("out of stock")
+    await page.get_by_role("button", name="Show what will be sent").click()
+    await page.get_by_role("button", name="Ask the seller to cancel").wait_for()
+    await look("preview of a cancellation")
+    await page.goto(f"/console/orders/{day['conflict']}/resolve")
+    await page.locator("#reason").fill("seen")
+    await page.get_by_role("button", name="Show what it does").click()
+    await page.get_by_role("button", name="Put it on record").wait_for()
+    await look("preview of a decision")
+    await page.goto("/console/sellers/new")
+    for label in ("VTEX account name", "Sales channel", "Affiliate id", "App key", "App token"):
+        await page.get_by_label(label).fill("?")
+    await page.get_by_role("button", name="Add the seller").click()
+    await page.get_by_role("alert").wait_for()
+    await look("a seller that was refused")
+    return wrong
