@@ -26,7 +26,7 @@ from chain_orders.simulator.server import running
 from ..builders import Marketplace, SimulatedSeller, order, settings_for, until
 from ..conftest import serving
 from ..faults.process import free_port
-from ..webhooks.receiver import Receiver, receiving, subscribe
+from ..webhooks.receiver import Receiver, change, receiving, subscribe
 from .sink import Sink, sinking
 
 TO = ["watch@harbor.example"]
@@ -183,6 +183,31 @@ async def test_a_stuck_order_a_conflict_and_what_is_parked_are_found_per_seller(
     ]  # fmt: skip
 
 
+async def test_a_conflict_is_an_alert_until_it_is_decided_whatever_became_of_the_flag(
+    marketplace: Marketplace, simulated: SimulatedSeller, database: Database
+) -> None:
+    placed = await marketplace.place(order("OPEN1"))
+    await simulated.invoice("MKP-OPEN1-01")
+    await marketplace.notified(placed["id"], "applied")
+    async with database.transaction() as session:
+        await session.execute(text("update notifications set state = 'conflict'"))
+
+    assert await _raised(database) == [("conflicts", "seller:acme")]
+
+
+@pytest.mark.parametrize(
+    "code", ["placement-conflict", "items-differ", "missing-at-seller", "cancellation-not-at-seller"]
+)
+async def test_an_order_that_the_seller_shows_otherwise_is_an_alert(
+    marketplace: Marketplace, database: Database, code: str
+) -> None:
+    await marketplace.place()
+    async with database.transaction() as session:
+        await session.execute(text("update orders set attention_code = :code, attention_reason = 'x'"), {"code": code})
+
+    assert await _raised(database) == [("differs-at-seller", "seller:acme")]
+
+
 async def test_only_one_of_many_replicas_raises(database: Database) -> None:
     await _lane(database, breaker="open", failures=10)
 
@@ -203,6 +228,28 @@ async def test_an_alert_that_comes_and_goes_between_looks_is_one(database: Datab
     async with database.transaction() as session:
         (alert,) = await session.scalars(select(Alert))
     assert (alert.recovered_at, alert.quiet_since is not None) == (None, True)
+
+
+async def test_an_open_alert_is_mailed_however_long_mail_was_away_and_one_that_was_over_is_not(
+    database: Database, sink: Sink
+) -> None:
+    for lane in ("seller:over", "seller:still"):
+        await _lane(database, lane, breaker="open", failures=10)
+    watch = alarm(database, sink)
+    await watch.step()
+    async with database.transaction() as session:
+        await session.execute(
+            update(Alert).values(
+                raised_at=text("clock_timestamp() - interval '3 days'"),
+                recovered_at=text("case subject when 'seller:over' then clock_timestamp() - interval '2 days' end"),
+            )
+        )
+
+    await watch.post()
+
+    (mail,) = sink.mails
+    assert "seller:still" in mail.get_content()
+    assert "seller:over" not in mail.get_content()
 
 
 async def test_mail_that_is_refused_is_sent_again_and_many_alerts_are_one_mail(database: Database, sink: Sink) -> None:
@@ -248,6 +295,41 @@ async def test_a_disabled_webhook_is_an_alert_about_it(marketplace: Marketplace,
 
     (shown,) = (await marketplace.client.get("/v1/alerts")).json()["items"]
     assert (shown["code"], shown["webhookId"], shown["sellerId"]) == ("webhook-disabled", made["id"], None)
+
+
+async def test_a_webhook_that_an_operator_disabled_is_no_alert(marketplace: Marketplace, database: Database) -> None:
+    made = await subscribe(marketplace, "https://hooks.harbor.example/")
+    await change(marketplace, made["id"], enabled=False)
+
+    assert await _raised(database) == []
+
+
+async def test_a_webhook_that_is_owed_nothing_of_what_happens_is_an_alert_and_a_number(
+    marketplace: Marketplace, database: Database
+) -> None:
+    made = await subscribe(marketplace, "https://hooks.harbor.example/")
+    await _lose_lane(database, made["id"])  # so that its fan-out fails, each time
+    await marketplace.place()
+
+    async def numbered() -> bool:
+        async with database.transaction() as session:
+            return bool(await session.scalar(text("select bool_and(position is not null) from events")))
+
+    await until(numbered)
+    async with database.transaction() as session:
+        await session.execute(text("update events set at = at - interval '1 hour'"))
+        session.add(Lane(lane=f"subscription:{made['id']}", paused=True))
+
+    assert await _raised(database) == [("behind-long", f"subscription:{made['id']}")]
+    metrics = (await marketplace.client.get("/metrics")).text
+    (behind,) = [line for line in metrics.splitlines() if line.startswith("chain_orders_webhook_behind{")]
+    assert made["id"] in behind
+    assert float(behind.rpartition(" ")[2]) > 0
+
+
+async def _lose_lane(database: Database, webhook_id: str) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("delete from lanes where lane = 'subscription:' || :id"), {"id": webhook_id})
 
 
 @pytest.mark.parametrize(

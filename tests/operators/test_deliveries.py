@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ..builders import Marketplace, SimulatedSeller, order, until
+from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 
 
 @pytest.fixture
@@ -50,6 +50,33 @@ async def test_a_retry_reads_first_and_then_places(marketplace: Marketplace, sim
     since = [one["phase"] for one in delivery["attempts"][len(dead["attempts"]) :]]
     assert since[0] == "verify"
     assert since[-1] == "send"
+
+
+async def test_a_contradiction_behind_a_dead_call_stands_once_the_call_is_tried_again(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("BEHIND"))
+    await marketplace.change_seller(baseUrl="http://127.0.0.1:1")
+    await marketplace.authorize(placed["id"])
+    await until(lambda: _attention(marketplace, placed["id"], "retries-used-up"))
+    base = await simulated.base("BEHIND")
+    for value in (100, 200):
+        await marketplace.notify(f"{base}/pvt/orders/MKP-BEHIND-01/invoice", invoice("NF-1", value))
+    await marketplace.notified(placed["id"], "conflict")
+    assert await _attention(marketplace, placed["id"], "retries-used-up")
+    await marketplace.change_seller(baseUrl=simulated.url)
+    _, authorize = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+
+    await marketplace.client.post(f"/v1/deliveries/{authorize['id']}/retry")
+
+    found = await until(lambda: _attention(marketplace, placed["id"], "invoice-changed"))
+    assert found["reason"].startswith("invoice NF-1")
+    assert [await marketplace.notified(placed["id"], "conflict")]
+
+
+async def _attention(marketplace: Marketplace, order_id: str, code: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = (await marketplace.get(order_id))["attention"]
+    return found if found is not None and found["code"] == code else None
 
 
 async def test_all_that_match_are_tried_with_a_result_each(

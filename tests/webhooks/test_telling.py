@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from chain_orders.database import Bell, Database
@@ -240,6 +240,19 @@ async def test_many_at_once_owe_every_event_once(marketplace: Marketplace, datab
             select(Delivery.target, func.count()).where(Delivery.kind == "webhook").group_by(Delivery.target)
         )
         assert {row.target: row[1] for row in rows} == {f"evt_{one['id']}": 1 for one in shown}
+
+
+async def test_one_webhook_that_fails_holds_up_no_other(
+    marketplace: Marketplace, receiver: Receiver, database: Database
+) -> None:
+    first = await subscribe(marketplace, "https://hooks.harbor.example/")
+    await subscribe(marketplace, receiver.url)
+    async with database.transaction() as session:
+        await session.execute(text("delete from lanes where lane = 'subscription:' || :id"), {"id": first["id"]})
+
+    shown = await placed(marketplace)
+
+    assert len(await receiver.hears(len(shown))) == len(shown)
 
 
 async def test_a_redirect_is_not_followed_and_a_wait_that_is_asked_for_costs_no_attempt(

@@ -87,7 +87,7 @@ class Alarm:
 
 _TURN = text("select pg_try_advisory_xact_lock(hashtextextended('chain-orders alerts', 0))")
 
-# What nobody mailed for a day is old news: mail was switched off, or the server was away for long.
+# An open alert is mailed however late. What was over for a day before anybody could be told is old news.
 _CLAIM_MAIL = (
     update(Alert)
     .where(
@@ -96,7 +96,7 @@ _CLAIM_MAIL = (
             .where(
                 Alert.raised_mailed_at.is_(None)
                 | (Alert.recovered_at.is_not(None) & Alert.recovered_mailed_at.is_(None)),
-                text("coalesce(recovered_at, raised_at) > clock_timestamp() - interval '1 day'"),
+                text("(recovered_at is null or recovered_at > clock_timestamp() - interval '1 day')"),
                 text("(mail_until is null or mail_until < clock_timestamp())"),
             )
             .order_by(Alert.id)

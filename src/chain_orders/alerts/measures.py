@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..webhooks.directory import BY_OPERATOR
 from .rules import Measure
 
 # One row a lane: a seller's, or a subscribed webhook's. What waits is served by deliveries_sequence_idx, which holds
@@ -60,8 +61,19 @@ _OTHERS = (
         """
         select 'conflicts' as code, 'seller:' || o.seller_id as subject, count(*) as many, interval '0' as oldest
           from notifications n join orders o on o.id = n.order_id
-         where n.state = 'conflict' and o.attention_code is not null
+         where n.state = 'conflict'
          group by o.seller_id order by o.seller_id
+        """
+    ),
+    # What a read or an answer of the seller contradicts, where no notification does. Served by orders_attention_idx.
+    text(
+        """
+        select 'differs-at-seller' as code, 'seller:' || seller_id as subject, count(*) as many,
+               interval '0' as oldest
+          from orders
+         where attention_code in ('placement-conflict', 'items-differ', 'split-incomplete', 'missing-at-seller',
+                                  'cancelled-at-seller', 'cancellation-not-at-seller', 'return-not-at-seller')
+         group by seller_id order by seller_id
         """
     ),
     text(
@@ -75,6 +87,17 @@ _OTHERS = (
         """
         select 'unnumbered-long' as code, '' as subject, count(*) as many, clock_timestamp() - min(at) as oldest
           from events where position is null
+        """
+    ),
+    # Served by subscriptions_behind_idx and the feed's unique position.
+    text(
+        """
+        select 'behind-long' as code, 'subscription:' || s.id as subject, f.last - s.position as many,
+               (select clock_timestamp() - e.at from events e
+                 where e.position > s.position order by e.position limit 1) as oldest
+          from subscriptions s, (select max(position) as last from events) f
+         where s.enabled and s.position < f.last
+         order by s.id
         """
     ),
 )
@@ -92,7 +115,8 @@ async def measure(session: AsyncSession) -> list[Measure]:
 
 def _lane(row: Any) -> Iterator[Measure]:
     nothing = timedelta()
-    if row.disabled_reason is not None:
+    on_purpose = row.disabled_reason == BY_OPERATOR
+    if row.disabled_reason is not None and not on_purpose:
         yield Measure("webhook-disabled", row.lane, 1, detail=row.disabled_reason)
     elif row.breaker == "open":
         yield Measure("breaker-open", row.lane, row.failures, detail=row.reason)
@@ -101,5 +125,5 @@ def _lane(row: Any) -> Iterator[Measure]:
     if row.waiting:
         code = "paused-long" if row.paused else "waiting-long"
         yield Measure(code, row.lane, row.waiting, row.oldest_waiting or nothing)
-    if row.unclear:
+    if row.unclear and not on_purpose:
         yield Measure("unknown-long", row.lane, row.unclear, row.oldest_unclear or nothing)

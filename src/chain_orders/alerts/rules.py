@@ -69,6 +69,11 @@ RULES: Mapping[str, Rule] = {
         "notifications contradict what is known",
         "A person must decide: GET /v1/orders?attention=true, ask the seller which holds.",
     ),
+    "differs-at-seller": Rule(
+        0,
+        "orders are not what the seller shows",
+        "A person must decide: GET /v1/orders?attention=true, compare each with the seller's, then POST …/resolution.",
+    ),
     "waiting-long": Rule(
         1,
         "calls wait",
@@ -82,7 +87,16 @@ RULES: Mapping[str, Rule] = {
         "See GET /v1/deliveries?state=unknown for what the reads came to. Nothing is sent again before it is clear.",
         blocked=True,
     ),
-    "paused-long": Rule(_DAY, "calls wait behind a pause", "If the pause was forgotten: POST /v1/sellers/{id}/resume."),
+    "behind-long": Rule(
+        1,
+        "events of the feed are not owed to the webhook yet",
+        "Is a worker running? Its log says `fanout-failed`, with the webhook's lane, if it cannot.",
+    ),
+    "paused-long": Rule(
+        _DAY,
+        "calls wait behind a pause",
+        "If the pause was forgotten: POST /v1/sellers/{id}/resume, or PATCH /v1/webhooks/{id} to enable it.",
+    ),
     "parked-long": Rule(
         1,
         "notifications are parked",

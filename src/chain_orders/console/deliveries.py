@@ -13,7 +13,7 @@ from ..deliveries.models import STATES, WAITING, Attempt, Delivery
 from ..errors import Conflict, Unknown
 from ..operators import audit, edges
 from ..operators.access import Operator
-from ..orders import lookup
+from ..orders import attention, lookup
 from ..orders.models import Order
 from ..sellers import directory
 from ..sellers.models import Seller
@@ -171,5 +171,5 @@ async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) 
             raise Conflict("delivery-in-flight", _("The call is under way right now."))
         raise Conflict("delivery-ended", _("A call that is %s is not tried again.") % delivery.state)
     if delivery.last_code is not None:
-        order.clear_attention(operator.actor, delivery.last_code)
+        await attention.settle(session, order, operator.actor, delivery.last_code)
     order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)

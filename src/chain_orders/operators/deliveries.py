@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..deliveries import queue
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Conflict, Unknown
-from ..orders import lookup
+from ..orders import attention, lookup
 from ..webhooks.models import LANE
 from ..webhooks.outbox import KIND as WEBHOOK
 from . import access, audit, edges, idempotency, schemas
@@ -117,7 +117,7 @@ async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) 
     if order is None:
         return
     if delivery.last_code is not None:
-        order.clear_attention(operator.actor, delivery.last_code)
+        await attention.settle(session, order, operator.actor, delivery.last_code)
     order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)
 
 

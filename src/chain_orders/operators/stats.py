@@ -48,8 +48,10 @@ _NOTIFICATIONS = text(
 _LANES = text(
     """
     select l.lane, l.breaker, l.paused, l.failures, l.next_at, l.reason, w.waiting, w.oldest,
-           coalesce(a.calls, 0) as calls, coalesce(a.failed, 0) as failed
+           coalesce(a.calls, 0) as calls, coalesce(a.failed, 0) as failed,
+           greatest((select max(e.position) from events e) - s.position, 0) as behind
       from lanes l
+      left join subscriptions s on l.lane = 'subscription:' || s.id
      cross join lateral (
            select count(*) as waiting, extract(epoch from clock_timestamp() - min(d.created_at))::float8 as oldest
              from deliveries d where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')) w
@@ -57,7 +59,7 @@ _LANES = text(
                    from attempts a join deliveries d on d.id = a.delivery_id
                   where a.at > clock_timestamp() - interval '5 minutes' and a.outcome is not null
                   group by d.lane) a on a.lane = l.lane
-     where l.lane like 'seller:%' or exists (select 1 from subscriptions s where l.lane = 'subscription:' || s.id)
+     where l.lane like 'seller:%' or s.id is not null
      order by l.lane
     """
 )
@@ -84,7 +86,7 @@ async def collect(session: AsyncSession) -> dict[str, Any]:
 def _lane(row: Any) -> dict[str, Any]:
     whose, _, id_ = row.lane.partition(":")
     return {
-        ("sellerId" if whose == "seller" else "webhookId"): id_,
+        **({"sellerId": id_} if whose == "seller" else {"webhookId": id_, "behind": row.behind}),
         "breaker": row.breaker,
         "paused": row.paused,
         "failuresInARow": row.failures,
@@ -121,7 +123,7 @@ class _Numbers(Collector):
             orders.add_metric([status], count)
         attention = GaugeMetricFamily("chain_orders_attention", "Orders that a person must look at.")
         attention.add_metric([], self._stats["attention"]["count"])
-        return [orders, attention, self._alerts(), *self._queues(), *self._sellers()]
+        return [orders, attention, self._alerts(), *self._queues(), *self._sellers(), *self._webhooks()]
 
     def _alerts(self) -> GaugeMetricFamily:
         alerts = GaugeMetricFamily(
@@ -155,6 +157,26 @@ class _Numbers(Collector):
             waiting.add_metric([seller["sellerId"]], seller["waiting"])
             is_open.add_metric([seller["sellerId"]], float(seller["breaker"] != "closed"))
         return [waiting, is_open]
+
+    def _webhooks(self) -> list[GaugeMetricFamily]:
+        families = [
+            GaugeMetricFamily("chain_orders_webhook_waiting", "Calls that wait for a webhook.", labels=["webhook"]),
+            GaugeMetricFamily(
+                "chain_orders_webhook_oldest_seconds", "Age of the oldest of those calls.", labels=["webhook"]
+            ),
+            GaugeMetricFamily(
+                "chain_orders_webhook_breaker_open", "1 while a webhook's breaker is open.", labels=["webhook"]
+            ),
+            GaugeMetricFamily(
+                "chain_orders_webhook_behind", "Positions of the feed that it was not told of yet.", labels=["webhook"]
+            ),
+        ]
+        for one in self._stats["webhooks"]:
+            is_open = float(one["breaker"] != "closed")
+            values = (one["waiting"], one["oldestSeconds"] or 0.0, is_open, one["behind"] or 0)
+            for family, value in zip(families, values, strict=True):
+                family.add_metric([one["webhookId"]], value)
+        return families
 
 
 @router.get("/metrics")

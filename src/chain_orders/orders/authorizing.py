@@ -29,7 +29,7 @@ from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
 from ..vtex.messages import authorization, read_order
-from . import lookup
+from . import attention, lookup
 from .models import ChainOrder, Order
 from .states import Status
 
@@ -166,6 +166,8 @@ class Authorize:
             case Delivered() | Rejected() | Dead():
                 order = await lookup.locked(session, claimed.order_id)
                 chain = next(c for c in order.chain_orders if c.key == claimed.chain_order_key)
+                if isinstance(verdict, Delivered):
+                    await attention.settle(session, order, "service", RETRIES_USED_UP)
                 self._apply(order, chain, verdict)
                 order.settle_status()
             case Verify(fresh=True, reason=reason):
@@ -180,7 +182,6 @@ class Authorize:
     @staticmethod
     def _apply(order: Order, chain: ChainOrder, verdict: Delivered | Rejected | Dead) -> None:
         if isinstance(verdict, Delivered):
-            order.clear_attention("service", RETRIES_USED_UP)
             if chain.advance(Status.AUTHORIZED):
                 order.tell("chain-order.authorized", "seller", chain_order=chain)
             return

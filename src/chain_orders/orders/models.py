@@ -146,9 +146,9 @@ class Order(Base):
             self.touch()
         self.tell("order.attention", actor, code=code, reason=reason)
 
-    def clear_attention(self, actor: str, *codes: str) -> None:
-        """Nobody needs to look any more. With `codes`, only if one of them is the reason."""
-        if self.attention_code is None or (codes and self.attention_code not in codes):
+    def clear_attention(self, actor: str) -> None:
+        """Nobody needs to look any more, whatever it was about. For one reason only: `attention.settle`."""
+        if self.attention_code is None:
             return
         self.tell("order.attention-cleared", actor, code=self.attention_code)
         self.attention_code = self.attention_reason = self.attention_since = None

@@ -29,7 +29,7 @@ from ..sellers.vault import Vault
 from ..vtex import answers
 from ..vtex.messages import SellerOrder, Unreadable, read_group, read_placed
 from ..vtex.messages import read_order as read_seller_order
-from . import authorizing, cancelling, lookup, reads
+from . import attention, authorizing, cancelling, lookup, reads
 from .lookup import recheck
 from .models import ChainOrder, Order
 from .states import Status
@@ -182,7 +182,7 @@ class Place:
             value=sum(chain.value_cents for chain in order.chain_orders),
             verified=claimed.course.verifying,
         )
-        order.clear_attention("service", RETRIES_USED_UP)
+        await attention.settle(session, order, "service", RETRIES_USED_UP)
         _ask_about_items(order, placed)
         await session.flush()
         await self._owe_what_waited(session, order, recalled)

@@ -19,7 +19,7 @@ from ..deliveries.worker import TOPIC as DELIVERIES
 from ..events.feed import TOPIC
 from ..events.models import Event
 from . import outbox
-from .models import Subscription
+from .models import LANE, Subscription
 
 log = logs.get("fanout")
 
@@ -49,8 +49,13 @@ class Fanout:
             behind = list(await session.scalars(_BEHIND))
         passed = owed = 0
         for subscription_id in behind:
-            async with self._database.transaction() as session:
-                moved, made = await _advance(session, subscription_id)
+            try:
+                async with self._database.transaction() as session:
+                    moved, made = await _advance(session, subscription_id)
+            except Exception as failure:  # those that come after it are not to wait for it
+                lane = f"{LANE}{subscription_id}"
+                log.warning("fanout-failed", lane=lane, passing=is_passing(failure), exc_info=failure)
+                continue
             passed, owed = passed + moved, owed + made
         if owed:
             self._bell.ring(DELIVERIES)
