@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 
-from . import logs
+from . import logs, tracing
 from .alerts.alarm import Alarm
 from .alerts.mail import Mail
 from .capability import Keyring
@@ -101,7 +102,9 @@ class Parts:
 
 
 def assemble(settings: Settings) -> Parts:
-    """Make the parts. Opens no connection yet."""
+    """Make the parts. Opens no connection yet. Raises Refused for traces without the extra that makes them."""
+    if settings.otel_endpoint and not tracing.installed():
+        raise Refused("CHAIN_ORDERS_OTEL_ENDPOINT is set, and chain-orders[otel] is not installed")
     url = settings.database_url.get_secret_value()
     listen = settings.listen_url.get_secret_value() if settings.listen_url is not None else url
     database, bell = Database(url, pool_size=settings.pool_size), Bell(listen)
@@ -216,6 +219,7 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
         redoc_url=None,
         lifespan=lambda app: _running(app, parts, worker, surface),
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
     )
     app.state.database, app.state.bell, app.state.vault = parts.database, parts.bell, parts.vault
     app.state.bases, app.state.place, app.state.limits = parts.bases, parts.place, settings
@@ -233,9 +237,14 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
         app.router.routes.append(Console(_desk(parts, app.version)))
         app.include_router(deciding.router)
     edges.install(app)
+    if settings.otel_endpoint or tracing.on():
+        app.add_middleware(tracing.Middleware)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
+
+# The framework's own writes down addresses and the texts of exceptions. What is traced is said in `tracing`.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 _OPERATORS = (
     seller_routes,
@@ -306,6 +315,9 @@ async def running(
     parts: Parts, *, worker: bool, intake: bool = True, waiting: Sequence[Coroutine[Any, Any, None]] = ()
 ) -> AsyncIterator[asyncio.Event]:
     """Run the loops of one process. Setting the event that is yielded stops them; leaving waits for them."""
+    endpoint = parts.settings.otel_endpoint
+    if endpoint:
+        tracing.export_to(endpoint)
     stop = asyncio.Event()
     endless = [parts.bell.run(), *waiting]
     ending = []
@@ -334,6 +346,8 @@ async def running(
             task.cancel()
         await asyncio.gather(*cancelled, return_exceptions=True)
         await parts.close()
+        if endpoint:
+            await asyncio.to_thread(tracing.stop)  # hands over what was not sent yet
 
 
 def _supervised(loop: Coroutine[Any, Any, None], stop: asyncio.Event, failures: list[str]) -> asyncio.Task[None]:

@@ -20,6 +20,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from . import tracing
+
 RESPONSE_CAP = 1024 * 1024
 TOO_LATE = "too-late"
 _ADDRESSES_TRIED = 3
@@ -145,7 +147,11 @@ class Wire:
         try:
             async with asyncio.timeout(self._deadline):
                 request = client.build_request(
-                    method, url, headers=dict(headers), content=content, extensions={"trace": observe}
+                    method,
+                    url,
+                    headers={**headers, **tracing.outgoing()},
+                    content=content,
+                    extensions={"trace": observe},
                 )
                 response = await client.send(request, stream=True)
                 try:

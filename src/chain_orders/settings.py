@@ -90,6 +90,20 @@ def _seed(value: Any) -> Any:
     return seed
 
 
+def _collector(value: Any) -> Any:
+    """An absolute http(s) URL without a user; nothing for none."""
+    if not value:
+        return None
+    try:
+        address = urlsplit(str(value))
+        good = address.scheme in {"http", "https"} and bool(address.hostname) and address.port != 0
+    except ValueError:
+        good = False
+    if not good or "@" in str(value):
+        raise ValueError("must read http://host:port or https://host:port; OTEL_EXPORTER_OTLP_HEADERS may hold a key")
+    return value
+
+
 Durations = Annotated[list[timedelta], NoDecode, BeforeValidator(_seconds)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 Keys = Annotated[dict[str, Key], NoDecode, BeforeValidator(_keys), Field(min_length=1)]
@@ -191,6 +205,9 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     """How long a notification waits for its commit before the answer is 503."""
     retention_seconds: Seconds = 3600.0
     """How often orders whose time is over are looked for."""
+
+    otel_endpoint: Annotated[str | None, BeforeValidator(_collector)] = None
+    """Where traces are sent: a collector's OTLP over HTTP, `http://host:4318`. Unset: no traces."""
 
     alert_smtp_url: SecretStr | None = None
     """Where alerts are mailed to: `smtp://user:password@host:587` (STARTTLS), or `smtps://…:465`. Unset: no mail."""

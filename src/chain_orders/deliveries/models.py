@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from .. import tracing
 from ..database import Base
 
 KINDS = ("place", "authorize", "cancel", "webhook")
@@ -92,6 +93,8 @@ class Delivery(Base):
     last_code: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     settled_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None] = mapped_column(default=tracing.current)
+    """The step of a trace that owed it."""
 
 
 class Attempt(Base):

@@ -42,6 +42,7 @@ class Claimed:
     attempt: int
     course: Course
     lane_troubled: bool
+    traceparent: str | None = None
 
     @property
     def phase(self) -> str:
@@ -133,7 +134,7 @@ _CLAIM = text(
          where l.lane = g.lane
     )
     select id, kind, lane, order_id, chain_order_key, method, target, body, attempts, phase, failures, absences,
-           coalesce(clock_timestamp() - unclear_since, interval '0') as unclear_for, troubled
+           coalesce(clock_timestamp() - unclear_since, interval '0') as unclear_for, troubled, traceparent
       from taken
      order by id
     """
@@ -159,6 +160,7 @@ async def claim(session: AsyncSession, *, worker: str, slots: int, lease: timede
             attempt=row.attempts,
             course=Course(row.phase == "verify", row.failures, row.absences, row.unclear_for),
             lane_troubled=row.troubled,
+            traceparent=row.traceparent,
         )
         for row in rows
     ]

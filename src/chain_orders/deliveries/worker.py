@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .. import logs
+from .. import logs, tracing
 from ..database import Bell, Database, is_passing, wait_for
 from ..outbound import Exchange
 from ..outcome import Again, Ambiguous, GivenBack, Outcome, name
@@ -150,6 +150,20 @@ class Worker:
             log.error("attempt-crashed", exc_info=task.exception())
 
     async def _attempt(self, claimed: Claimed, seller: Seller | None, claimed_at: float) -> None:
+        with tracing.span(
+            f"{claimed.kind} {claimed.phase}",
+            "client",
+            claimed.traceparent,
+            delivery_id=claimed.id,
+            order_id=str(claimed.order_id) if claimed.order_id else None,
+            lane=claimed.lane,
+            attempt=claimed.attempt,
+        ) as step:
+            attempted = await self._carry_out(claimed, seller, claimed_at)
+            status = attempted.exchange.status if attempted.exchange else None
+            step.note(outcome=name(attempted.outcome), http__response__status_code=status)
+
+    async def _carry_out(self, claimed: Claimed, seller: Seller | None, claimed_at: float) -> Attempted:
         def in_time() -> bool:
             spent = boottime() - claimed_at
             return spent + self._limits.exchange.total_seconds() < self._limits.lease.total_seconds()
@@ -171,6 +185,7 @@ class Worker:
             status=attempted.exchange.status if attempted.exchange else None,
             duration_ms=attempted.exchange.duration_ms if attempted.exchange else None,
         )
+        return attempted
 
     async def _call(
         self, handler: Handler, claimed: Claimed, seller: Seller | None, in_time: Callable[[], bool]

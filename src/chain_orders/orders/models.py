@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
 
+from .. import tracing
 from ..database import Base, now
 from ..deliveries.models import Delivery
 from ..events.models import Event
@@ -94,6 +95,8 @@ class Order(Base):
     """When its personal data became hashes."""
     sealed_seq: Mapped[int | None]
     """Its `applied_seq` then; another one means that it was told something since."""
+    traceparent: Mapped[str | None] = mapped_column(default=tracing.current)
+    """The step of a trace that took it: what its seller calls back belongs there."""
 
     chain_orders: Mapped[list[ChainOrder]] = relationship(
         lazy="raise", order_by="ChainOrder.position", back_populates="order", cascade="all"

@@ -7,6 +7,7 @@ caller with a good base sends is kept even when it cannot be read.
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -26,6 +27,7 @@ from ..vtex.addresses import Callback, Kind
 from ..vtex.messages import Change, faults
 from .callers import Caller, Doorkeeper, nothing_here
 from .description import describe
+from .traces import tell
 
 __all__ = ["Callbacks", "describe"]
 
@@ -55,7 +57,7 @@ class Callbacks(BaseRoute):
         return (Match.FULL, {"callback_parts": parts}) if ours else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request, started = Request(scope, receive), time.time_ns()
         try:
             answer = await self._receive(request, scope["callback_parts"])
             # A change that is refused is answered 500 without a body: so VTEX wants it.
@@ -70,9 +72,11 @@ class Callbacks(BaseRoute):
             )
         response.headers["Cache-Control"] = "no-store"
         await response(scope, receive, send)
+        caller = scope.get("callback_caller")
+        await tell(self._inbox.database, caller, request.method, response.status_code, started)
 
     async def _receive(self, request: Request, parts: list[str]) -> bytes:
-        caller = await self._door.identify(request, parts)
+        caller = request.scope["callback_caller"] = await self._door.identify(request, parts)
         called = addresses.callback(caller.path)
         if called is None or request.method not in called.methods:
             return await self._refuse_path(request, caller)
