@@ -161,7 +161,7 @@ def _worker(settings: Settings, database: Database, bell: Bell, wire: Wire, vaul
         bell,
         {
             "place": place,
-            "authorize": Authorize(database, wire, vault),
+            "authorize": Authorize(database, wire, vault, timedelta(seconds=settings.not_there_seconds)),
             "cancel": Cancel(database, wire, vault),
             "webhook": Send(database, wire, vault),
         },

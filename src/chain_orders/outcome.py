@@ -35,10 +35,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """It was not done, and may be tried again later."""
+    """It was not done, and may be tried again later. `answered`: the peer said so of this one, and is well itself."""
 
     reason: str
     code: str | None = None
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

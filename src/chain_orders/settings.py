@@ -195,6 +195,8 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     """Waits between attempts of a delivery, in seconds; after the last it is dead."""
     verify_at: Durations = Field(default_factory=lambda: _seconds("5,15,60"), min_length=2)
     """When the seller is read after an unclear outcome, in seconds after the exchange ended."""
+    not_there_seconds: Seconds = 600.0
+    """How long a seller may say that it does not know a chain order yet before a person is told; it is tried on."""
     replay_dead_seconds: float = Field(default=0, ge=0)
     """How often a dead delivery whose retries were used up is tried again by itself; 0 for never."""
     reconcile_seconds: Seconds = 3600.0
@@ -264,7 +266,8 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
         """Settings that may be shown to whoever is signed in: none of them a secret or an address with one."""
         names = (
             "environment", "open_callbacks", "pool_size", "worker_slots", "poll_seconds", "sweep_seconds",
-            "connect_seconds", "exchange_seconds", "lease_seconds", "reconcile_seconds", "replay_dead_seconds",
+            "connect_seconds", "exchange_seconds", "lease_seconds", "not_there_seconds", "reconcile_seconds",
+            "replay_dead_seconds",
         )  # fmt: skip
         waits = {name: getattr(self, name) for name in ("retry_schedule", "verify_at", "confirm_at")}
         return {

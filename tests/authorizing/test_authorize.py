@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+
+from chain_orders.deliveries.models import Lane
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
 
 RECEIPT = {"date": "2026-11-01T10:00:00.000Z", "receipt": "r-1"}
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return getattr(request, "param", {})
 
 
 async def _given(simulated: SimulatedSeller, group: str) -> list[dict[str, Any]]:
@@ -138,6 +146,94 @@ async def test_an_invoice_that_overtakes_the_authorization_stands(
 
     await until(delivered)
     assert (await marketplace.get(placed["id"]))["status"] == "invoiced"
+
+
+async def _authorization(marketplace: Marketplace, order_id: str) -> dict[str, Any]:
+    items = (await marketplace.get(order_id, "/deliveries"))["items"]
+    found: dict[str, Any] = next(one for one in items if one["kind"] == "authorize")
+    return found
+
+
+async def test_a_pending_authorization_of_what_is_invoiced_is_read_and_not_sent(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("AUTHA"))
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.authorize(placed["id"])
+    await simulated.invoice("MKP-AUTHA-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    async def settled() -> bool:
+        return (await _authorization(marketplace, placed["id"]))["state"] == "delivered"
+
+    await until(settled)
+    attempts = (await _authorization(marketplace, placed["id"]))["attempts"]
+    assert [(one["phase"], one["outcome"]) for one in attempts] == [("verify", "answered")]
+
+
+async def test_an_authorization_in_flight_that_is_throttled_is_read_once_there_is_an_invoice(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("AUTHB"))
+    await simulated.behave(applyTo=["authorize"], throttle=1, retryAfter="1", slowSeconds=1)
+    await marketplace.authorize(placed["id"])
+
+    async def in_flight() -> bool:
+        return (await _authorization(marketplace, placed["id"]))["state"] == "sending"
+
+    await until(in_flight)
+    await simulated.invoice("MKP-AUTHB-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+    await simulated.behave(throttle=0, slowSeconds=0)
+
+    async def settled() -> bool:
+        return (await _authorization(marketplace, placed["id"]))["state"] == "delivered"
+
+    await until(settled)
+    attempts = (await _authorization(marketplace, placed["id"]))["attempts"]
+    assert [one["outcome"] for one in attempts] == ["throttled", "answered"]
+    assert await _given(simulated, "AUTHB") == []
+
+
+async def test_one_chain_order_is_authorized_while_another_is_being_cancelled(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(split="item", cancellation="decide")
+    items = [{"id": sku, "quantity": 1, "seller": "1", "price": 600} for sku in "89"]
+    placed = await marketplace.place(order("AUTHC", items=items))
+    await marketplace.ask_to_cancel(placed["id"], chainOrderId="MKP-AUTHC-01")
+
+    answer = await marketplace.authorize(placed["id"], chainOrderId="MKP-AUTHC-02")
+
+    assert answer.status_code == 200, answer.text
+
+    async def authorized() -> bool:
+        found = await marketplace.get(placed["id"])
+        return [chain["status"] for chain in found["chainOrders"]] == ["cancel-requested", "authorized"]
+
+    await until(authorized)
+    refused = await marketplace.authorize(placed["id"], chainOrderId="MKP-AUTHC-01")
+    assert (refused.status_code, refused.json()["code"]) == (409, "order-cancel-requested")
+
+
+@pytest.mark.parametrize("options", [{"not_there_seconds": 0.2}], indirect=True)
+async def test_a_seller_that_long_does_not_know_the_chain_order_asks_for_attention_and_keeps_its_lane(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("AUTHD"))
+    await simulated.behave(applyTo=["authorize"], fail=1, failStatus=404)
+    await marketplace.authorize(placed["id"])
+
+    async def asked() -> Any:
+        return (await marketplace.get(placed["id"]))["attention"]
+
+    assert (await until(asked))["code"] == "not-there-yet"
+    async with marketplace.database.transaction() as session:
+        assert await session.scalar(select(Lane.failures)) == 0
+    await simulated.behave(fail=0)
+    assert (await marketplace.becomes(placed["id"], "authorized"))["attention"] is None
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, until
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return getattr(request, "param", {})
 
 
 async def test_a_seller_that_agrees_is_seen_to_have_cancelled(
@@ -156,6 +162,118 @@ async def test_a_waiting_authorization_is_withdrawn(marketplace: Marketplace, si
 
     states = {one["kind"]: one["state"] for one in (await marketplace.get(placed["id"], "/deliveries"))["items"]}
     assert states == {"place": "delivered", "authorize": "withdrawn", "cancel": "ready"}
+
+
+async def _deliveries(marketplace: Marketplace, order_id: str) -> dict[str, dict[str, Any]]:
+    """An order's deliveries, by kind."""
+    return {one["kind"]: one for one in (await marketplace.get(order_id, "/deliveries"))["items"]}
+
+
+async def _attempted(marketplace: Marketplace, order_id: str, outcome: str) -> None:
+    """Wait until an attempt to authorize has come to this."""
+
+    async def come() -> bool:
+        attempts = (await _deliveries(marketplace, order_id))["authorize"]["attempts"]
+        return any(one["outcome"] == outcome for one in attempts)
+
+    await until(come)
+
+
+async def test_an_authorization_that_was_unclear_is_not_sent_after_the_cancellation(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKC"))
+    await simulated.behave(applyTo=["authorize"], resetBefore=1)
+    await marketplace.authorize(placed["id"])
+    await _attempted(marketplace, placed["id"], "ambiguous")
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await simulated.behave(resetBefore=0)
+    await marketplace.becomes(placed["id"], "cancelled")
+    (booked,) = await simulated.book("ASKC")
+    assert booked["authorizations"] == []
+    assert (await _deliveries(marketplace, placed["id"]))["authorize"]["state"] == "withdrawn"
+
+
+async def test_an_authorization_in_flight_that_is_throttled_is_not_sent_after_the_cancellation(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKD"))
+    await simulated.behave(applyTo=["authorize"], throttle=1, retryAfter="1", slowSeconds=1)
+    await marketplace.authorize(placed["id"])
+
+    async def in_flight() -> bool:
+        return (await _deliveries(marketplace, placed["id"]))["authorize"]["state"] == "sending"
+
+    await until(in_flight)
+    await marketplace.ask_to_cancel(placed["id"])
+    await _attempted(marketplace, placed["id"], "throttled")
+    await simulated.behave(throttle=0, slowSeconds=0)
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    (booked,) = await simulated.book("ASKD")
+    assert booked["authorizations"] == []
+
+
+@pytest.mark.parametrize("options", [{"retry_schedule": "0.1"}], indirect=True)
+@pytest.mark.parametrize("fault", ["resetBefore", "loseAnswer"])
+async def test_a_dead_authorization_does_not_hold_its_cancellation(
+    marketplace: Marketplace, simulated: SimulatedSeller, fault: str
+) -> None:
+    """Whether it had arrived or not: it is read first, and never sent again."""
+    placed = await marketplace.place(order("ASKE"))
+    await simulated.behave(applyTo=["authorize", "read"], **{fault: 1})
+    await marketplace.authorize(placed["id"])
+    await _attempted(marketplace, placed["id"], "ambiguous")
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update deliveries set state = 'dead', lease_until = null where kind = 'authorize'"))
+    await simulated.behave(**{fault: 0})
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    (booked,) = await simulated.book("ASKE")
+    done = {"resetBefore": (0, "withdrawn"), "loseAnswer": (1, "delivered")}[fault]
+    told = await _deliveries(marketplace, placed["id"])
+    assert (len(booked["authorizations"]), told["authorize"]["state"]) == done
+    assert told["cancel"]["state"] == "delivered"
+
+
+async def test_a_denied_cancellation_leads_back_to_before_a_withdrawn_authorization(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKF"))
+    await simulated.behave(cancellation="deny")
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.authorize(placed["id"])
+    await marketplace.ask_to_cancel(placed["id"])
+    await marketplace.client.post("/v1/sellers/acme/resume")
+    await marketplace.becomes(placed["id"], "placed")
+
+    await marketplace.authorize(placed["id"])
+
+    await marketplace.becomes(placed["id"], "authorized")
+
+
+@pytest.mark.parametrize("options", [{"retry_schedule": "0.1"}], indirect=True)
+async def test_an_order_that_the_seller_said_to_have_already_is_not_cancelled_unasked(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(rejectCode="CHK0085")
+    accepted = (await marketplace.post_order(order("ASKG"))).json()
+
+    async def dead() -> bool:
+        return (await _deliveries(marketplace, accepted["id"]))["place"]["state"] == "dead"
+
+    await until(dead)
+
+    answer = await marketplace.ask_to_cancel(accepted["id"])
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "cancel-requested")
+    await marketplace.becomes(accepted["id"], "cancelled")
+    attempts = (await _deliveries(marketplace, accepted["id"]))["place"]["attempts"]
+    assert [one["outcome"] for one in attempts[-3:]] == ["absent", "absent", "recalled"]
 
 
 async def test_a_reason_is_needed(marketplace: Marketplace) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text, update
 
+from chain_orders.deliveries.models import Delivery
 from chain_orders.orders.models import Read
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
@@ -34,6 +35,24 @@ async def test_a_lost_cancellation_is_found(marketplace: Marketplace, simulated:
     await marketplace.becomes(placed["id"], "cancelled")
     events = (await marketplace.get(placed["id"], "/timeline"))["items"]
     assert [one["data"]["source"] for one in events if one["type"] == "chain-order.cancelled"] == ["read"]
+
+
+async def test_a_cancellation_that_is_read_withdraws_the_authorization(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ9"))
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.authorize(placed["id"])
+    async with marketplace.database.transaction() as session:
+        later = text("clock_timestamp() + interval '1 hour'")
+        await session.execute(update(Delivery).where(Delivery.kind == "authorize").values(next_at=later))
+    await simulated.cancel("MKP-READ9-01", times=0)
+
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    items = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+    assert {one["kind"]: one["state"] for one in items} == {"place": "delivered", "authorize": "withdrawn"}
 
 
 async def test_the_notification_that_comes_after_the_read_gets_a_receipt_and_changes_nothing(

@@ -111,6 +111,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "delivery.retried": (_("Tried again by hand"), "busy"),
     "chain-order.authorized": (_("Authorized at the seller"), "good"),
     "chain-order.authorization-refused": (_("Authorization refused by the seller"), "bad"),
+    "chain-order.authorization-withdrawn": (_("Authorization withdrawn"), "quiet"),
     "chain-order.cancellation-asked": (_("Cancellation asked for"), "wait"),
     "chain-order.cancellation-requested": (_("The seller took the request to cancel"), "wait"),
     "chain-order.cancellation-denied": (_("The seller does not cancel"), "bad"),

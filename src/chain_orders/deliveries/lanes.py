@@ -67,7 +67,7 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
             )
         case Denied(reason):
             await session.execute(_OPEN, {"lane": lane, "after": PROBE_AFTER_DENIED, "reason": reason})
-        case Again(reason) | Ambiguous(reason):
+        case Again(reason, answered=False) | Ambiguous(reason):
             await session.execute(
                 _COUNT_FAILURE, {"lane": lane, "after": PROBE_AFTER, "reason": reason, "burst": BURST}
             )

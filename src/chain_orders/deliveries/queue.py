@@ -297,7 +297,7 @@ _WITHDRAW = text(
        and (cast(:chain_order_key as bigint) is null or chain_order_key = :chain_order_key)
        and not exists (select 1 from attempts a
                         where a.delivery_id = d.id
-                          and coalesce(a.outcome, 'unknown') in ('unknown', 'ambiguous', 'abandoned'))
+                          and coalesce(a.outcome, 'unknown') in ('unknown', 'ambiguous', 'abandoned', 'already-there'))
     returning id
     """
 )
@@ -316,6 +316,23 @@ async def withdraw_unsent(
         {"order_id": order_id, "kind": kind, "reason": reason, "chain_order_key": chain_order_key},
     )
     return len(rows.all())
+
+
+# What waits to be sent, and what nobody would try again. In flight it is left alone.
+_READ_FIRST = text(
+    """
+    update deliveries
+       set state = 'unknown', phase = 'verify', failures = 0, absences = 0,
+           unclear_since = clock_timestamp(), next_at = clock_timestamp(), settled_at = null
+     where order_id = :order_id and kind = :kind and state in ('ready', 'retrying', 'dead')
+       and (cast(:chain_order_key as bigint) is null or chain_order_key = :chain_order_key)
+    """
+)
+
+
+async def read_first(session: AsyncSession, order_id: uuid.UUID, kind: str, chain_order_key: int | None = None) -> None:
+    """Have the seller read before anything of this kind is sent. The order's row must be locked."""
+    await session.execute(_READ_FIRST, {"order_id": order_id, "kind": kind, "chain_order_key": chain_order_key})
 
 
 _RETRY = text(

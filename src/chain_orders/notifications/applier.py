@@ -19,10 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs, strict_json
 from ..database import Bell, Database, is_passing, wait_for
-from ..deliveries import queue
-from ..orders import lookup, reads
+from ..orders import authorizing, lookup, reads
 from ..orders.models import Order
-from ..orders.states import Status
 from ..sellers.models import Seller
 from ..vtex import addresses
 from ..vtex.addresses import Kind
@@ -153,8 +151,8 @@ class Applier:
         if look:
             await reads.confirm(session, order.id, f"seller:{order.seller_id}")
         for chain in order.chain_orders:
-            if chain.status == Status.CANCELLED and before[chain.key] != Status.CANCELLED:
-                await queue.withdraw_unsent(session, order.id, "authorize", "the seller cancelled", chain.key)
+            if chain.status != before[chain.key]:
+                await authorizing.overtake(session, order, chain, f"the seller says that it is {chain.status}")
 
 
 # Served by notifications_received_idx. Orders that another applier holds are left to it.

@@ -33,8 +33,9 @@ _FACTS = (
     "value_cents", "courier", "tracking_number", "tracking_url", "url", "key", "issued_at", "delivered_at",
 )  # fmt: skip
 _MOVING = (
-    "chain-order.authorized", "chain-order.authorization-refused", "chain-order.cancellation-asked",
-    "chain-order.cancellation-denied", "chain-order.cancelled", "chain-order.invoiced", "order.resolved",
+    "chain-order.authorized", "chain-order.authorization-refused", "chain-order.authorization-withdrawn",
+    "chain-order.cancellation-asked", "chain-order.cancellation-denied", "chain-order.cancelled",
+    "chain-order.invoiced", "order.resolved",
 )  # fmt: skip
 _AT_ONCE = 200
 
@@ -266,7 +267,7 @@ def _happened(order: Order, event: Event) -> None:
         match event.type:
             case "chain-order.authorized":
                 chain.advance(Status.AUTHORIZED)
-            case "chain-order.authorization-refused":
+            case "chain-order.authorization-refused" | "chain-order.authorization-withdrawn":
                 chain.fall_back()
             case "chain-order.cancellation-asked":
                 chain.move(Status.CANCEL_REQUESTED)

@@ -10,28 +10,33 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database, read_clock
+from ..deliveries import queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify
+from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Retry, Verdict, Verify, Withdrawn
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Invalid, Unknown
 from ..outbound import Wire
-from ..outcome import Absent, Again, Answered, Conflicting, Outcome
+from ..outcome import Absent, Again, Answered, Conflicting, Outcome, Recalled
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
-from ..vtex.messages import authorization, read_order
-from . import attention, lookup
+from ..vtex.messages import SellerOrder, authorization, read_order
+from . import attention, lookup, reads, states
 from .models import ChainOrder, Order
 from .states import Status
+
+NOT_THERE_YET = "not-there-yet"
+_UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
+_WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,16 @@ async def authorize(
     Raises Conflict for an order that is rejected or cancelled, or that has another receipt; Unknown for a
     `chain_order_id` that is not the order's.
     """
-    if Status(order.status) in {Status.REJECTED, Status.CANCELLED, Status.CANCEL_REQUESTED}:
-        raise Conflict(f"order-{order.status}", f"an order that is {order.status} cannot be authorized")
+    if order.status == Status.REJECTED:
+        raise Conflict("order-rejected", "an order that is rejected cannot be authorized")
     chosen = [c for c in order.chain_orders if chain_order_id in {None, c.chain_order_id}]
     if chain_order_id is not None and not chosen:
         raise Unknown("chain-order-unknown", f"the order has no chain order {chain_order_id}")
+    # What is judged is what was chosen: one chain order may be authorized while another is being cancelled.
+    statuses = [Status(chain.status) for chain in chosen] or [Status(order.status)]
+    if _UNWANTED.issuperset(statuses):
+        shown = states.aggregate(statuses)
+        raise Conflict(f"order-{shown}", f"an order that is {shown} cannot be authorized")
     give_receipt(order, given, actor, await read_clock(session))
     owe(order, seller, chosen)
     await session.flush()
@@ -100,6 +110,30 @@ def owe(order: Order, seller: Seller, chain_orders: Iterable[ChainOrder]) -> Non
             )
         )
     order.settle_status()
+
+
+async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
+    """Settle the authorization of a chain order that has moved past it; `order` is locked.
+
+    Of what is cancelled it is withdrawn if it never left, with the request to cancel. Otherwise the seller is read,
+    and nothing is sent.
+    """
+    status = Status(chain.status)
+    if status in _WAITING:
+        return
+    if status is Status.CANCELLED:
+        await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key)
+    if status in _UNWANTED and await queue.withdraw_unsent(session, order.id, "authorize", reason, chain.key):
+        await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET)
+        _withdrawn(order, chain, reason)
+    await queue.read_first(session, order.id, "authorize", chain.key)
+
+
+def _withdrawn(order: Order, chain: ChainOrder, reason: str) -> None:
+    """A cancellation that is denied now leads back to before the authorization."""
+    if chain.status_before_request == Status.AUTHORIZING:
+        chain.fall_back()
+        order.tell("chain-order.authorization-withdrawn", "service", chain_order=chain, reason=reason)
 
 
 def _body(order: Order, chain: ChainOrder, seller: Seller) -> bytes:
@@ -131,45 +165,74 @@ def check_group(order: Order, group: str | None) -> None:
 class Authorize:
     """The handler of `authorize` deliveries."""
 
-    def __init__(self, database: Database, wire: Wire, vault: Vault) -> None:
+    def __init__(self, database: Database, wire: Wire, vault: Vault, patience: timedelta) -> None:
         self._database, self._wire, self._vault = database, wire, vault
+        self._patience = patience
 
     async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
-        return claimed
+        """Without a body it is not sent: the chain order has moved past its authorization."""
+        keys = [one.chain_order_key for one in claimed]
+        rows = await session.execute(select(ChainOrder.key, ChainOrder.status).where(ChainOrder.key.in_(keys)))
+        waiting = {row.key for row in rows if row.status in _WAITING}
+        return [one if one.chain_order_key in waiting else one.with_body(None) for one in claimed]
 
     async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+        if claimed.body is None:
+            return await self._read_instead(claimed, seller)
         client = client_of(seller, self._wire, self._vault)
-        exchange = await client.send(claimed.method, claimed.target, claimed.body or b"", in_time)
+        exchange = await client.send(claimed.method, claimed.target, claimed.body, in_time)
         if exchange.status == 404:  # VTEX may need a while before it shows a new order everywhere
-            return Attempted(Again("the seller does not know the chain order yet"), exchange)
+            return Attempted(Again("the seller does not know the chain order yet", answered=True), exchange)
         return Attempted(answers.read(exchange) or Answered(), exchange)
+
+    async def _read_instead(self, claimed: Claimed, seller: Seller) -> Attempted:
+        """An invoice proves the authorization: the seller is only asked to show it. What is cancelled needs none."""
+        chain = await self._chain_order(claimed)
+        if chain.status in _UNWANTED:
+            return Attempted(Recalled("the chain order was cancelled"))
+        read = await self._look(chain, seller)
+        if isinstance(read.outcome, Absent):
+            return Attempted(Again(f"it is past its authorization; {read.outcome.reason}"), read.exchange)
+        return read
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: past the authorization means that the receipt has arrived."""
+        return await self._look(await self._chain_order(claimed), seller)
+
+    async def _chain_order(self, claimed: Claimed) -> ChainOrder:
         async with self._database.transaction() as session:
-            chain_order_id = await session.scalar(
-                select(ChainOrder.chain_order_id).where(ChainOrder.key == claimed.chain_order_key)
-            )
-        exchange = await client_of(seller, self._wire, self._vault).read_order(chain_order_id or "")
+            return await session.get_one(ChainOrder, claimed.chain_order_key)
+
+    async def _look(self, chain: ChainOrder, seller: Seller) -> Attempted:
+        exchange = await client_of(seller, self._wire, self._vault).read_order(chain.chain_order_id)
         found = answers.found(exchange, read_order)
         if isinstance(found, answers.Unread):
             return Attempted(found, exchange)
         if found is None:
             return Attempted(Absent("the seller does not show the chain order"), exchange)
-        if found.cancelled:
-            return Attempted(Conflicting("the seller cancelled the chain order", "cancelled-at-seller"), exchange)
-        outcome: Outcome = Answered() if found.authorized else Absent("the seller still waits for the authorization")
-        return Attempted(outcome, exchange)
+        return Attempted(self._judge(chain, found), exchange)
+
+    @staticmethod
+    def _judge(chain: ChainOrder, found: SellerOrder) -> Outcome:
+        if found.cancelled and found.authorized_date is None:
+            if chain.status in _UNWANTED:
+                return Recalled("the seller cancelled the chain order")
+            return Conflicting("the seller cancelled the chain order", "cancelled-at-seller")
+        return Answered() if found.authorized else Absent("the seller still waits for the authorization")
 
     async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
         match verdict:
-            case Delivered() | Rejected() | Dead():
+            case Delivered() | Rejected() | Dead() | Withdrawn():
                 order = await lookup.locked(session, claimed.order_id)
                 chain = next(c for c in order.chain_orders if c.key == claimed.chain_order_key)
-                if isinstance(verdict, Delivered):
-                    await attention.settle(session, order, "service", RETRIES_USED_UP)
+                if isinstance(verdict, Delivered | Withdrawn):
+                    await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET)
                 self._apply(order, chain, verdict)
                 order.settle_status()
+                if claimed.course.verifying and isinstance(verdict, Dead | Withdrawn):
+                    await reads.confirm(session, order.id, claimed.lane)
+            case Retry() if isinstance(outcome, Again) and outcome.answered:
+                await self._lose_patience(session, claimed, outcome.reason)
             case Verify(fresh=True, reason=reason):
                 order = await lookup.locked(session, claimed.order_id)
                 order.tell("order.authorization-unknown", "service", reason=reason)
@@ -179,8 +242,15 @@ class Authorize:
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """Nothing is shown differently: the chain order stays authorizing until the seller has been read."""
 
+    async def _lose_patience(self, session: AsyncSession, claimed: Claimed, reason: str) -> None:
+        """A new order may take the seller a while; after that a person hears of it. It is tried on."""
+        waited = await session.scalar(_SAID_FOR, {"id": claimed.id})
+        if waited is not None and waited >= self._patience:
+            order = await lookup.locked(session, claimed.order_id)
+            order.ask_attention(NOT_THERE_YET, reason)
+
     @staticmethod
-    def _apply(order: Order, chain: ChainOrder, verdict: Delivered | Rejected | Dead) -> None:
+    def _apply(order: Order, chain: ChainOrder, verdict: Delivered | Rejected | Dead | Withdrawn) -> None:
         if isinstance(verdict, Delivered):
             if chain.advance(Status.AUTHORIZED):
                 order.tell("chain-order.authorized", "seller", chain_order=chain)
@@ -190,5 +260,16 @@ class Authorize:
             chain.fall_back()
             order.tell("chain-order.authorization-refused", "seller", chain_order=chain, code=verdict.code)
             order.ask_attention("authorization-refused", verdict.reason)
+        elif isinstance(verdict, Withdrawn):
+            _withdrawn(order, chain, verdict.reason)
         elif isinstance(verdict, Dead):
             order.ask_attention(verdict.code, verdict.reason)
+
+
+# Since when the seller has answered that it cannot take an authorization yet.
+_SAID_FOR = text(
+    """
+    select clock_timestamp() - min(at) from attempts
+     where delivery_id = :id and phase = 'send' and status is not null and outcome = 'again'
+    """
+)

@@ -26,7 +26,7 @@ from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
 from ..vtex.messages import cancellation_request, read_order
-from . import lookup, reads
+from . import authorizing, lookup, reads
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Order
 from .states import Status
@@ -73,8 +73,8 @@ async def request(
         raise Conflict("order-invoiced", f"{told}: what is invoiced is returned by an Input invoice, not cancelled")
     for chain in chosen:
         if chain.status not in {Status.CANCELLED, Status.CANCEL_REQUESTED}:
-            await queue.withdraw_unsent(session, order.id, "authorize", "a cancellation was asked for", chain.key)
             owe(order, chain, seller, reason, actor)
+            await authorizing.overtake(session, order, chain, "a cancellation was asked for")
     order.settle_status()
 
 
@@ -90,6 +90,7 @@ async def _before_it_is_placed(session: AsyncSession, order: Order, reason: str,
     order.move(Status.CANCEL_REQUESTED)
     order.cancellation_reason = reason
     order.tell("order.cancellation-asked", actor, reason=reason)
+    await queue.read_first(session, order.id, "place")
 
 
 def owe(order: Order, chain: ChainOrder, seller: Seller, reason: str, actor: str) -> None:

@@ -23,7 +23,7 @@ from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import answers
 from ..vtex.messages import SellerOrder, read_order
-from . import comparing, lookup, reads
+from . import authorizing, comparing, lookup, reads
 from .models import Order, Read
 from .reads import Plan
 from .states import Status
@@ -91,8 +91,10 @@ class Reconciler:
         last = row.asked_at is not None and row.asked_reads >= len(self._plan.confirm_at)
         for chain in order.chain_orders:
             if chain.key in seen:
-                chain.seller_read_at = began
+                chain.seller_read_at, before = began, chain.status
                 comparing.compare(order, chain, seen[chain.key], waited_long_enough=last)
+                if chain.status != before:
+                    await authorizing.overtake(session, order, chain, f"the seller shows it as {chain.status}")
         order.settle_status()
         await lookup.save_names(session, [order])
         await session.flush()

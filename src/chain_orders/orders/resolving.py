@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..deliveries import queue
 from ..errors import Conflict, Invalid, Unknown
-from . import changing, lookup, states
+from . import authorizing, changing, lookup, states
 from .models import ChainOrder, Order
 from .states import Status
 
@@ -60,8 +60,9 @@ async def _decide(session: AsyncSession, order: Order, chain: ChainOrder, outcom
         chain.move(outcome, resolution=True)
     except states.NotAllowed as refused:
         raise Conflict("move-refused", str(refused)) from None
-    await queue.withdraw_unsent(session, order.id, "authorize", f"it was decided that it is {outcome}", chain.key)
-    await queue.withdraw_unsent(session, order.id, "cancel", f"it was decided that it is {outcome}", chain.key)
+    reason = f"it was decided that it is {outcome}"
+    await authorizing.overtake(session, order, chain, reason)
+    await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key)
 
 
 def _accept_changes(order: Order, chain: ChainOrder, actor: str) -> None:

@@ -76,7 +76,9 @@ def _by_code(code: str | None, exchange: Exchange) -> Outcome | None:
         case "permanent" | "state":
             return Refused(reason, code)
         case "transient" | "not-yet":
-            return _throttled(exchange, reason) if exchange.status in {429, 503} else Again(reason, code)
+            if exchange.status in {429, 503}:
+                return _throttled(exchange, reason)
+            return Again(reason, code, answered=known.class_ == "not-yet")
         case "credentials":
             return Denied(reason)
         case _:
