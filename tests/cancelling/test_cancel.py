@@ -107,6 +107,19 @@ async def test_an_unknown_order_that_is_not_there_is_never_sent_again(
     assert await simulated.book("ASK6") == []
 
 
+async def test_an_order_that_is_refused_after_all_is_told_to_be_cancelled(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(slowSeconds=1, rejectCode="CHK0198")
+    accepted = (await marketplace.post_order(order("ASKH"))).json()
+    await until(lambda: _is_placing(marketplace, accepted["id"]))
+
+    await marketplace.ask_to_cancel(accepted["id"])
+
+    await marketplace.becomes(accepted["id"], "cancelled")
+    assert (await marketplace.story(accepted["id"]))[-2:] == ["order.rejected", "order.cancelled"]
+
+
 async def test_what_is_invoiced_is_not_cancelled(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     placed = await marketplace.place(order("ASK7"))
     await simulated.invoice("MKP-ASK7-01")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from ..builders import Marketplace, SimulatedSeller, order, seed_order
+import pytest
+from sqlalchemy import text
+
+from ..builders import Marketplace, SimulatedSeller, order, seed_order, until
 
 
 async def test_seed_order_is_placed_verbatim(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
@@ -69,6 +72,123 @@ async def test_an_order_that_the_seller_splits_has_several_chain_orders(
 
     assert [chain["chainOrderId"] for chain in placed["chainOrders"]] == ["MKP-SPLIT1-01", "MKP-SPLIT1-02"]
     assert [chain["value"] for chain in placed["chainOrders"]] == [1300, 100]
+
+
+COSTLY: dict[str, Any] = {
+    "items": [
+        {
+            "id": "8", "quantity": 2, "seller": "1", "price": 1200,
+            "bundleItems": [{"id": 1, "type": "Giftwrap", "name": "Wrapping", "price": 300}],
+        }
+    ],
+    "shippingData": {
+        **order()["shippingData"],
+        "logisticsInfo": [
+            {"itemIndex": 0, "selectedSla": "Normal", "price": 100, "lockTTL": "10d", "deliveryWindow": {"price": 50}}
+        ],
+    },
+    "marketplacePaymentValue": 2850,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["answered", "found-by-reading"])
+async def test_services_and_delivery_windows_count(
+    marketplace: Marketplace, simulated: SimulatedSeller, heard: bool
+) -> None:
+    await simulated.behave(loseAnswer=0 if heard else 1)
+    accepted = (await marketplace.post_order(order(**COSTLY))).json()
+
+    placed = await marketplace.becomes(accepted["id"], "placed")
+
+    assert (placed["money"]["total"], placed["warnings"], placed["attention"]) == (2850, [], None)
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["answered", "found-by-reading"])
+async def test_another_value_at_the_seller_asks_for_attention(
+    marketplace: Marketplace, simulated: SimulatedSeller, heard: bool
+) -> None:
+    await simulated.behave(surcharge=7, loseAnswer=0 if heard else 1)
+    accepted = (await marketplace.post_order(order())).json()
+
+    placed = await marketplace.becomes(accepted["id"], "placed")
+
+    assert placed["attention"]["code"] == "value-differs"
+    assert placed["money"]["total"] == 1307
+
+
+async def test_an_answer_that_names_another_order_is_not_believed(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(placementAnswer="foreign")
+    accepted = (await marketplace.post_order(order("MINE1"))).json()
+
+    placed = await marketplace.becomes(accepted["id"], "placed")
+
+    assert [chain["chainOrderId"] for chain in placed["chainOrders"]] == ["MKP-MINE1-01"]
+    assert "order.placement-unknown" in await marketplace.story(accepted["id"])
+    assert await simulated.puts() == {"MINE1": 1}
+
+
+@pytest.mark.parametrize("answer", ["twice", "twice-differently"])
+async def test_an_answer_that_names_an_order_twice_places_it_once(
+    marketplace: Marketplace, simulated: SimulatedSeller, answer: str
+) -> None:
+    await simulated.behave(placementAnswer=answer)
+    accepted = (await marketplace.post_order(order("TWICE1"))).json()
+
+    placed = await marketplace.becomes(accepted["id"], "placed")
+
+    assert [chain["chainOrderId"] for chain in placed["chainOrders"]] == ["MKP-TWICE1-01"]
+    assert await simulated.puts() == {"TWICE1": 1}
+
+
+async def test_a_part_without_items_is_left_out_and_named(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(placementAnswer="empty-part")
+
+    placed = await marketplace.place(order("EMPTY1"))
+
+    assert [chain["chainOrderId"] for chain in placed["chainOrders"]] == ["MKP-EMPTY1-01"]
+    told = (await marketplace.get(placed["id"], "/timeline"))["items"]
+    assert [one["data"]["withoutItems"] for one in told if one["type"] == "order.placed"] == [["MKP-EMPTY1-99"]]
+
+
+async def test_an_order_of_the_sellers_belongs_to_one_order(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """The seller's answer to the second names the first one's order beside its own group."""
+    first = await marketplace.place(order("OWNER1"))
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update chain_orders set chain_order_id = 'MKP-OWNER2-01'"))
+        await session.execute(text("update order_names set value = 'MKP-OWNER2-01' where kind = 'chain-order'"))
+
+    second = (await marketplace.post_order(order("OWNER2"))).json()
+
+    async def noticed() -> Any:
+        return (await marketplace.get(second["id"]))["attention"]
+
+    assert (await until(noticed))["code"] == "placement-conflict"
+    assert (await marketplace.get(second["id"]))["chainOrders"] == []
+    (delivery,) = (await marketplace.get(second["id"], "/deliveries"))["items"]
+    assert (delivery["state"], delivery["attempts"][-1]["status"]) == ("dead", 201)
+    assert (await marketplace.get(first["id"]))["attention"] is None
+
+
+async def test_what_cannot_be_recorded_is_kept_and_not_tried_again(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """The names do not tell: the unique key refuses, and the answer is in the delivery for a person."""
+    await marketplace.place(order("OWNER3"))
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update chain_orders set chain_order_id = 'MKP-OWNER4-01'"))
+
+    second = (await marketplace.post_order(order("OWNER4"))).json()
+
+    async def noticed() -> Any:
+        return (await marketplace.get(second["id"]))["attention"]
+
+    assert (await until(noticed))["code"] == "not-recorded"
+    (delivery,) = (await marketplace.get(second["id"], "/deliveries"))["items"]
+    assert (delivery["state"], [one["outcome"] for one in delivery["attempts"]]) == ("dead", ["answered"])
 
 
 async def test_refusal_names_field_and_rule(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

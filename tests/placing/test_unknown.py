@@ -101,6 +101,18 @@ async def test_a_strangers_order_under_the_group_is_not_adopted(
     assert (await marketplace.get(accepted["id"]))["chainOrders"] == []
 
 
+async def test_an_order_is_ours_whatever_base_new_ones_get(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(loseAnswer=1, readLagSeconds=0.3)
+    accepted = (await marketplace.post_order(order("LOSTA"))).json()
+    await marketplace.becomes(accepted["id"], "placement-unknown")
+
+    await marketplace.change_seller(callbackBase="https://elsewhere.example")
+
+    assert (await marketplace.becomes(accepted["id"], "placed"))["attention"] is None
+
+
 async def test_a_seller_that_refuses_the_credentials_stops_its_lane_and_loses_nothing(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -143,6 +143,7 @@ FACTS: Mapping[str, str] = {
     "warnings": _("warnings"),
     "verified": _("found by reading"),
     "chainOrderIds": _("chain orders"),
+    "withoutItems": _("left out, without items"),
     "notificationId": _("notification"),
     "was": _("it was"),
     "requestId": _("request"),

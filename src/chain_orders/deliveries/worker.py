@@ -42,6 +42,14 @@ class Attempted:
     exchange: Exchange | None = None
 
 
+class Contradiction(Exception):
+    """A handler's record refuses an outcome: it cannot be so, and a person must look. Nothing of it is kept."""
+
+    def __init__(self, reason: str, code: str) -> None:
+        super().__init__(reason)
+        self.reason, self.code = reason, code
+
+
 class Handler(Protocol):
     """What the worker knows of a kind of delivery. `seller` is the seller whose lane it is (`Any`: lanes that are no
     seller's have None, and their handlers do not look at it)."""
@@ -56,7 +64,7 @@ class Handler(Protocol):
         """Read the seller and say whether it was done. Never sends."""
 
     async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: retry.Verdict) -> None:
-        """In the settling transaction: move the order. Locks the order first."""
+        """In the settling transaction: move the order. Locks the order first. Raises Contradiction."""
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """A worker died with these in flight: show that their outcome is unknown."""
@@ -203,7 +211,10 @@ class Worker:
             return Attempted(Again(reason) if claimed.course.verifying else Ambiguous(reason))
 
     async def _settle(self, handler: Handler, claimed: Claimed, attempted: Attempted, verdict: retry.Verdict) -> None:
-        """Commit the outcome. A database that is away is waited for, as long as the lease lasts."""
+        """Commit the outcome. A database that is away is waited for, as long as the lease lasts.
+
+        What cannot be recorded ends the delivery with its exchange kept: tried again, it would never end.
+        """
         ends = boottime() + self._limits.lease.total_seconds()
         while True:
             try:
@@ -217,13 +228,23 @@ class Worker:
                 log.warning("lease-lost", delivery_id=claimed.id, attempt=claimed.attempt)
                 return
             except Exception as failure:
-                # A defect leaves the lease to end: the delivery is then verified, and the defect seen again.
                 log.warning("settle-failed", delivery_id=claimed.id, exc_info=failure)
-                if boottime() > ends or not is_passing(failure):
+                if boottime() > ends:
                     return
-                await asyncio.sleep(0.2)
+                if is_passing(failure):
+                    await asyncio.sleep(0.2)
+                elif isinstance(verdict, retry.Dead):
+                    return
+                else:
+                    verdict = _beyond_recording(failure)
         for topic in ("orders", "notifications"):
             self._bell.ring(topic)
+
+
+def _beyond_recording(failure: Exception) -> retry.Dead:
+    if isinstance(failure, Contradiction):
+        return retry.Dead(failure.reason, failure.code)
+    return retry.Dead(f"what came of it could not be recorded ({type(failure).__name__})", "not-recorded")
 
 
 async def _sellers(session: AsyncSession, claimed: Sequence[Claimed]) -> dict[str, Seller]:

@@ -175,6 +175,13 @@ class ChainOrder(Base):
     __tablename__ = "chain_orders"
     __table_args__ = (
         UniqueConstraint("order_id", "chain_order_id"),
+        Index(
+            "chain_orders_seller_key",
+            "seller_id",
+            "chain_order_id",
+            unique=True,
+            postgresql_where=text("seller_id is not null"),
+        ),
         CheckConstraint(f"status in ({_CHAIN_STATUSES})", name="status"),
         CheckConstraint(
             "(status = 'cancel-requested') = (status_before_request is not null)", name="status_before_request"
@@ -183,6 +190,8 @@ class ChainOrder(Base):
 
     key: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"))
+    seller_id: Mapped[str | None]
+    """Its order's seller, so that a VTEX order is one order's; null for what an earlier release stored."""
     position: Mapped[int]
     chain_order_id: Mapped[str]
     seller_order_id: Mapped[str | None]

@@ -7,29 +7,31 @@ is found is adopted only if it is provably ours and says the same.
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .. import strict_json
 from ..capability import Keyring
 from ..database import Database
 from ..deliveries.queue import Claimed
 from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify, Withdrawn
-from ..deliveries.worker import Attempted
+from ..deliveries.worker import Attempted, Contradiction
 from ..outbound import Wire
-from ..outcome import Absent, Again, Ambiguous, Answered, Conflicting, Outcome, Recalled
+from ..outcome import Ambiguous, Answered, Outcome, Recalled
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import answers
 from ..vtex.messages import SellerOrder, Unreadable, read_group, read_placed
 from ..vtex.messages import read_order as read_seller_order
-from . import attention, authorizing, cancelling, lookup, reads
+from . import attention, authorizing, cancelling, judging, lookup, reads
+from .judging import Placed
 from .lookup import recheck
 from .models import ChainOrder, Order
 from .states import Status
@@ -45,13 +47,9 @@ class Bases:
     def of(self, seller: Seller, kid: str, ref: str) -> str:
         return self.keyring.base((seller.callback_base or self.public_url).rstrip("/"), kid, ref)
 
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """What the seller made of the PUT. `partial`: some items were still not shown at the end of the window."""
-
-    orders: list[SellerOrder]
-    partial: bool = False
+    def proof(self, kid: str, ref: str) -> str:
+        """The end of an order's base, which no change of the settings or of the seller moves."""
+        return self.keyring.base("", kid, ref).lower()
 
 
 class Place:
@@ -79,7 +77,7 @@ class Place:
         outcome = answers.read(exchange)
         if outcome is None:
             try:
-                outcome = Answered(Placed(_checked(read_placed(exchange.body))))
+                outcome = Answered(judging.answered(read_placed(exchange.body), _name(claimed)))
             except Unreadable as wrong:
                 outcome = Ambiguous(f"the seller answered {exchange.status}, but {wrong}")
         return Attempted(outcome, exchange)
@@ -95,6 +93,7 @@ class Place:
         """Read by the chain order id and by both forms of the group: Answered, Absent, Conflicting, or Again."""
         client = client_of(seller, self._wire, self._vault)
         prefixed = f"{order.affiliate_id}-{order.order_group}"
+        proof = self._bases.proof(order.kid, order.ref)
         exchange = await client.read_order(f"{prefixed}-01")
         first = answers.found(exchange, read_seller_order)
         if isinstance(first, answers.Unread):
@@ -105,34 +104,9 @@ class Place:
             if isinstance(listed, answers.Unread):
                 return Attempted(listed, exchange)
             if listed:
-                return Attempted(self._judge(order, seller, listed, window_over), exchange)
+                return Attempted(judging.shown(order, proof, listed, window_over=window_over), exchange)
         alone = [first] if first is not None else []
-        return Attempted(self._judge(order, seller, alone, window_over), exchange)
-
-    def _judge(self, order: Order, seller: Seller, found: list[SellerOrder], window_over: bool) -> Outcome:
-        if not found:
-            return Absent()
-        ours = self._bases.of(seller, order.kid, order.ref).lower()
-        if any(not _is_ours(one, order, ours) for one in found):
-            return Conflicting("another order with this group is at the seller; it does not carry our callback address")
-        if any(one.is_completed is False for one in found):
-            return Conflicting("the order at the seller is incomplete and cannot be advanced", "incomplete-at-seller")
-        wanted, there = _quantities(order.items), _quantities(_items(found))
-        if wanted == there:
-            return self._judge_value(order, found)
-        if all(there[sku] <= wanted.get(sku, 0) for sku in there):
-            return (
-                Answered(Placed(found, partial=True)) if window_over else Again("the seller shows a part of it so far")
-            )
-        return Conflicting(f"the order at the seller is not the one that was sent: {_difference(wanted, there)}")
-
-    @staticmethod
-    def _judge_value(order: Order, found: list[SellerOrder]) -> Outcome:
-        values = [one.value for one in found if one.value is not None]
-        adjusted = any(warning["code"] == "amounts-adjusted" for warning in order.warnings)
-        if not adjusted and len(values) == len(found) and sum(values) != order.total_cents:
-            return Conflicting(f"the order at the seller is worth {sum(values)}, ours {order.total_cents}")
-        return Answered(Placed(found))
+        return Attempted(judging.shown(order, proof, alone, window_over=window_over), exchange)
 
     async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
         match verdict:
@@ -140,11 +114,12 @@ class Place:
                 await self._placed(session, claimed, outcome.facts)
             case Rejected(reason, code, burnt):
                 order = await lookup.locked(session, claimed.order_id)
+                order.tell("order.rejected", "seller", code=code, reason=reason)
                 if order.status == Status.CANCEL_REQUESTED:
                     order.move(Status.CANCELLED)
+                    order.tell("order.cancelled", "service", reason="the seller refused to place it")
                 elif order.status != Status.REJECTED:
                     order.move(Status.REJECTED)
-                order.tell("order.rejected", "seller", code=code, reason=reason)
                 if burnt:
                     order.ask_attention("order-group-burnt", reason)
             case Verify(fresh=True, reason=reason):
@@ -155,6 +130,7 @@ class Place:
             case Withdrawn(reason):
                 order = await lookup.locked(session, claimed.order_id)
                 order.move(Status.CANCELLED)
+                await attention.settle(session, order, "service", RETRIES_USED_UP)
                 order.tell("order.cancelled", "service", reason=reason, sent=False)
             case Dead(reason, code):
                 order = await lookup.locked(session, claimed.order_id)
@@ -169,21 +145,24 @@ class Place:
         order = await lookup.locked(session, claimed.order_id)
         if order.chain_orders:
             return
+        await _check_owner(session, order, placed.orders)
         recalled = order.status == Status.CANCEL_REQUESTED
         for position, one in enumerate(placed.orders, start=1):
             order.chain_orders.append(_chain_order(order, one, position, alone=len(placed.orders) == 1))
         order.settle_status()
         order.new_names.update(_names(placed.orders, order))
         await lookup.save_names(session, [order])
+        empty: dict[str, Any] = {"withoutItems": list(placed.empty)} if placed.empty else {}
         order.tell(
             "order.placed",
             "seller",
             chainOrderIds=[chain.chain_order_id for chain in order.chain_orders],
             value=sum(chain.value_cents for chain in order.chain_orders),
             verified=claimed.course.verifying,
+            **empty,
         )
         await attention.settle(session, order, "service", RETRIES_USED_UP)
-        _ask_about_items(order, placed)
+        _ask_about(order, placed)
         await session.flush()
         await self._owe_what_waited(session, order, recalled)
         await reads.watch(session, order.id, claimed.lane, self._plan)
@@ -219,47 +198,32 @@ async def _show(
     )
 
 
-def _checked(placed: list[SellerOrder]) -> list[SellerOrder]:
-    """An order without items beside others is VTEX's broken split: it is dropped. Incomplete ones are not placed."""
-    if any(one.is_completed is False for one in placed):
-        raise Unreadable("an order in the answer is incomplete")
-    with_items = [one for one in placed if one.items]
-    return with_items if with_items and len(placed) > 1 else placed
+def _name(claimed: Claimed) -> judging.Name:
+    """What the order is called in the bytes and the query that were sent."""
+    (affiliate,) = parse_qs(urlsplit(claimed.target).query)["affiliateId"]
+    return judging.Name(affiliate, strict_json.parse(claimed.body or b"")["marketplaceOrderGroup"])
 
 
-def _is_ours(found: SellerOrder, order: Order, endpoint: str) -> bool:
-    """The random callback base proves it; where VTEX does not show it, affiliate and group are compared."""
-    shown = found.marketplace_services_endpoint
-    if shown is not None:
-        return shown.rstrip("/").lower() == endpoint
-    return (found.affiliate_id or order.affiliate_id) == order.affiliate_id and order.order_group in found.order_id
+async def _check_owner(session: AsyncSession, order: Order, placed: Sequence[SellerOrder]) -> None:
+    """Raise Contradiction for a VTEX order that is another order's already; the unique key holds against a race."""
+    ids = [one.order_id for one in placed]
+    owners = await lookup.orders_named(session, ids, ["chain-order"], order.seller_id)
+    if owners - {order.id}:
+        raise Contradiction("the seller names an order that belongs to another order here", "placement-conflict")
 
 
-def _items(found: Sequence[SellerOrder]) -> list[dict[str, Any]]:
-    return [{"id": item.id, "quantity": item.quantity} for one in found for item in one.items]
-
-
-def _quantities(items: Sequence[dict[str, Any]]) -> Counter[str]:
-    units: Counter[str] = Counter()
-    for item in items:
-        units[str(item["id"])] += int(item["quantity"])
-    return units
-
-
-def _difference(wanted: Counter[str], there: Counter[str]) -> str:
-    skus = sorted(sku for sku in {*wanted, *there} if wanted[sku] != there[sku])
-    return "quantities differ for SKU " + ", ".join(skus[:5])
-
-
-def _ask_about_items(order: Order, placed: Placed) -> None:
-    """The order exists; what it holds is not what was sold. A person must look."""
-    wanted, there = _quantities(order.items), _quantities(_items(placed.orders))
+def _ask_about(order: Order, placed: Placed) -> None:
+    """The order exists; what it holds, or what it is worth, is not what was sold. A person must look."""
+    wanted, there = judging.quantities(order.items), judging.quantities(judging.items(placed.orders))
+    value = judging.other_value(order, placed.orders)
     if placed.partial:
-        order.ask_attention(
-            "split-incomplete", f"the seller shows a part of the order only: {_difference(wanted, there)}"
-        )
+        told = judging.difference(wanted, there)
+        order.ask_attention("split-incomplete", f"the seller shows a part of the order only: {told}")
     elif there and wanted != there:
-        order.ask_attention("items-differ", f"the seller's answer lists other items: {_difference(wanted, there)}")
+        told = judging.difference(wanted, there)
+        order.ask_attention("items-differ", f"the seller's answer lists other items: {told}")
+    elif value is not None:
+        order.ask_attention("value-differs", f"the order is worth {value} at the seller, ours {order.total_cents}")
 
 
 def _chain_order(order: Order, one: SellerOrder, position: int, *, alone: bool) -> ChainOrder:
@@ -270,6 +234,7 @@ def _chain_order(order: Order, one: SellerOrder, position: int, *, alone: bool) 
     if one.value is None and alone:
         value = order.total_cents
     return ChainOrder(
+        seller_id=order.seller_id,
         position=position,
         chain_order_id=one.order_id,
         seller_order_id=one.seller_order_id,

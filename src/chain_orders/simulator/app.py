@@ -63,11 +63,12 @@ class Seller:
         orders = new_orders(
             document, affiliate or "", channel or "", self.behaviour.split, self.behaviour.read_lag_seconds
         )
+        orders[0].value += self.behaviour.surcharge
         self.book.add(orders)
         if self.behaviour.invoice_before_answer:
             for order in orders:
                 await self.invoice(order, InvoiceOrder())
-        shown = [self._placed(order) for order in orders]
+        shown = self.behaviour.listed([self._placed(order) for order in orders])
         return JSONResponse({"orderForm": None, "transactionData": None, "orders": shown}, 201)
 
     @staticmethod

@@ -98,8 +98,7 @@ def new_orders(
     """The chain orders that a purchase becomes, numbered from 01."""
     group = document["marketplaceOrderGroup"]
     freight = {
-        entry.get("itemIndex"): int(entry.get("price") or 0)
-        for entry in document.get("shippingData", {}).get("logisticsInfo", [])
+        entry.get("itemIndex"): _freight(entry) for entry in document.get("shippingData", {}).get("logisticsInfo", [])
     }
     parts: dict[str, list[int]] = {}
     for at, item in enumerate(document["items"]):
@@ -108,7 +107,7 @@ def new_orders(
     orders = []
     for number, positions in enumerate(parts.values(), start=1):
         items = [document["items"][at] for at in positions]
-        value = sum(int(item["price"]) * int(item["quantity"]) for item in items)
+        value = sum(_cost(item) for item in items)
         chain_order_id = f"{affiliate_id}-{group}-{number:02d}"
         orders.append(
             BookedOrder(
@@ -125,6 +124,19 @@ def new_orders(
             )
         )
     return orders
+
+
+def _cost(item: dict[str, Any]) -> int:
+    """A line's price, with its services and its tax, and what its price tags take off or add."""
+    services = sum(int(service.get("price") or 0) for service in item.get("bundleItems") or [])
+    tags = sum(int(tag.get("value") or 0) for tag in item.get("priceTags") or [] if not tag.get("isPercentual"))
+    return int(item["price"]) * int(item["quantity"]) + services + int(item.get("tax") or 0) + tags
+
+
+def _freight(entry: dict[str, Any]) -> int:
+    """What the delivery of a line costs, with the price and the tax of its window."""
+    window = entry.get("deliveryWindow") or {}
+    return int(entry.get("price") or 0) + int(window.get("price") or 0) + int(window.get("tax") or 0)
 
 
 def new_receipt() -> dict[str, str]:

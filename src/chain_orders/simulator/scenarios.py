@@ -46,6 +46,10 @@ class Behaviour(BaseModel):
     duplicate_status: int = Field(409, ge=400, le=599)
     split: Literal["none", "seller", "item"] = "none"
     """Into how many chain orders a purchase falls."""
+    placement_answer: Literal["true", "foreign", "twice", "twice-differently", "empty-part"] = "true"
+    """What a placement's answer lists: what was created; another's order; each order twice; or an empty part beside."""
+    surcharge: int = Field(0, ge=0)
+    """How many cents more an order is worth at the seller than what was sent adds up to."""
     group_form: Literal["affiliate", "plain"] = "affiliate"
     """Whether orders show their group as `AFF-group` or `group`."""
     callback_id: Literal["group", "chain-order"] = "group"
@@ -77,6 +81,21 @@ class Behaviour(BaseModel):
     def addressed(self, base: str, path: str) -> tuple[str, dict[str, str]]:
         """Where a notification goes, and with which headers."""
         return (address(base, path), {}) if self.token is None else rooted(base, path, self.token, self.token_way)
+
+    def listed(self, placed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The orders that a placement's answer lists."""
+        match self.placement_answer:
+            case "foreign":
+                other = {"orderId": "XYZ-OTHER-01", "orderGroup": "XYZ-OTHER", "sellerOrderId": "00-XYZ-OTHER-01"}
+                return [{**one, **other} for one in placed]
+            case "twice":
+                return placed * 2
+            case "twice-differently":
+                return [*placed, *({**one, "value": one["value"] + 1} for one in placed)]
+            case "empty-part":
+                return [*placed, {**placed[-1], "orderId": f"{placed[-1]['orderId'][:-2]}99", "items": []}]
+            case _:
+                return placed
 
     def happens(self, fault: str, call: str) -> bool:
         """Whether a fault strikes this call."""
