@@ -115,8 +115,8 @@ def owe(order: Order, seller: Seller, chain_orders: Iterable[ChainOrder]) -> Non
 async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
     """Settle the authorization of a chain order that has moved past it; `order` is locked.
 
-    Of what is cancelled it is withdrawn if it never left, with the request to cancel. Otherwise the seller is read,
-    and nothing is sent.
+    Of what is cancelled it is withdrawn if it never left, with the request to cancel. Otherwise the seller is read
+    before anything is sent.
     """
     status = Status(chain.status)
     if status in _WAITING:
@@ -170,7 +170,7 @@ class Authorize:
         self._patience = patience
 
     async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
-        """Without a body it is not sent: the chain order has moved past its authorization."""
+        """Without a body it is not simply sent: the chain order has moved past its authorization."""
         keys = [one.chain_order_key for one in claimed]
         rows = await session.execute(select(ChainOrder.key, ChainOrder.status).where(ChainOrder.key.in_(keys)))
         waiting = {row.key for row in rows if row.status in _WAITING}
@@ -178,30 +178,32 @@ class Authorize:
 
     async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         if claimed.body is None:
-            return await self._read_instead(claimed, seller)
+            return await self._look_first(claimed, seller, in_time)
+        return await self._send(claimed, claimed.body, seller, in_time)
+
+    async def _look_first(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
+        """What is cancelled needs no authorization. An invoice proves it, unless the seller still waits."""
+        async with self._database.transaction() as session:
+            chain = await session.get_one(ChainOrder, claimed.chain_order_key)
+            owed = await session.get_one(Delivery, claimed.id)
+        if chain.status in _UNWANTED:
+            return Attempted(Recalled("the chain order was cancelled"))
+        read = await self._look(chain, seller)
+        waits = isinstance(read.outcome, Absent)
+        return await self._send(claimed, owed.body or b"", seller, in_time) if waits else read
+
+    async def _send(self, claimed: Claimed, body: bytes, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
-        exchange = await client.send(claimed.method, claimed.target, claimed.body, in_time)
+        exchange = await client.send(claimed.method, claimed.target, body, in_time)
         if exchange.status == 404:  # VTEX may need a while before it shows a new order everywhere
             return Attempted(Again("the seller does not know the chain order yet", answered=True), exchange)
         return Attempted(answers.read(exchange) or Answered(), exchange)
 
-    async def _read_instead(self, claimed: Claimed, seller: Seller) -> Attempted:
-        """An invoice proves the authorization: the seller is only asked to show it. What is cancelled needs none."""
-        chain = await self._chain_order(claimed)
-        if chain.status in _UNWANTED:
-            return Attempted(Recalled("the chain order was cancelled"))
-        read = await self._look(chain, seller)
-        if isinstance(read.outcome, Absent):
-            return Attempted(Again(f"it is past its authorization; {read.outcome.reason}"), read.exchange)
-        return read
-
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: past the authorization means that the receipt has arrived."""
-        return await self._look(await self._chain_order(claimed), seller)
-
-    async def _chain_order(self, claimed: Claimed) -> ChainOrder:
         async with self._database.transaction() as session:
-            return await session.get_one(ChainOrder, claimed.chain_order_key)
+            chain = await session.get_one(ChainOrder, claimed.chain_order_key)
+        return await self._look(chain, seller)
 
     async def _look(self, chain: ChainOrder, seller: Seller) -> Attempted:
         exchange = await client_of(seller, self._wire, self._vault).read_order(chain.chain_order_id)
