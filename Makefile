@@ -15,6 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-browser screenshots check lock clean help FORCE
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage bench-send bench-hear bench-claim
+.PHONY: bench-console seed
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
@@ -59,6 +60,12 @@ bench-hear: $(VENV)/ready  ## The intake beside floors and ceilings; needs wrk a
 
 bench-claim: $(VENV)/ready  ## The claim behind 1,000,000 done deliveries. Options: ARGS=
 	$(BIN)/python -m benchmarks.claim $(ARGS)
+
+bench-console: $(VENV)/ready  ## The console's first pages in front of 1,000,000 orders (ROWS=). Options: ARGS=
+	$(BIN)/python -m benchmarks.console --rows $(or $(ROWS),1000000) $(ARGS)
+
+seed: $(VENV)/ready  ## Invented orders (ROWS=) beside what `make run` or CHAIN_ORDERS_DATABASE_URL holds
+	$(BIN)/python -m benchmarks.seeding --rows $(or $(ROWS),10000)
 
 lock: $(UV)  ## Renew the lock files
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

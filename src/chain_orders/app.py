@@ -51,6 +51,7 @@ from .operators import deliveries as delivery_routes
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
 from .operators import webhooks as webhook_routes
+from .orders import counting
 from .orders.authorizing import Authorize
 from .orders.cancelling import Cancel
 from .orders.placing import Bases, Place
@@ -131,7 +132,7 @@ def assemble(settings: Settings) -> Parts:
         database,
         every=timedelta(seconds=settings.sweep_seconds),
         replay_dead=timedelta(seconds=settings.replay_dead_seconds),
-        chores=(idempotency.purge,),
+        chores=(idempotency.purge, counting.fold),
     )
     return Parts(
         settings=settings,

@@ -111,6 +111,11 @@ Outcome = (
     | Conflicting
 )
 
+WELL = ("answered", "absent", "already-there")
+"""Names of outcomes that told what was asked: an exchange that went well, whatever it found."""
+UNSENT = ("given-back", "recalled")
+"""Names of outcomes without an exchange: nothing left."""
+
 
 def name(outcome: Outcome) -> str:
     """The outcome's name as stored with the attempt: `answered`, `already-there`, …"""

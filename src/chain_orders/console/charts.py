@@ -3,11 +3,14 @@ a sentence. The plot is stretched to its place, so nothing in it is text: labels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 600.0, 100.0
 _GAP = 0.22
+KEPT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +95,19 @@ def _line(values: Sequence[int], top: int) -> str:
 def share(part: int, whole: int) -> float:
     """How wide a bar of a list is, of 100."""
     return round(100 * part / whole, 1) if whole else 0.0
+
+
+class Kept:
+    """The pictures of one process, for a while: many look at them, and they change slowly. One at a time draws them."""
+
+    def __init__(self) -> None:
+        self._drawn: Sequence[Chart] = ()
+        self._until = 0.0
+        self._drawing = asyncio.Lock()
+
+    async def get(self, draw: Callable[[], Awaitable[Sequence[Chart]]]) -> Sequence[Chart]:
+        async with self._drawing:
+            if self._until < time.monotonic():
+                self._drawn = await draw()
+                self._until = time.monotonic() + KEPT_SECONDS
+            return self._drawn

@@ -22,7 +22,7 @@ async def show(visit: Visit) -> Response:
         kept = await session.scalar(select(func.current_setting("synchronous_commit")))
         schema = await session.scalar(text("select version_num from alembic_version"))
         size = await session.scalar(select(func.pg_size_pretty(func.pg_database_size(func.current_database()))))
-        numbers = await stats.collect(session)
+        numbers = await stats.queues(session)
     checks = [
         (_("Database"), Word(_("answers"), "good"), _("PostgreSQL %s, in %s ms") % (version, took)),
         (

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import select, text
 from starlette.responses import Response
 
-from ..deliveries.models import Delivery
 from ..operators import stats
-from ..orders import states
+from ..orders import counting
 from ..orders.models import Order
 from ..orders.states import Status
+from ..outcome import UNSENT, WELL
 from ..sellers import directory
 from . import charts, words
 from .charts import Chart, Series
@@ -30,22 +26,6 @@ _MINUTES = 60
 _HOURS = 24
 _LATEST_INVOICES = 1000
 _OPEN = [status for status in Status if status not in {Status.INVOICED, Status.CANCELLED}]
-_KEPT_SECONDS = 5.0
-"""How long the pictures of one process are kept: many look at them, and they change slowly."""
-
-# Open orders by what decides whose turn it is. Served by orders_status_idx.
-_COUNTS = text(
-    """
-    select status, attention_code is not null as attention, receipt is not null as has_receipt, count(*) as number
-      from orders where status = any(:open) group by 1, 2, 3
-    """
-)
-# Finished orders that somebody must look at all the same. Served by orders_attention_idx.
-_FINISHED = text(
-    """
-    select count(*) from orders where attention_code is not null and status <> all(:open)
-    """
-)
 # Served by the primary key: ids are ordered by time.
 _TAKEN = text(
     """
@@ -65,8 +45,9 @@ _PLACED = text(
 )
 _OUTCOMES = text(
     """
-    select floor(extract(epoch from clock_timestamp() - at) / 3600)::int as ago, outcome, count(*) as number
-      from attempts where at > clock_timestamp() - interval '24 hours' and outcome is not null
+    select floor(extract(epoch from clock_timestamp() - a.at) / 3600)::int as ago, a.outcome, count(*) as number
+      from attempts a join deliveries d on d.id = a.delivery_id and d.kind = any(:kinds)
+     where a.at > clock_timestamp() - interval '24 hours' and a.outcome <> all(:unsent)
      group by 1, 2
     """
 )
@@ -80,27 +61,17 @@ _TIMES = text(
                      order by id limit 1) p on true
     """
 )
-_GOOD, _BAD = frozenset({"answered", "absent"}), frozenset({"refused", "conflicting", "denied"})
+_BAD = frozenset({"refused", "conflicting", "denied"})
 _LENGTHS = ((60, "1 min"), (600, "10 min"), (3600, "1 h"), (21600, "6 h"), (86400, "1 d"), (259200, "3 d"))
-
-
-@dataclass(slots=True)
-class _Kept:
-    """The pictures, and until when they are good."""
-
-    charts: Sequence[Chart] = ()
-    until: float = 0.0
-    database: str = ""
-
-
-_kept = _Kept()
 
 
 async def show(visit: Visit) -> Response:
     """The overview."""
     async with visit.desk.database.transaction() as session:
-        numbers = await stats.collect(session)
-        statuses, turns = await _standing(session)
+        orders = await counting.standing(session)
+        attention = await stats.attention(session, orders)
+        queues = await stats.queues(session, list(words.KINDS))
+        lanes = await stats.lanes(session)
         waiting = list(
             await session.scalars(
                 select(Order)
@@ -110,34 +81,21 @@ async def show(visit: Visit) -> Response:
             )
         )
         sellers = await directory.all_of(session)
-        dead = await session.scalar(select(func.count()).select_from(Delivery).where(Delivery.state == "dead"))
-        pictures = await _pictures(visit, session)
+    by_status = orders.by_status
     return visit.render(
         "overview.html",
-        statuses=statuses,
-        most=max([count for _name, count in statuses], default=0),
+        statuses=[(status, by_status[status]) for status in _OPEN],
+        most=max((by_status[status] for status in _OPEN), default=0),
         share=charts.share,
-        turns=turns,
-        attention=numbers["attention"],
+        turns=orders.by_turn,
+        attention=attention,
         waiting=waiting,
-        queues=_queues(numbers),
+        queues=_queues(queues),
         sellers=sellers,
-        numbers={one["sellerId"]: one for one in numbers["sellers"]},
-        dead=dead or 0,
-        pictures=pictures,
+        numbers={lane["sellerId"]: lane for lane in lanes if "sellerId" in lane},
+        dead=queues["deliveries"].get("dead", {"count": 0})["count"],
+        pictures=await visit.desk.pictures.get(lambda: _draw(visit)),
     )
-
-
-async def _standing(session: AsyncSession) -> tuple[list[tuple[str, int]], dict[str, int]]:
-    """Open orders by status, and by whose turn it is."""
-    by_status: Counter[str] = Counter()
-    by_turn: Counter[str] = Counter()
-    for row in await session.execute(_COUNTS, {"open": _OPEN}):
-        by_status[row.status] += row.number
-        turn = states.turn(Status(row.status), attention=row.attention, has_receipt=row.has_receipt)
-        by_turn[turn] += row.number
-    by_turn["operator"] += await session.scalar(_FINISHED, {"open": _OPEN}) or 0
-    return [(status, by_status[status]) for status in _OPEN], dict(by_turn)
 
 
 def _queues(numbers: dict[str, Any]) -> list[dict[str, Any]]:
@@ -150,29 +108,22 @@ def _queues(numbers: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-async def _pictures(visit: Visit, session: AsyncSession) -> Sequence[Chart]:
-    now, name = time.monotonic(), visit.desk.database.url
-    if _kept.until < now or _kept.database != name:
-        _kept.charts = await _draw(session)
-        _kept.until, _kept.database = now + _KEPT_SECONDS, name
-    return _kept.charts
-
-
-async def _draw(session: AsyncSession) -> list[Chart]:
+async def _draw(visit: Visit) -> list[Chart]:
     now = datetime.now(UTC)
     # Ids begin with the milliseconds at which they were made (UUIDv7).
     since = uuid.UUID(int=int((now - timedelta(minutes=_MINUTES)).timestamp() * 1000) << 80)
-    taken = {row.ago: row.number for row in await session.execute(_TAKEN, {"since": since})}
-    placed = {row.ago: row.number for row in await session.execute(_PLACED)}
-    outcomes: dict[int, Counter[str]] = {}
-    for row in await session.execute(_OUTCOMES):
-        outcomes.setdefault(row.ago, Counter())[_sort(row.outcome)] += row.number
-    seconds = list(await session.scalars(_TIMES, {"latest": _LATEST_INVOICES}))
+    async with visit.desk.database.transaction() as session:
+        taken = {row.ago: row.number for row in await session.execute(_TAKEN, {"since": since})}
+        placed = {row.ago: row.number for row in await session.execute(_PLACED)}
+        outcomes: dict[int, Counter[str]] = {}
+        for row in await session.execute(_OUTCOMES, {"unsent": list(UNSENT), "kinds": list(words.KINDS)}):
+            outcomes.setdefault(row.ago, Counter())[_sort(row.outcome)] += row.number
+        seconds = list(await session.scalars(_TIMES, {"latest": _LATEST_INVOICES}))
     return [_intake(now, taken, placed), _calls(now, outcomes), _times(seconds)]
 
 
 def _sort(outcome: str) -> str:
-    return "good" if outcome in _GOOD else "bad" if outcome in _BAD else "wait"
+    return "good" if outcome in WELL else "bad" if outcome in _BAD else "wait"
 
 
 def _intake(now: datetime, taken: dict[int, int], placed: dict[int, int]) -> Chart:

@@ -33,7 +33,7 @@ async def show(visit: Visit) -> Response:
     """Every seller, with its lane."""
     async with visit.desk.database.transaction() as session:
         sellers = await directory.all_of(session)
-        numbers = {one["sellerId"]: one for one in (await stats.collect(session))["sellers"]}
+        numbers = {lane["sellerId"]: lane for lane in await stats.lanes(session) if "sellerId" in lane}
     return visit.render("sellers.html", sellers=sellers, numbers=numbers)
 
 

@@ -22,6 +22,7 @@ from ..operators.access import Operator, Role
 from ..operators.models import ROLES
 from ..sellers.vault import Vault
 from . import rendering, sessions, words
+from .charts import Kept
 from .sessions import SignedIn
 from .texts import _
 
@@ -47,6 +48,7 @@ class Desk:
     version: str
     facts: dict[str, str] = field(default_factory=dict)
     """Settings worth showing, none of them secret."""
+    pictures: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ STATES = (*WAITING, "sending", *ENDED)
 _WAITING = "state in ('ready', 'retrying', 'unknown')"
 # What a follower waits for: everything of its sequence that has not ended well. A dead call holds its followers.
 _HOLDING = "state in ('ready', 'retrying', 'unknown', 'sending', 'dead')"
+# What people look for among millions that went well.
+_FAILED = "state in ('dead', 'rejected', 'withdrawn')"
 
 
 class Lane(Base):
@@ -66,6 +68,7 @@ class Delivery(Base):
         ),
         Index("deliveries_sending_idx", "lane", "lease_until", postgresql_where=text("state = 'sending'")),
         Index("deliveries_order_idx", "order_id", "id"),
+        Index("deliveries_failed_idx", "state", "id", postgresql_where=text(_FAILED)),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 

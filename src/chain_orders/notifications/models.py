@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ..database import Base
 
 STATES = ("received", "applied", "parked", "conflict", "ignored", "unreadable")
+# What people look for among millions that were applied.
+_TROUBLED = "state in ('parked', 'conflict', 'unreadable')"
 
 
 class Receipt(Base):
@@ -47,6 +49,7 @@ class Notification(Base):
         Index("notifications_received_idx", "order_id", "id", postgresql_where=text("state = 'received'")),
         Index("notifications_parked_idx", "next_at", "id", postgresql_where=text("state = 'parked'")),
         Index("notifications_order_idx", "order_id", "id"),
+        Index("notifications_troubled_idx", "id", postgresql_where=text(_TROUBLED)),
         # What came to an order's own base is found among the order's.
         Index("notifications_repeated_idx", "dedupe_key", postgresql_where=text("caller <> 'base'")),
         {"postgresql_with": {"fillfactor": "80"}},

@@ -1,11 +1,12 @@
 """What is going on, in numbers: for people as JSON, for Prometheus as text.
 
-Everything is counted from the tables through partial indexes, so that every replica answers alike and a restart
-forgets nothing.
+Everything is counted from the tables: orders from what their moves add up to, the rest through partial indexes. So
+every replica answers alike and a restart forgets nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -16,33 +17,38 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..alerts.models import Alert
+from ..deliveries.models import KINDS
+from ..orders import counting
+from ..orders.counting import Standing
+from ..outcome import UNSENT, WELL
 from . import access, edges
 from .access import Operator
 
 router = APIRouter(tags=["health"])
 
-_ORDERS = text(
+# Served by orders_attention_idx.
+_ATTENTION_SINCE = text(
     """
-    select status, count(*) as count from orders
-     where status not in ('invoiced', 'cancelled', 'rejected') group by status order by status
-    """
-)
-_ATTENTION = text(
-    """
-    select count(*) as count, extract(epoch from clock_timestamp() - min(attention_since))::float8 as oldest
+    select extract(epoch from clock_timestamp() - min(attention_since))::float8 as oldest
       from orders where attention_code is not null
     """
 )
+# Served by deliveries_sequence_idx.
 _DELIVERIES = text(
     """
     select state, count(*) as count, extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest
-      from deliveries where state in ('ready', 'retrying', 'unknown', 'sending', 'dead') group by state order by state
+      from deliveries where state in ('ready', 'retrying', 'unknown', 'sending', 'dead') and kind = any(:kinds)
+     group by state order by state
     """
 )
+# Served by notifications_received_idx and notifications_troubled_idx.
 _NOTIFICATIONS = text(
     """
     select state, count(*) as count, extract(epoch from clock_timestamp() - min(received_at))::float8 as oldest
-      from notifications where state in ('received', 'parked', 'conflict', 'unreadable') group by state order by state
+      from (select state, received_at from notifications where state = 'received'
+            union all
+            select state, received_at from notifications where state in ('parked', 'conflict', 'unreadable')) waiting
+     group by state order by state
     """
 )
 _LANES = text(
@@ -55,9 +61,9 @@ _LANES = text(
      cross join lateral (
            select count(*) as waiting, extract(epoch from clock_timestamp() - min(d.created_at))::float8 as oldest
              from deliveries d where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')) w
-      left join (select d.lane, count(*) as calls, count(*) filter (where a.outcome <> 'answered') as failed
+      left join (select d.lane, count(*) as calls, count(*) filter (where a.outcome <> all(:well)) as failed
                    from attempts a join deliveries d on d.id = a.delivery_id
-                  where a.at > clock_timestamp() - interval '5 minutes' and a.outcome is not null
+                  where a.at > clock_timestamp() - interval '5 minutes' and a.outcome <> all(:unsent)
                   group by d.lane) a on a.lane = l.lane
      where l.lane like 'seller:%' or s.id is not null
      order by l.lane
@@ -66,21 +72,39 @@ _LANES = text(
 
 
 async def collect(session: AsyncSession) -> dict[str, Any]:
-    """The numbers. Ages are in seconds; calls are those of the last five minutes."""
-    attention = (await session.execute(_ATTENTION)).one()
-    lanes = [_lane(row) for row in await session.execute(_LANES)]
+    """All numbers. Ages are in seconds; calls are those of the last five minutes."""
+    orders = await counting.standing(session)
+    found = await lanes(session)
     return {
-        "orders": {row.status: row.count for row in await session.execute(_ORDERS)},
-        "attention": {"count": attention.count, "oldestSeconds": attention.oldest},
-        "deliveries": await _by_state(session, _DELIVERIES),
-        "notifications": await _by_state(session, _NOTIFICATIONS),
-        "sellers": [lane for lane in lanes if "sellerId" in lane],
-        "webhooks": [lane for lane in lanes if "webhookId" in lane],
+        "orders": dict(orders.open),
+        "attention": await attention(session, orders),
+        **await queues(session),
+        "sellers": [lane for lane in found if "sellerId" in lane],
+        "webhooks": [lane for lane in found if "webhookId" in lane],
         "alerts": [
             {"code": alert.code, "sellerId": alert.seller_id, "webhookId": alert.webhook_id}
             for alert in await session.scalars(select(Alert).where(Alert.recovered_at.is_(None)).order_by(Alert.id))
         ],
     }
+
+
+async def attention(session: AsyncSession, orders: Standing) -> dict[str, Any]:
+    """How many orders a person must look at, and for how long the oldest has waited."""
+    oldest = await session.scalar(_ATTENTION_SINCE) if orders.attention else None
+    return {"count": orders.attention, "oldestSeconds": oldest}
+
+
+async def queues(session: AsyncSession, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
+    """What waits in the outbox, of these kinds, and in the intake, by state."""
+    return {
+        "deliveries": await _by_state(session, _DELIVERIES, kinds=list(kinds)),
+        "notifications": await _by_state(session, _NOTIFICATIONS),
+    }
+
+
+async def lanes(session: AsyncSession) -> list[dict[str, Any]]:
+    """How each seller and each subscriber fares."""
+    return [_lane(row) for row in await session.execute(_LANES, {"well": list(WELL), "unsent": list(UNSENT)})]
 
 
 def _lane(row: Any) -> dict[str, Any]:
@@ -99,8 +123,8 @@ def _lane(row: Any) -> dict[str, Any]:
     }
 
 
-async def _by_state(session: AsyncSession, query: Any) -> dict[str, Any]:
-    rows = await session.execute(query)
+async def _by_state(session: AsyncSession, query: Any, **values: Any) -> dict[str, Any]:
+    rows = await session.execute(query, values)
     return {row.state: {"count": row.count, "oldestSeconds": row.oldest} for row in rows}
 
 

@@ -46,6 +46,8 @@ class Order(Base):
         Index("orders_attention_idx", "attention_since", "id", postgresql_where=text("attention_code is not null")),
         Index("orders_status_idx", "status", "id"),
         Index("orders_seller_idx", "seller_id", "id"),
+        Index("orders_updated_idx", "updated_at", "id"),
+        Index("orders_total_idx", "total_cents", "id"),
         Index("orders_unsealed_idx", "final_at", postgresql_where=text(f"sealed_at is null and status in ({_FINAL})")),
         Index(
             "orders_told_since_sealed_idx",
@@ -361,6 +363,18 @@ Index(
     OrderName.order_id,
     postgresql_ops={"lower_value": "text_pattern_ops"},
 )
+
+
+class OrderCount(Base):
+    """What the moves of orders add up to: written by a trigger of `orders`, read by `counting`."""
+
+    __tablename__ = "order_counts"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    status: Mapped[str]
+    attention: Mapped[bool]
+    has_receipt: Mapped[bool]
+    number: Mapped[int]
 
 
 class PlacementRevision(Base):
