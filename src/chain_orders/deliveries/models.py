@@ -106,7 +106,7 @@ class Attempt(Base):
     __tablename__ = "attempts"
     __table_args__ = (
         UniqueConstraint("delivery_id", "number"),
-        Index("attempts_at_idx", "at", postgresql_using="brin"),
+        Index("attempts_at_idx", "at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)

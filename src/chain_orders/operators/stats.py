@@ -51,19 +51,22 @@ _NOTIFICATIONS = text(
      group by state order by state
     """
 )
+# Served by deliveries_due_idx alone, and by attempts_at_idx.
 _LANES = text(
     """
-    select l.lane, l.breaker, l.paused, l.failures, l.next_at, l.reason, w.waiting, w.oldest,
+    select l.lane, l.breaker, l.paused, l.failures, l.next_at, l.reason, w.waiting,
+           extract(epoch from clock_timestamp() - f.created_at)::float8 as oldest,
            coalesce(a.calls, 0) as calls, coalesce(a.failed, 0) as failed,
            greatest((select max(e.position) from events e) - s.position, 0) as behind
       from lanes l
       left join subscriptions s on l.lane = 'subscription:' || s.id
      cross join lateral (
-           select count(*) as waiting, extract(epoch from clock_timestamp() - min(d.created_at))::float8 as oldest
+           select count(*) as waiting, min(d.id) as first
              from deliveries d where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')) w
+      left join deliveries f on f.id = w.first
       left join (select d.lane, count(*) as calls, count(*) filter (where a.outcome <> all(:well)) as failed
                    from attempts a join deliveries d on d.id = a.delivery_id
-                  where a.at > clock_timestamp() - interval '5 minutes' and a.outcome <> all(:unsent)
+                  where a.at > statement_timestamp() - interval '5 minutes' and a.outcome <> all(:unsent)
                   group by d.lane) a on a.lane = l.lane
      where l.lane like 'seller:%' or s.id is not null
      order by l.lane
