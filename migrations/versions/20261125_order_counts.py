@@ -4,7 +4,7 @@ Works with the release now running: it knows nothing of the new table, and its o
 trigger. Each table cannot be written while it is read for that, some seconds for each million rows. An index made
 concurrently would wait for the other replica that migrates, which waits for this one.
 
-Revision: 0011, after 0010
+Revision: 0012, after 0011
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
