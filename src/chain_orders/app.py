@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.telemetry import TelemetryConfig
+from starlette import types
+from starlette.routing import Match
 
 from . import logs, tracing
 from .alerts.alarm import Alarm
@@ -205,13 +207,27 @@ async def check_database(parts: Parts, processes: int = 1) -> None:
         raise Refused("a key is missing: " + "; ".join(lacking))
 
 
+class Service(FastAPI):
+    """The application. Sellers' calls go past the middleware, which would cost as much as hearing them does."""
+
+    callbacks: receivers.Callbacks | None = None
+
+    async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        if self.callbacks is not None and scope["type"] == "http" and scope["method"] in receivers.METHODS:
+            match, found = self.callbacks.matches(scope)
+            if match is Match.FULL:
+                await self.callbacks.handle({**scope, **found}, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
 def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "all") -> FastAPI:
     """The ASGI application; with `worker` it also sends and applies.
 
     `surface` says who is served: sellers (`callbacks`), operators with API and console, or both. Health always is.
     """
     parts = assemble(settings)
-    app = FastAPI(
+    app = Service(
         title="chain-orders",
         version=version("chain-orders"),
         summary="The marketplace's side of VTEX's chain-order protocol.",
@@ -229,7 +245,8 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
     app.state.stopping, app.state.failures = asyncio.Event(), parts.failures
     app.state.wire = parts.wire
     if surface != "operators":
-        app.router.routes.insert(0, receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks))
+        app.callbacks = receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks)
+        app.router.routes.insert(0, app.callbacks)
         app.router.routes.insert(0, Probe(parts.keyring))
     app.include_router(health.router)
     if surface != "callbacks":

@@ -9,20 +9,24 @@ A marketplace that must give one fixed base to everybody has a token for each se
 
 from __future__ import annotations
 
-import base64
 import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PREFIX = "cb"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -10, -10)
 _BITS = 128
 _LENGTH = 26  # of 128 bits in base32 without padding
 _ORDER, _SELLER = b"cb1", b"seller1"
 
 
 def _base32(raw: bytes) -> str:
-    return base64.b32encode(raw).decode("ascii").rstrip("=").lower()
+    """128 bits in lower-case base32, without padding. (The library's own takes longer than the HMAC.)"""
+    number = int.from_bytes(raw, "big") << 2
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +75,6 @@ class Keyring:
 
 def fold(text: str) -> str:
     """Lower-case the ASCII letters only: `str.lower` would also turn a Kelvin sign into a `k`."""
+    if text.isascii():
+        return text.lower()
     return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

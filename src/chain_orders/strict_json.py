@@ -34,23 +34,36 @@ def parse(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
 
 def dump(value: Any) -> bytes:
     """Compact UTF-8, names in the order they have. The same value gives the same bytes."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _DUMPER.encode(value).encode()
+
+
+def text(value: str) -> str:
+    """A text as JSON, in quotation marks."""
+    return _DUMPER.encode(value)
 
 
 def canonical(value: Any) -> bytes:
     """Compact UTF-8 with sorted names and one spelling a number: equal documents give equal bytes."""
-    plain = _plain(value)
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
+    return _SORTING_DUMPER.encode(_plain(value)).encode()
+
+
+# Made once: `json.dumps` would make one for every call.
+_DUMPER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_SORTING_DUMPER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+    kind = type(value)
+    if kind is float:
+        return int(value) if value.is_integer() else value
+    if kind is dict:
+        return {name: _plain(inner) if type(inner) in _MAY_HOLD else inner for name, inner in value.items()}
+    if kind is list:
+        return [_plain(inner) if type(inner) in _MAY_HOLD else inner for inner in value]
     return value
+
+
+_MAY_HOLD = frozenset({float, dict, list})
 
 
 def _decode(raw: bytes) -> str:

@@ -7,18 +7,20 @@ caller with a good base sends is kept even when it cannot be read.
 
 from __future__ import annotations
 
+import re
 import time
+from functools import lru_cache
 from urllib.parse import quote
 
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from .. import body, capability, errors, strict_json
+from .. import body, capability, errors, logs, strict_json
 from ..capability import Keyring
-from ..errors import Malformed, Problem
+from ..database import is_passing
+from ..errors import Malformed, Problem, Unavailable
 from ..notifications import policies
 from ..notifications.applying import UNREADABLE, Message, model
 from ..notifications.inbox import Inbox, Incoming
@@ -29,7 +31,9 @@ from .callers import Caller, Doorkeeper, nothing_here
 from .description import describe
 from .traces import tell
 
-__all__ = ["Callbacks", "describe"]
+__all__ = ["METHODS", "Callbacks", "describe"]
+
+log = logs.get("callbacks")
 
 _LIMITS = {
     Kind.CANCELLATION: body.CANCELLATION,
@@ -38,7 +42,8 @@ _LIMITS = {
     Kind.CHANGE: body.OPERATOR,
 }
 _ROOTS = (["pvt", "orders"], ["pub", "orders"], ["api", "oms"])
-_KEPT_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_NO_STORE = ((b"cache-control", b"no-store"),)
+METHODS = frozenset({"POST", "PUT", "PATCH"})
 _KEPT_HEADERS = frozenset({b"content-type", b"user-agent", b"x-vtex-operation-id", b"traceparent", b"x-request-id"})
 
 
@@ -57,23 +62,26 @@ class Callbacks(BaseRoute):
         return (Match.FULL, {"callback_parts": parts}) if ours else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request, started = Request(scope, receive), time.time_ns()
+        request, started, problem = Request(scope, receive), time.time_ns(), None
         try:
             answer = await self._receive(request, scope["callback_parts"])
             # A change that is refused is answered 500 without a body: so VTEX wants it.
-            response = Response(answer, media_type="application/json") if answer else Response(status_code=500)
-        except Problem as problem:
+            status, kind, more = 200 if answer else 500, "application/json", {}
+        except Problem as told:
+            problem = told
+        except Exception as failure:  # the last resort: nothing above would answer in our words
+            problem = _unexpected(failure)
+        if problem is not None:
             # The path is a secret below /cb: it is never shown, not even to whoever sent it.
-            response = Response(
-                strict_json.dump(problem.as_dict("/callback")),
-                problem.status,
-                problem.headers,
-                errors.MEDIA_TYPE,
-            )
-        response.headers["Cache-Control"] = "no-store"
-        await response(scope, receive, send)
-        caller = scope.get("callback_caller")
-        await tell(self._inbox.database, caller, request.method, response.status_code, started)
+            answer = strict_json.dump(problem.as_dict("/callback"))
+            status, kind, more = problem.status, errors.MEDIA_TYPE, problem.headers
+        headers = [(b"content-length", str(len(answer)).encode()), *_NO_STORE]
+        if answer:
+            headers.append((b"content-type", kind.encode()))
+        headers += [(name.lower().encode(), value.encode()) for name, value in more.items()]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        await tell(self._inbox.database, scope.get("callback_caller"), request.method, status, started)
 
     async def _receive(self, request: Request, parts: list[str]) -> bytes:
         caller = request.scope["callback_caller"] = await self._door.identify(request, parts)
@@ -109,7 +117,7 @@ class Callbacks(BaseRoute):
 
     async def _refuse_path(self, request: Request, caller: Caller) -> bytes:
         """No such address, though the caller may be known: what it said is kept, and a person is told."""
-        if request.method in _KEPT_METHODS and caller.known:
+        if request.method in METHODS and caller.known:
             raw = await body.read(request, limit=body.INVOICE)
             if raw:
                 await self._keep(request, caller, raw)
@@ -135,6 +143,14 @@ class Callbacks(BaseRoute):
         )
 
 
+def _unexpected(failure: Exception) -> Problem:
+    if is_passing(failure):
+        log.warning("database-away", exc_info=failure)
+        return Unavailable("not-stored", "the database is away or busy; send it again", headers={"Retry-After": "2"})
+    log.error("request-failed", exc_info=failure)
+    return Problem("internal", "the service failed: this is a defect of its own")
+
+
 def _read(called: Callback, raw: bytes) -> tuple[Message, bytes]:
     """The message, and its content in canonical form: spellings of the same id, amount or type are one.
 
@@ -157,8 +173,14 @@ def _scope(caller: Caller, called: Callback) -> bytes:
     return f"{caller.scope}\0{ids}\0".encode("utf-8", "surrogateescape")
 
 
+_PLAIN = re.compile(r"[\w.~/-]*", re.ASCII)
+
+
 def _path(caller: Caller) -> bytes:
     """The path below the base, normalized, as bytes that split into the same parts again."""
+    joined = "/".join(caller.path)
+    if _PLAIN.fullmatch(joined) and joined.count("/") == len(caller.path) - 1:
+        return joined.encode("ascii")
     return "/".join(_quoted(part) for part in caller.path).encode("ascii")
 
 
@@ -168,9 +190,10 @@ def _quoted(part: str) -> str:
 
 def _headers(request: Request) -> bytes:
     """The headers that help to trace a call; nothing that could be a credential."""
-    kept = {
-        name.decode("latin-1"): value.decode("latin-1")[:500]
-        for name, value in request.headers.raw
-        if name in _KEPT_HEADERS
-    }
-    return strict_json.dump(kept)
+    return _dumped(tuple(header for header in request.scope["headers"] if header[0] in _KEPT_HEADERS))
+
+
+@lru_cache(maxsize=256)
+def _dumped(kept: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Most calls carry the same few headers."""
+    return strict_json.dump({name.decode("latin-1"): value.decode("latin-1")[:500] for name, value in kept})

@@ -7,12 +7,13 @@ headers. What is refused here is told as a problem document like every other ref
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, ClassVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from .. import errors, strict_json
+from .. import body, errors, strict_json
 from ..errors import Malformed, Problem, Unavailable
 
 HEAD_SECONDS = 5.0
@@ -48,6 +49,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._application: ASGIApp = self.app
+        self._head = 0
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -56,7 +58,6 @@ class Connection(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         if self._deadline is None:
-            self._head = 0
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def _head_is_over(self) -> None:
@@ -74,19 +75,23 @@ class Connection(HttpToolsProtocol):
         if self._head is not None:
             self._head += len(data)
         super().data_received(data)
-        # A head that is not over yet is in the parser's memory: it is cut off while it grows.
-        if self._head is not None and self._head > HEAD_BYTES and not self.transport.is_closing():
+        if self._head is None:
+            return
+        # A head that is not over yet is in the parser's memory: it is cut off while it grows, or when it is late.
+        self._await_head()
+        if self._head > HEAD_BYTES and not self.transport.is_closing():
             self._refuse(_HEAD_TOO_LARGE)
             self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._await_head()
+        self._head = self._head or 0
 
     def on_headers_complete(self) -> None:
         self._head_is_over()
         self.app = self._answering()
         super().on_headers_complete()
+        self.scope["extensions"] = {body.ARRIVED: partial(_arrived, self.cycle)}  # type: ignore[dict-item]
         if self._stopping():
             self.cycle.keep_alive = False
 
@@ -116,6 +121,11 @@ class Connection(HttpToolsProtocol):
             "cache-control: no-store\r\nconnection: close\r\n\r\n".encode()
             + document
         )
+
+
+def _arrived(cycle: RequestResponseCycle) -> bytes | None:
+    """A request's body, if all of it is here."""
+    return None if cycle.more_body else bytes(cycle.body)
 
 
 class Refusal:

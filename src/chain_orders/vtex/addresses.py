@@ -69,11 +69,10 @@ class Callback:
 
 def split(raw_path: bytes) -> list[str]:
     """The decoded parts of a raw path, empty ones dropped. Bytes that are no UTF-8 become lone surrogates."""
-    return [
-        unquote_to_bytes(part).decode("utf-8", "surrogateescape")
-        for part in raw_path.partition(b"?")[0].split(b"/")
-        if part
-    ]
+    path = raw_path.partition(b"?")[0]
+    if b"%" not in path:
+        return [part for part in path.decode("utf-8", "surrogateescape").split("/") if part]
+    return [unquote_to_bytes(part).decode("utf-8", "surrogateescape") for part in path.split(b"/") if part]
 
 
 def callback(parts: list[str]) -> Callback | None:
@@ -120,4 +119,6 @@ def _invoice(rest: list[str], *, order_group: str | None = None, order_id: str |
 
 def storable(name: str) -> bool:
     """Whether a text can be kept: no NUL, and no bytes that were not UTF-8."""
+    if name.isascii():
+        return "\0" not in name
     return "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
