@@ -75,7 +75,8 @@ BY_STATUS: list[tuple[int, str | None, Outcome]] = [
     (500, None, Ambiguous("the seller answered 500 without a known code")),
     (500, "XYZ999", Ambiguous("the seller answered 500 XYZ999", "XYZ999")),
     (502, None, Ambiguous("the seller's gateway answered 502 without a known code")),
-    (503, None, Throttled("the seller answered 503 without a known code", 60.0)),
+    (503, None, Ambiguous("the seller answered 503 without a known code", pause=60.0)),
+    (503, "XYZ999", Ambiguous("the seller answered 503 XYZ999", "XYZ999", pause=60.0)),
     (504, None, Ambiguous("the seller's gateway answered 504 without a known code")),
     (599, None, Ambiguous("the seller answered 599 without a known code")),
 ]
@@ -160,8 +161,8 @@ def test_a_date_in_the_header_counts_from_now() -> None:
 
     outcome = read(Exchange(503, b"", {"retry-after": in_a_minute}))
 
-    assert isinstance(outcome, Throttled)
-    assert 55 <= (outcome.after or 0) <= 60
+    assert isinstance(outcome, Ambiguous)
+    assert 55 <= (outcome.pause or 0) <= 60
 
 
 def test_a_read_shows_what_is_there() -> None:

@@ -35,6 +35,7 @@ from chain_orders.outcome import (
     Refused,
     Throttled,
 )
+from chain_orders.settings import Settings
 
 
 def seconds(*values: float) -> list[timedelta]:
@@ -208,12 +209,49 @@ def test_an_unclear_delivery_is_sent_again_only_after_two_absences_over_the_whol
     assert late == set(seconds(60, 61, 3600))
 
 
-def test_a_resend_follows_the_last_absence_at_once_and_counts() -> None:
+@pytest.mark.parametrize(
+    ("scheduled", "draw", "after"),
+    [(15, 0.9, 0), (60, 0.9, 0), (600, 0.5, 240), (600, 0.0, 0), (28800, 0.25, 7140)],
+)
+def test_a_resend_waits_by_the_schedule_less_what_the_window_took_and_counts(
+    scheduled: float, draw: float, after: float
+) -> None:
     course = Course(verifying=True, failures=1, absences=1, unclear_for=WINDOW)
 
-    verdict = decide(Absent(), course, policy(0.9))
+    verdict = decide(Absent(), course, Policy(seconds(5, scheduled), VERIFY_AT, lambda: draw))
 
-    assert verdict == Retry(timedelta(), "two reads did not find it")
+    assert verdict == Retry(timedelta(seconds=after), "two reads did not find it")
+
+
+def test_what_a_peer_can_tell_a_repeat_of_is_resent_at_once() -> None:
+    verdict = decide(Absent(repeatable=True), Course(verifying=True, failures=1), policy(0.9))
+
+    assert verdict == Retry(timedelta(), "not found at the seller")
+
+
+@pytest.mark.parametrize("answer", [Ambiguous("a seller that answers 500"), Again("no connection")])
+def test_an_outage_is_outlasted_for_a_day_whatever_the_seller_answers(answer: Outcome) -> None:
+    """Played with the default schedule, at the draw's mean."""
+    waits = Settings.model_fields["retry_schedule"].get_default(call_default_factory=True)
+    calm = Policy(waits, VERIFY_AT, lambda: 0.5)
+    clock, failures, absences, since = timedelta(), 0, 0, None
+    while True:
+        course = Course(since is not None, failures, absences, timedelta() if since is None else clock - since)
+        verdict = decide(answer if since is None else Absent(), course, calm)
+        match verdict:
+            case Dead():
+                break
+            case Verify(after, fresh=True):
+                since, absences = clock, 0
+            case Verify(after):
+                absences += 1
+            case Retry(after):
+                since, failures = None, failures + 1
+            case _:
+                raise AssertionError(verdict)
+        clock += after
+
+    assert timedelta(hours=20) < clock < timedelta(hours=28)
 
 
 def test_a_resend_beyond_the_schedule_is_dead() -> None:

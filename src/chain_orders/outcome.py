@@ -74,10 +74,12 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """It may have been done. Nothing is sent again before the peer has been read."""
+    """It may have been done. Nothing is sent again before the peer has been read. `pause`: the peer asks everybody to
+    wait as well, in seconds."""
 
     reason: str
     code: str | None = None
+    pause: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,9 +190,10 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     lease_seconds: Seconds = 60.0
     """How long a claimed delivery is ours; must outlive `exchange_seconds`."""
     retry_schedule: Durations = Field(
-        default_factory=lambda: _seconds("5,15,30,60,120,300,600,1200,2400,3600,7200,14400,21600,28800")
+        default_factory=lambda: _seconds("5,15,30,60,120,300,600,1200,2400,3600,7200,14400,21600,28800,43200,50400")
     )
-    """Waits between attempts of a delivery, in seconds; after the last it is dead."""
+    """Longest waits between attempts of a delivery, in seconds, each drawn below its limit; after the last it is dead.
+    Together they come to a day on average."""
     verify_at: Durations = Field(default_factory=lambda: _seconds("5,15,60"), min_length=2)
     """When the seller is read after an unclear outcome, in seconds after the exchange ended."""
     not_there_seconds: Seconds = 600.0

@@ -6,6 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+
+from chain_orders.deliveries.models import Lane
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 
@@ -13,6 +16,7 @@ DONE_BUT_UNHEARD: list[dict[str, Any]] = [
     {"loseAnswer": 1},
     {"failAfterCreating": 1},
     {"failAfterCreating": 1, "failStatus": 502},
+    {"failAfterCreating": 1, "failStatus": 503, "retryAfter": "1"},
     {"garbage": 1},
 ]
 
@@ -71,7 +75,7 @@ async def test_a_seller_that_says_it_is_already_there_is_read(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     """The seller knows the group from a placement whose answer we never had, and refuses the repeat with 409."""
-    await simulated.behave(loseAnswer=1, readLagSeconds=0.9)
+    await simulated.behave(loseAnswer=1, readLagSeconds=4)
     accepted = (await marketplace.post_order(order("LOST5"))).json()
 
     async def repeated() -> bool:
@@ -143,6 +147,21 @@ async def test_a_throttled_order_waits_as_long_as_the_seller_asks(
 
     (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
     assert [one["outcome"] for one in delivery["attempts"]] == ["throttled", "answered"]
+
+
+async def test_a_503_has_everybody_wait_and_is_read(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    await simulated.behave(fail=1, failStatus=503, retryAfter="1")
+    accepted = (await marketplace.post_order(order("LOSTB"))).json()
+    await marketplace.becomes(accepted["id"], "placement-unknown")
+    async with marketplace.database.transaction() as session:
+        lane = (await session.execute(select(Lane.next_at, Lane.failures))).one()
+    await simulated.behave(fail=0)
+
+    await marketplace.becomes(accepted["id"], "placed")
+
+    assert (lane.next_at is not None, lane.failures) == (True, 0)
+    (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
+    assert [one["outcome"] for one in delivery["attempts"]] == ["ambiguous", "absent", "absent", "answered"]
 
 
 async def test_a_paused_seller_gets_nothing_until_it_is_resumed(

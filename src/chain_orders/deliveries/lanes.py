@@ -1,8 +1,8 @@
 """The gate in front of each peer that is called. A success does not touch it; trouble, and the end of trouble, do.
 
-429 and 503 stop the lane for as long as the seller asks. Refused credentials and a burst of failures open its
-breaker: then one call at a time goes through, as a probe, and the first that is answered closes it. The lane then
-opens by degrees.
+429 and 503 stop the lane for as long as the seller asks, and count for nothing. Refused credentials and a burst of
+failures open its breaker: then one call at a time goes through, as a probe, and the first that is answered closes it.
+The lane then opens by degrees.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _KEEP = text(
 async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool) -> None:
     """Tell the gate how an attempt ended. The last lock of its transaction."""
     match outcome:
-        case Throttled(reason, after):
+        case Throttled(reason, after) | Ambiguous(reason, pause=float() as after):
             await session.execute(
                 _PAUSE_UNTIL, {"lane": lane, "after": timedelta(seconds=after or 1), "reason": reason}
             )

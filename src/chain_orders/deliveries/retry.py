@@ -141,17 +141,26 @@ def _after_read(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
     if outcome.repeatable:
         return _again(course, policy, outcome.reason, None, at_once=True)
     if course.absences + 1 >= ABSENCES_NEEDED and course.unclear_for >= policy.verify_at[-1]:
-        return _again(course, policy, "two reads did not find it", None, at_once=True)
+        return _again(course, policy, "two reads did not find it", None, spent=course.unclear_for)
     next_read = next((at for at in policy.verify_at if at > course.unclear_for), None)
     after = next_read - course.unclear_for if next_read is not None else policy.verify_at[0]
     return Verify(after, outcome.reason, absent=True)
 
 
-def _again(course: Course, policy: Policy, reason: str, code: str | None, *, at_once: bool = False) -> Verdict:
+def _again(
+    course: Course,
+    policy: Policy,
+    reason: str,
+    code: str | None,
+    *,
+    at_once: bool = False,
+    spent: timedelta = timedelta(),
+) -> Verdict:
+    """The schedule's next wait, less what reading has already `spent` of it."""
     if course.failures >= len(policy.schedule):
         return Dead(f"the retry schedule is used up; the last failure: {reason}", RETRIES_USED_UP)
-    after = timedelta() if at_once else policy.schedule[course.failures] * policy.draw()
-    return Retry(after, reason, code=code)
+    after = timedelta() if at_once else policy.schedule[course.failures] * policy.draw() - spent
+    return Retry(max(after, timedelta()), reason, code=code)
 
 
 def _wait(course: Course, after: timedelta, reason: str) -> Verdict:

@@ -306,19 +306,24 @@ def _misbehaving(
         behaviour = seller.behaviour
         if behaviour.slow_seconds and call in behaviour.apply_to:
             await asyncio.sleep(behaviour.slow_seconds)
+        headers = {"Retry-After": behaviour.retry_after} if behaviour.retry_after is not None else {}
+        failed = JSONResponse(
+            {"error": {"code": "1", "message": "failed"}},
+            behaviour.fail_status,
+            headers if behaviour.fail_status == 503 else None,
+        )
         if behaviour.happens("throttle", call):
-            headers = {"Retry-After": behaviour.retry_after} if behaviour.retry_after is not None else {}
             return JSONResponse({"error": {"code": "1", "message": "slow down"}}, 429, headers)
         if behaviour.happens("reset_before", call):
             return await _hang_up(request)
         if behaviour.happens("fail", call):
-            return JSONResponse({"error": {"code": "1", "message": "failed"}}, behaviour.fail_status)
+            return failed
         seller.authenticate(request)
         answer = await act(request)
         if behaviour.happens("lose_answer", call):
             return await _hang_up(request)
         if behaviour.happens("fail_after_creating", call):
-            return JSONResponse({"error": {"code": "1", "message": "failed"}}, behaviour.fail_status)
+            return failed
         if behaviour.happens("garbage", call):
             return Response("<html><body>ok</body></html>", 200, media_type="text/html")
         if behaviour.happens("drip", call):

@@ -31,7 +31,7 @@ class Behaviour(BaseModel):
     reset_before: Chance = Field(0, ge=0, le=1)
     """Close the connection and do nothing."""
     throttle: Chance = Field(0, ge=0, le=1)
-    """Answer 429 with `retryAfter`."""
+    """Answer 429 with `retryAfter`, as a `failStatus` of 503 comes with it too."""
     retry_after: str | None = "2"
     slow_seconds: float = Field(0, ge=0, le=120)
     """Wait before answering."""

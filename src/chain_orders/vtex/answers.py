@@ -89,8 +89,10 @@ def _by_status(status: int, code: str | None, exchange: Exchange) -> Outcome:
     named = f"{status} {code}" if code else f"{status} without a known code"
     if status in {401, 403}:
         return Denied(f"the seller answered {named}")
-    if status in {429, 503}:
+    if status == 429:
         return _throttled(exchange, f"the seller answered {named}")
+    if status == 503:  # it may come from what stands before the seller, or from half-way through the work
+        return Ambiguous(f"the seller answered {named}", code, pause=_asked_pause(exchange))
     if status == 502 or status == 504:
         return Ambiguous(f"the seller's gateway answered {named}")
     if status >= 500:
@@ -103,7 +105,11 @@ def _by_status(status: int, code: str | None, exchange: Exchange) -> Outcome:
 
 
 def _throttled(exchange: Exchange, reason: str) -> Throttled:
-    return Throttled(reason, retry_after(exchange.headers.get("retry-after"), datetime.now(UTC)))
+    return Throttled(reason, _asked_pause(exchange))
+
+
+def _asked_pause(exchange: Exchange) -> float:
+    return retry_after(exchange.headers.get("retry-after"), datetime.now(UTC))
 
 
 def retry_after(header: str | None, at: datetime) -> float:
