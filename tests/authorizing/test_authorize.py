@@ -106,6 +106,19 @@ async def test_another_receipt_is_refused(marketplace: Marketplace) -> None:
     assert (other.status_code, other.json()["code"]) == (409, "receipt-differs")
 
 
+async def test_items_are_compared_with_those_that_were_sent(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+    item = {"id": "8", "quantity": 1, "seller": "1", "price": 1200}
+
+    same = await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT, items=[item])
+    other = await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT, items=[{**item, "price": 1}])
+
+    assert same.status_code in {200, 202}
+    assert (other.status_code, other.json()["code"]) == (409, "authorization-items-differ")
+    assert [fault["pointer"] for fault in other.json()["errors"]] == ["/items"]
+
+
 async def test_a_cancelled_order_cannot_be_authorized(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     placed = await marketplace.place(order("AUTH7"))
     base = await simulated.base("AUTH7")

@@ -234,7 +234,7 @@ async def test_receipt_given_with_the_order_is_sent_once_it_is_placed(
     assert [given["authorizationReceipt"] for given in booked["authorizations"]] == [receipt]
 
 
-async def test_corrected_body_is_placed_under_the_same_group(
+async def test_corrected_body_is_placed_under_the_same_group_with_the_receipt_beside_it(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     await simulated.behave(rejectCode="CHK0198")
@@ -245,10 +245,12 @@ async def test_corrected_body_is_placed_under_the_same_group(
 
     corrected = await marketplace.client.put(
         f"/v1/orders/{refused['orderId']}/placement",
-        json={**document, "openTextField": "corrected"},
+        json={**document, "openTextField": "corrected", "authorizationReceipt": {"receipt": "r-9"}},
         headers={"If-Match": found.headers["etag"]},
     )
 
     assert corrected.status_code == 202, corrected.text
-    await marketplace.becomes(refused["orderId"], "placed")
+    await marketplace.becomes(refused["orderId"], "authorized")
     assert "order.corrected" in await marketplace.story(refused["orderId"])
+    (booked,) = await simulated.book("FIXED1")
+    assert [given["authorizationReceipt"]["receipt"] for given in booked["authorizations"]] == ["r-9"]

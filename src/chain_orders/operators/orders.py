@@ -209,6 +209,7 @@ async def cancel_order(
 async def correct_placement(request: Request, operator: Acting, order_id: str) -> Response:
     """Give a rejected order a corrected body under the same group, once the seller shows no such order."""
     document = await edges.document(request)
+    receipt = receipt_of(document)
     state = request.app.state
     async with state.database.transaction() as session:
         order = await lookup.loaded(session, edges.order_id(order_id))
@@ -228,7 +229,7 @@ async def correct_placement(request: Request, operator: Acting, order_id: str) -
         order = await lookup.locked(session, order.id)
         await _check_version(request, session, order, required=True)
         audit.note(session, operator, "order.correct", order)
-        await taking.correct(session, order, seller, document, state.bases, operator.actor)
+        await taking.correct(session, order, seller, document, receipt, state.bases, operator.actor)
     state.bell.ring("deliveries")
     return edges.Answer(schemas.order_view(order), 202, edges.etag(order.version))
 

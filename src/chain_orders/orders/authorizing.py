@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
 from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Retry, Verdict, Verify, Withdrawn
 from ..deliveries.worker import Attempted
-from ..errors import Conflict, Invalid, Unknown
+from ..errors import Conflict, Fault, Invalid, Unknown
 from ..outbound import Wire
 from ..outcome import Absent, Again, Answered, Conflicting, Outcome, Recalled
 from ..sellers.directory import client_of
@@ -49,12 +49,16 @@ class GivenReceipt:
 
 
 def give_receipt(order: Order, given: GivenReceipt, actor: str, minted_at: datetime | None = None) -> None:
-    """Store the receipt, once. Raises Conflict when another one is stored."""
+    """Store the receipt, once. Raises Conflict when another one, or other items, are stored."""
     if order.receipt is not None:
-        differs = (given.receipt not in {None, order.receipt}) or (given.date not in {None, order.receipt_date})
-        if differs or (given.items is not None and given.items != order.authorization_items):
+        if (given.receipt not in {None, order.receipt}) or (given.date not in {None, order.receipt_date}):
             raise Conflict(
                 "receipt-differs", "another authorization receipt is stored; a receipt is resent, never changed"
+            )
+        if given.items is not None and _listed(given.items) != _listed(order.authorization_items or order.items):
+            told = "other items go with the authorization receipt; what was sent is resent, never changed"
+            raise Conflict(
+                "authorization-items-differ", told, faults=[Fault("/items", "authorization-items-differ", told)]
             )
         return
     order.receipt_date = given.date or (minted_at or datetime.now(UTC)).isoformat(timespec="milliseconds")
@@ -62,6 +66,11 @@ def give_receipt(order: Order, given: GivenReceipt, actor: str, minted_at: datet
     order.authorization_items = given.items
     order.touch()
     order.tell("order.authorization-given", actor, receipt=order.receipt, date=order.receipt_date)
+
+
+def _listed(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Items in no order, as they are compared."""
+    return sorted(tuple(str(item.get(name)) for name in ("id", "quantity", "seller", "price")) for item in items)
 
 
 async def authorize(

@@ -146,12 +146,19 @@ def owe_placement(order: Order, seller: Seller) -> None:
 
 
 async def correct(
-    session: AsyncSession, order: Order, seller: Seller, document: dict[str, Any], bases: Bases, actor: str
+    session: AsyncSession,
+    order: Order,
+    seller: Seller,
+    document: dict[str, Any],
+    receipt: authorizing.GivenReceipt | None,
+    bases: Bases,
+    actor: str,
 ) -> None:
     """Give a refused order a corrected body under the same group; the earlier body is kept as a revision.
 
     `order` is locked. Call it after a read that found nothing at the seller. Raises Conflict unless the order is
-    rejected and its id can still be used, Invalid for a document that breaks a rule or names another group.
+    rejected and its id can still be used, and for another receipt than a stored one; Invalid for a document that
+    breaks a rule or names another group.
     """
     if order.status != Status.REJECTED:
         raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
@@ -183,4 +190,6 @@ async def correct(
     order.new_names.update(_skus(examined))
     await lookup.save_names(session, [order])
     order.tell("order.corrected", actor, total=examined.total_cents)
+    if receipt is not None:
+        authorizing.give_receipt(order, receipt, actor)
     owe_placement(order, seller)
