@@ -20,6 +20,7 @@ from starlette import types
 from starlette.routing import Match
 
 from . import logs, tracing
+from .alerts import refusals
 from .alerts.alarm import Alarm
 from .alerts.mail import Mail
 from .capability import Keyring
@@ -134,7 +135,7 @@ def assemble(settings: Settings) -> Parts:
         database,
         every=timedelta(seconds=settings.sweep_seconds),
         replay_dead=timedelta(seconds=settings.replay_dead_seconds),
-        chores=(idempotency.purge, counting.fold),
+        chores=(idempotency.purge, refusals.purge, counting.fold),
     )
     return Parts(
         settings=settings,
@@ -244,8 +245,9 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
     app.state.tail = Tail(parts.database, parts.bell, poll_seconds=settings.poll_seconds)
     app.state.stopping, app.state.failures = asyncio.Event(), parts.failures
     app.state.wire = parts.wire
+    app.state.refusals = tally = refusals.Tally(parts.database)
     if surface != "operators":
-        app.callbacks = receivers.Callbacks(parts.inbox, parts.keyring, open_mode=settings.open_callbacks)
+        app.callbacks = receivers.Callbacks(parts.inbox, parts.keyring, tally.count, open_mode=settings.open_callbacks)
         app.router.routes.insert(0, app.callbacks)
         app.router.routes.insert(0, Probe(parts.keyring))
     app.include_router(health.router)
@@ -314,7 +316,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def _running(app: FastAPI, parts: Parts, worker: bool, surface: Surface) -> AsyncIterator[None]:
     await check_database(parts)
-    waiting = (app.state.watch.run(), app.state.tail.run())
+    waiting = (app.state.watch.run(), app.state.tail.run(), app.state.refusals.run())
     async with running(parts, worker=worker, waiting=waiting) as stop:
         log.info("started", surface=surface, version=app.version)
         yield

@@ -42,6 +42,7 @@ app = typer.Typer(
 keys = typer.Typer(name="key", help="API keys of operators.", no_args_is_help=True)
 keys.command("list")(others.list_keys)
 keys.command("revoke")(others.revoke_key)
+keys.command("rotate")(others.rotate_key)
 for commands in (orders.app, others.deliveries, others.sellers, others.events, keys):
     app.add_typer(commands)
 app.command()(chores.retention)

@@ -14,11 +14,13 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import select, text, update
 
+from chain_orders.alerts import refusals
 from chain_orders.alerts.alarm import Alarm
 from chain_orders.alerts.mail import Mail
 from chain_orders.alerts.models import Alert
 from chain_orders.database import Bell, Database
 from chain_orders.deliveries.models import Delivery, Lane
+from chain_orders.operators import access
 from chain_orders.settings import Settings
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import running
@@ -206,6 +208,37 @@ async def test_an_order_that_the_seller_shows_otherwise_is_an_alert(
         await session.execute(text("update orders set attention_code = :code, attention_reason = 'x'"), {"code": code})
 
     assert await _raised(database) == [("differs-at-seller", "seller:acme")]
+
+
+async def test_many_calls_with_a_wrong_secret_or_too_low_a_role_are_an_alert_for_each_kid_and_key(
+    marketplace: Marketplace, simulated: SimulatedSeller, database: Database
+) -> None:
+    await marketplace.place(order("BURST"))
+    base = await simulated.base("BURST")
+    wrong, path = base[:-1] + ("a" if base[-1] != "a" else "b"), "/pvt/orders/MKP-BURST-01/invoice"
+    async with database.transaction() as session:
+        viewer = await access.create_key(session, "curious", "viewer")
+        key_id = await session.scalar(text("select id from api_keys where name = 'curious'"))
+    for _ in range(refusals.BURST):
+        await marketplace.notify(wrong + path, {})
+        await marketplace.notify(f"{marketplace.url}{path}?token=k1.acme.wrong", {})
+        await marketplace.client.get("/v1/audit", headers={"Authorization": f"Bearer {viewer}"})
+    for _ in range(refusals.BURST - 1):
+        await marketplace.notify(wrong.replace("/cb/k1/", "/cb/k9/") + path, {})
+    expected = [f"bad-mac:k1 {refusals.BURST}", f"bad-mac:unknown {refusals.BURST - 1}",
+                f"bad-token:k1 {refusals.BURST}", f"denied:{key_id} {refusals.BURST}"]  # fmt: skip
+
+    async def all_counted() -> bool:
+        stats = (await marketplace.client.get("/v1/stats")).json()["refused"]
+        return [f"{one['kind']}:{one['subject']} {one['calls']}" for one in stats] == expected
+
+    await until(all_counted, 30)
+    metrics = (await marketplace.client.get("/metrics")).text
+
+    assert f'chain_orders_refused_calls{{kind="bad-mac",subject="k1"}} {float(refusals.BURST)}' in metrics
+    burst = [("bad-mac-burst", f"{which}") for which in ("bad-mac:k1", "bad-token:k1", f"denied:{key_id}")]
+    assert await _raised(database) == burst
+    assert await _raised(database) == []
 
 
 async def test_only_one_of_many_replicas_raises(database: Database) -> None:

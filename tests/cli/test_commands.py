@@ -266,3 +266,14 @@ async def test_every_help_text_has_an_example_where_it_takes_something(command: 
             said = await command(group, name, "--help")
             assert said.code == 0
             assert f"Example: chain-orders {group} {name}" in said.out
+
+
+async def test_a_key_is_rotated_and_printed_once(command: Command, marketplace: Marketplace) -> None:
+    made = await command("key", "create", "terminal", "--role", "viewer")
+    rotated = await command("key", "rotate", "terminal", "--overlap", "0")
+    unknown = await command("key", "rotate", "nobody")
+
+    for said, status in ((made, 401), (rotated, 200)):
+        headers = {"Authorization": f"Bearer {said.out.strip()}"}
+        assert (await marketplace.client.get("/v1/orders", headers=headers)).status_code == status
+    assert (unknown.code, "there is no key nobody" in unknown.err) == (1, True)

@@ -131,6 +131,17 @@ async def test_revoking_a_key_ends_its_sessions(marketplace: Marketplace, admin:
     assert (await admin.get("/console")).status_code == 303
 
 
+async def test_a_session_ends_with_the_key_that_was_rotated_away(marketplace: Marketplace, admin: Visitor) -> None:
+    async def until_(moment: timedelta) -> None:
+        async with marketplace.database.transaction() as session:
+            await session.execute(update(ApiKey).values(before_until=func.clock_timestamp() + moment))
+
+    await until_(timedelta(hours=1))
+    assert (await admin.get("/console")).status_code == 200
+    await until_(timedelta())
+    assert (await admin.get("/console")).status_code == 303
+
+
 async def test_a_poll_without_a_session_is_401_and_no_page(stranger: Visitor) -> None:
     answer = await stranger.client.get("/console", headers={"X-Live": "1"})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import httpx
 import pytest
@@ -100,6 +101,34 @@ async def test_a_key_that_is_none_is_refused(marketplace: Marketplace, key: str)
     answer = await marketplace.client.post(PLACE, json=order(), headers=named(key))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "idempotency-key-invalid")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "secret", "done"),
+    [
+        ("/v1/webhooks", {"url": "https://b.harbor.example/", "events": ["*"]}, 201, "secret", "webhook.add"),
+        ("/v1/webhooks/{id}/secret", {"overlapSeconds": 60}, 200, "secret", "webhook.rotate"),
+        ("/v1/webhooks/{id}/test", None, 202, None, "webhook.test"),
+        ("/v1/webhooks/{id}/replay", {"after": 0}, 202, None, "webhook.replay"),
+        ("/v1/sellers/acme/callback-token", None, 200, "token", "seller.callback-token"),
+    ],
+)
+async def test_a_repeated_act_is_done_once_and_shows_no_secret_again(
+    marketplace: Marketplace, path: str, body: Any, status: int, secret: str | None, done: str
+) -> None:
+    webhook = {"url": "https://a.harbor.example/", "events": ["*"]}
+    made = (await marketplace.client.post("/v1/webhooks", json=webhook, headers=named("made"))).json()
+    address = path.format(id=made["id"])
+
+    first = await marketplace.client.post(address, json=body, headers=named("k"))
+    again = await marketplace.client.post(address, json=body, headers=named("k"))
+
+    hidden = {secret: None} if secret else {}
+    assert (first.status_code, again.status_code) == (status, status), first.text
+    assert again.json() == {**first.json(), **hidden}
+    assert again.headers["idempotency-replayed"] == "true"
+    acts = (await marketplace.client.get("/v1/audit")).json()["items"]
+    assert [act["action"] for act in acts].count(done) == (2 if done == "webhook.add" else 1)
 
 
 async def test_answers_are_forgotten_after_a_week(marketplace: Marketplace) -> None:

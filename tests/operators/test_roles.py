@@ -49,6 +49,7 @@ LEAST = {
     "GET /v1/events/stream": "viewer",
     "GET /v1/keys": "admin",
     "POST /v1/keys": "admin",
+    "POST /v1/keys/{key_id}/rotation": "admin",
     "DELETE /v1/keys/{key_id}": "admin",
     "GET /v1/audit": "admin",
     "GET /v1/alerts": "viewer",

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..webhooks.directory import BY_OPERATOR
+from . import refusals
 from .rules import Measure
 
 # One row a lane: a seller's, or a subscribed webhook's. What waits is served by deliveries_sequence_idx, which holds
@@ -110,7 +111,12 @@ async def measure(session: AsyncSession) -> list[Measure]:
         found += [
             Measure(row.code, row.subject, row.many, row.oldest or timedelta()) for row in await session.execute(query)
         ]
-    return found
+    return found + [_refused(row) for row in await session.execute(refusals.RECENT) if row.calls >= refusals.BURST]
+
+
+def _refused(row: Any) -> Measure:
+    told = {"bad-mac": "callback addresses under kid", "bad-token": "sellers' tokens under kid", "denied": "API key"}
+    return Measure("bad-mac-burst", f"{row.kind}:{row.subject}", row.calls, detail=f"{told[row.kind]} {row.subject}")
 
 
 def _lane(row: Any) -> Iterator[Measure]:

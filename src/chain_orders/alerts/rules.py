@@ -74,6 +74,12 @@ RULES: Mapping[str, Rule] = {
         "orders are not what the seller shows",
         "A person must decide: GET /v1/orders?attention=true, compare each with the seller's, then POST …/resolution.",
     ),
+    "bad-mac-burst": Rule(
+        0,
+        "calls in a quarter of an hour were refused for a wrong secret or too low a role",
+        "Somebody may be guessing, or a seller uses an address that was changed on the way: the proxy's log says who "
+        "calls. For an API key, ask its holder, and revoke it if need be.",
+    ),
     "waiting-long": Rule(
         1,
         "calls wait",

@@ -248,11 +248,31 @@ def list_keys(json_: AsJson = False) -> None:
 def revoke_key(name: Annotated[str, typer.Argument(help="The key's name or id.")]) -> None:
     """Revoke a key, for good."""
     with Api() as api:
-        found = [one for one in api.get("/v1/keys")["items"] if name in {one["name"], one["id"]}]
-        if not found:
-            raise Failed(f"there is no key {name}")
-        api.call("DELETE", f"/v1/keys/{found[0]['id']}")
-    show.note(f"{found[0]['name']} is revoked")
+        found = _key(api, name)
+        api.call("DELETE", f"/v1/keys/{found['id']}")
+    show.note(f"{found['name']} is revoked")
+
+
+def rotate_key(
+    name: Annotated[str, typer.Argument(help="The key's name or id.")],
+    overlap: Annotated[float, typer.Option(help="Hours for which the key before holds too.", min=0, max=168)] = 24,
+) -> None:
+    """Replace a key by a new one of the same name and role, and print it, once.
+
+    Example: chain-orders key rotate back-office --overlap 0
+    """
+    with Api() as api:
+        found = _key(api, name)
+        rotated = api.post(f"/v1/keys/{found['id']}/rotation", {"overlapSeconds": round(overlap * 3600)})
+    print(rotated["key"])
+
+
+def _key(api: Api, name: str) -> dict[str, Any]:
+    """The key that goes by this name or id. Raises Failed."""
+    found = [one for one in api.get("/v1/keys")["items"] if name in {one["name"], one["id"]}]
+    if not found:
+        raise Failed(f"there is no key {name}")
+    return dict(found[0])
 
 
 def make_key(name: str, role: str) -> str:

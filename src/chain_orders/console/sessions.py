@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import now
 from ..operators import audit
-from ..operators.access import Operator, digest
+from ..operators.access import Operator, digest, find_key
 from ..operators.models import ApiKey
 from .models import ConsoleSession
 
@@ -35,7 +35,7 @@ class SignedIn:
 
 async def open_session(session: AsyncSession, key: str) -> tuple[str, SignedIn] | None:
     """Exchange an API key for a session: its token, shown once. None when no such key is in force."""
-    found = await session.scalar(select(ApiKey).where(ApiKey.digest == digest(key), ApiKey.revoked_at.is_(None)))
+    found = await find_key(session, key)
     if found is None:
         return None
     token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -61,6 +61,10 @@ async def find_session(session: AsyncSession, token: str, *, touch: bool) -> Sig
                 ConsoleSession.expires_at > now(),
                 ConsoleSession.seen_at > now() - cast(IDLE, Interval),
                 ApiKey.revoked_at.is_(None),
+                # A session that a key opened which was rotated away ends with that key.
+                ApiKey.before_until.is_(None)
+                | (ApiKey.before_until > now())
+                | (ConsoleSession.created_at > ApiKey.before_until),
             )
         )
     ).one_or_none()

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from typing import Literal
 
@@ -14,7 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from ..database import Database
+from ..database import Database, now, read_clock
 from ..errors import Forbidden, Malformed, Unauthenticated
 from .models import ROLES, ApiKey
 
@@ -48,6 +49,24 @@ async def create_key(session: AsyncSession, name: str, role: Role, key: str | No
     return key
 
 
+async def find_key(session: AsyncSession, key: str) -> ApiKey | None:
+    """The key in force that this is, or that it was until it was rotated away."""
+    given = digest(key)
+    before = (ApiKey.digest_before == given) & (ApiKey.before_until > now())
+    found = select(ApiKey).where(ApiKey.revoked_at.is_(None), (ApiKey.digest == given) | before)
+    return (await session.scalars(found)).one_or_none()
+
+
+async def rotate_key(session: AsyncSession, key: ApiKey, overlap: timedelta) -> str:
+    """Give a locked key a new secret, and return it. The one before holds until the overlap is over."""
+    made = _PREFIX + secrets.token_urlsafe(32)
+    key.before_until = await read_clock(session) + overlap
+    key.digest_before = key.digest if overlap else None
+    key.digest = digest(made)
+    await session.flush()
+    return made
+
+
 async def has_admin(session: AsyncSession) -> bool:
     """Whether there is an admin's key. Two who ask at once to make the first one wait for each other."""
     await session.execute(text("select pg_advisory_xact_lock(hashtextextended('chain-orders bootstrap', 0))"))
@@ -66,14 +85,13 @@ def allow(least: Role) -> Callable[[Request], Awaitable[Operator]]:
             raise _unauthenticated()
         database: Database = request.app.state.database
         async with database.transaction() as session:
-            found = await session.scalar(
-                select(ApiKey).where(ApiKey.digest == digest(key.strip()), ApiKey.revoked_at.is_(None))
-            )
+            found = await find_key(session, key.strip())
             if found is not None:
                 await session.execute(_USED, {"id": found.id})
         if found is None:
             raise _unauthenticated()
         if ROLES.index(found.role) < ROLES.index(least):
+            request.app.state.refusals.count("denied", str(found.id))
             raise Forbidden("role-too-low", f"this needs the role {least}; the key has the role {found.role}")
         return Operator(found.name, found.role, found.id)
 

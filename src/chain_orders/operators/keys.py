@@ -1,8 +1,9 @@
-"""Routes of the API keys: who may call, since when, and no longer."""
+"""Routes of the API keys: who may call, since when, with which secret now, and no longer."""
 
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -14,7 +15,7 @@ from ..errors import Conflict, Unknown
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .models import ApiKey
-from .schemas import NewKey
+from .schemas import KeyRotation, NewKey
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
@@ -47,6 +48,33 @@ async def create_key(
         headers = {"Location": f"/v1/keys/{view['id']}"}
         once.keep(edges.Answer({**view, "key": None}, 201, headers))
     return edges.Answer({**view, "key": key}, 201, headers)
+
+
+@router.post("/{key_id}/rotation", openapi_extra=edges.described(KeyRotation, optional=True))
+async def rotate_key(
+    request: Request,
+    operator: Admin,
+    key_id: str,
+    body: Annotated[KeyRotation, Depends(edges.parsed(KeyRotation, optional=True))],
+) -> Response:
+    """Replace a key by a new one of the same name and role, shown in this answer only.
+
+    Until the overlap is over the one before holds too; then it ends, and with it the console's sessions of until then.
+    With 0 it ends at once, and so does one that was rotated away earlier. A repeat with the same `Idempotency-Key`
+    shows null.
+    """
+    async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
+        key = await _locked(session, key_id)
+        if key.revoked_at is not None:
+            raise Conflict("key-revoked", "the key is revoked, for good; make another one")
+        audit.note(session, operator, "key.rotate", key)
+        made = await access.rotate_key(session, key, timedelta(seconds=body.overlap_seconds))
+        view = schemas.key_view(key)
+        once.keep(edges.Answer({**view, "key": None}))
+    return edges.Answer({**view, "key": made})
 
 
 @router.delete("/{key_id}")

@@ -19,12 +19,18 @@ ROLES = ("viewer", "operator", "admin")
 
 class ApiKey(Base):
     __tablename__ = "api_keys"
-    __table_args__ = (CheckConstraint("role in ('viewer', 'operator', 'admin')", name="role"),)
+    __table_args__ = (
+        CheckConstraint("role in ('viewer', 'operator', 'admin')", name="role"),
+        CheckConstraint("digest_before is null or before_until is not null", name="before"),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     role: Mapped[str]
     digest: Mapped[bytes] = mapped_column(unique=True)
+    digest_before: Mapped[bytes | None] = mapped_column(unique=True)
+    before_until: Mapped[datetime | None]
+    """How long the key that was rotated away holds, or held."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]

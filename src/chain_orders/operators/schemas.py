@@ -112,6 +112,12 @@ class NewKey(_Body):
     role: Literal["viewer", "operator", "admin"]
 
 
+class KeyRotation(_Body):
+    """`POST /v1/keys/{id}/rotation`: for how long the key before holds as well, at most a week."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=7 * 86400)] = 86400
+
+
 def key_view(key: ApiKey) -> dict[str, Any]:
     return {
         "id": str(key.id),
@@ -119,6 +125,7 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "role": key.role,
         "createdAt": moment(key.created_at),
         "lastUsedAt": moment(key.last_used_at),
+        "keyBeforeUntil": moment(key.before_until),
         "revokedAt": moment(key.revoked_at),
     }
 

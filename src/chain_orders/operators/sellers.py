@@ -123,11 +123,16 @@ async def make_callback_token(request: Request, operator: Admin, seller_id: str)
     """The seller's secret for the callback addresses at the root, for one that cannot be given a base an order.
 
     To be sent as `?token=`, as the password of HTTP Basic, or as `Authorization: Bearer`. The same until the first
-    key of `CHAIN_ORDERS_CALLBACK_KEYS` changes; older ones hold as long as their key stays.
+    key of `CHAIN_ORDERS_CALLBACK_KEYS` changes; older ones hold as long as their key stays. A repeat with the same
+    `Idempotency-Key` shows null.
     """
     async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         seller = await directory.get(session, seller_id)
         audit.note(session, operator, "seller.callback-token", seller)
+        once.keep(edges.Answer({"sellerId": seller.id, "token": None}))
     return edges.Answer({"sellerId": seller.id, "token": request.app.state.bases.keyring.token(seller.id)})
 
 

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..alerts import refusals
 from ..alerts.models import Alert
 from ..deliveries.models import KINDS
 from ..orders import counting
@@ -84,6 +85,10 @@ async def collect(session: AsyncSession) -> dict[str, Any]:
         **await queues(session),
         "sellers": [lane for lane in found if "sellerId" in lane],
         "webhooks": [lane for lane in found if "webhookId" in lane],
+        "refused": [
+            {"kind": row.kind, "subject": row.subject, "calls": row.calls}
+            for row in await session.execute(refusals.RECENT)
+        ],
         "alerts": [
             {"code": alert.code, "sellerId": alert.seller_id, "webhookId": alert.webhook_id}
             for alert in await session.scalars(select(Alert).where(Alert.recovered_at.is_(None)).order_by(Alert.id))
@@ -150,7 +155,15 @@ class _Numbers(Collector):
             orders.add_metric([status], count)
         attention = GaugeMetricFamily("chain_orders_attention", "Orders that a person must look at.")
         attention.add_metric([], self._stats["attention"]["count"])
-        return [orders, attention, self._alerts(), *self._queues(), *self._sellers(), *self._webhooks()]
+        return [
+            orders,
+            attention,
+            self._alerts(),
+            self._refused(),
+            *self._queues(),
+            *self._sellers(),
+            *self._webhooks(),
+        ]
 
     def _alerts(self) -> GaugeMetricFamily:
         alerts = GaugeMetricFamily(
@@ -159,6 +172,16 @@ class _Numbers(Collector):
         for alert in self._stats["alerts"]:
             alerts.add_metric([alert["code"], alert["sellerId"] or "", alert["webhookId"] or ""], 1)
         return alerts
+
+    def _refused(self) -> GaugeMetricFamily:
+        refused = GaugeMetricFamily(
+            "chain_orders_refused_calls",
+            "Calls of the last 15 minutes that were refused for a wrong secret or too low a role.",
+            labels=["kind", "subject"],
+        )
+        for one in self._stats["refused"]:
+            refused.add_metric([one["kind"], one["subject"]], one["calls"])
+        return refused
 
     def _queues(self) -> list[GaugeMetricFamily]:
         families = []

@@ -14,7 +14,7 @@ from ..errors import Unknown
 from ..events import feed
 from ..webhooks import directory, outbox
 from ..webhooks.models import Subscription
-from . import access, audit, edges, schemas
+from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .schemas import SellerId, _Body
 
@@ -66,16 +66,20 @@ class ReplayBody(_Body):
 async def add_webhook(
     request: Request, operator: Admin, body: Annotated[NewWebhook, Depends(edges.parsed(NewWebhook))]
 ) -> Response:
-    """Subscribe an address to events. The answer is the only time that the secret is shown."""
+    """Subscribe an address to events. The answer is the only time that the secret is shown: a repeat shows null."""
     given = {**schemas.changes(body, nullable=(*_NULLABLE, "after"))}
     given["url"] = _checked(request, given["url"])
     database: Database = request.app.state.database
     async with database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         subscription, secret = await directory.add(
             session, request.app.state.vault, **{"after": None, "description": None, "sellers": None, **given}
         )
         audit.note(session, operator, "webhook.add", audit.name_of(subscription), url=audit.shown(given["url"]))
-    headers = {"Location": f"/v1/webhooks/{subscription.id}", **edges.etag(subscription.version)}
+        headers = {"Location": f"/v1/webhooks/{subscription.id}", **edges.etag(subscription.version)}
+        once.keep(edges.Answer({**webhook_view(subscription), "secret": None}, 201, headers))
     return edges.Answer({**webhook_view(subscription), "secret": secret}, 201, headers)
 
 
@@ -138,11 +142,15 @@ async def rotate_secret(
     """Make a new secret, shown this once. Until the overlap is over, the one before signs beside it."""
     overlap = timedelta(seconds=body.overlap_seconds)
     async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         subscription = await directory.get(session, _id(webhook_id), lock=True)
         edges.check_version(request, subscription.version, required=False)
         audit.note(session, operator, "webhook.rotate", subscription)
         secret = await directory.rotate(session, request.app.state.vault, subscription, overlap)
-    headers = edges.etag(subscription.version)
+        headers = edges.etag(subscription.version)
+        once.keep(edges.Answer({**webhook_view(subscription), "secret": None}, headers=headers))
     return edges.Answer({**webhook_view(subscription), "secret": secret}, headers=headers)
 
 
@@ -150,11 +158,15 @@ async def rotate_secret(
 async def send_test(request: Request, operator: Admin, webhook_id: str) -> Response:
     """Send an event of the type `webhook.test`, whatever the webhook asked for; its delivery."""
     async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         subscription = await directory.get(session, _id(webhook_id))
         audit.note(session, operator, "webhook.test", subscription)
         delivery_id = await outbox.test(session, subscription, await read_clock(session))
+        answer = once.keep(edges.Answer({"deliveryId": delivery_id}, 202))
     _ring(request)
-    return edges.Answer({"deliveryId": delivery_id}, 202)
+    return answer
 
 
 @router.post("/{webhook_id}/replay", status_code=202, openapi_extra=edges.described(ReplayBody))
@@ -166,11 +178,16 @@ async def replay_webhook(
 ) -> Response:
     """Tell again of every event after a position of the feed, in order and under the same ids."""
     async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         subscription = await directory.get(session, _id(webhook_id), lock=True)
         audit.note(session, operator, "webhook.replay", subscription)
         back = await directory.replay(session, subscription, body.after)
+        view = {**webhook_view(subscription), "behind": back}
+        answer = once.keep(edges.Answer(view, 202, edges.etag(subscription.version)))
     _ring(request)
-    return edges.Answer({**webhook_view(subscription), "behind": back}, 202, edges.etag(subscription.version))
+    return answer
 
 
 def webhook_view(subscription: Subscription) -> dict[str, Any]:

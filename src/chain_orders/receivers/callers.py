@@ -10,13 +10,14 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
 
 from .. import capability
+from ..alerts.refusals import Kind
 from ..capability import Keyring
 from ..errors import Unknown
 from ..vtex import addresses
@@ -52,8 +53,8 @@ class Caller:
 class Doorkeeper:
     """Names callers."""
 
-    def __init__(self, keyring: Keyring, *, open_mode: bool) -> None:
-        self._keyring = keyring
+    def __init__(self, keyring: Keyring, refused: Callable[[Kind, str], None], *, open_mode: bool) -> None:
+        self._keyring, self._refused = keyring, refused
         self._open = open_mode
         self._bad = _Bucket()
 
@@ -64,18 +65,23 @@ class Doorkeeper:
                 _, kid, ref, mac, *rest = parts
                 if self._keyring.verify(kid, ref, mac):
                     return Caller("base", capability.fold(ref), rest or _glued(request))
+                self._count("bad-mac", kid)
             raise nothing_here()
-        given = False
+        given = None
         for token in _tokens(request):
-            given = True
+            given = token
             seller_id = self._keyring.seller_of(token)
             if seller_id is not None:
                 return Caller("token", None, parts, seller_id)
         if self._open:
             return Caller("open", None, parts)
-        if given:
+        if given is not None:
+            self._count("bad-token", given.partition(".")[0])
             await self._bad.take()
         raise nothing_here()
+
+    def _count(self, kind: Kind, kid: str) -> None:
+        self._refused(kind, kid if kid in self._keyring.keys else "unknown")
 
 
 def nothing_here() -> Unknown:

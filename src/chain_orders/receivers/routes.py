@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from .. import body, capability, errors, logs, strict_json
+from ..alerts import refusals
 from ..capability import Keyring
 from ..database import is_passing
 from ..errors import Malformed, Problem, Unavailable
@@ -50,9 +52,11 @@ _KEPT_HEADERS = frozenset({b"content-type", b"user-agent", b"x-vtex-operation-id
 class Callbacks(BaseRoute):
     """Every callback address, as one route of the application: `/cb/…`, and the root's for tokens and open mode."""
 
-    def __init__(self, inbox: Inbox, keyring: Keyring, *, open_mode: bool) -> None:
+    def __init__(
+        self, inbox: Inbox, keyring: Keyring, refused: Callable[[refusals.Kind, str], None], *, open_mode: bool
+    ) -> None:
         self._inbox = inbox
-        self._door = Doorkeeper(keyring, open_mode=open_mode)
+        self._door = Doorkeeper(keyring, refused, open_mode=open_mode)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":

@@ -41,7 +41,8 @@ class Subscription(Base):
     """How long the secret that was rotated away signs beside the new one."""
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
     disabled_reason: Mapped[str | None]
-    concurrency: Mapped[int] = mapped_column(server_default=text("5"))
+    concurrency: Mapped[int] = mapped_column(server_default=text("1"))
+    """With more than one under way, they arrive in any order."""
     rate_per_second: Mapped[float] = mapped_column(server_default=text("50"))
     position: Mapped[int]
     """The last position of the feed of which deliveries were made."""
