@@ -14,7 +14,7 @@ export UV_LINK_MODE := copy
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-browser screenshots check lock clean help FORCE
-.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage bench-send bench-hear bench-claim
+.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload bench-send bench-hear bench-claim
 .PHONY: bench-console seed
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
@@ -51,6 +51,9 @@ faults-hear: $(VENV)/ready  ## Notifications under fire. Options: NOTIFICATIONS=
 faults-hear-sabotage: $(VENV)/ready  ## The same on broken builds. Options: NOTIFICATIONS= SEED=
 	$(BIN)/python -m tests.faults.hearing --controls --notifications $(or $(NOTIFICATIONS),1500) \
 		$(if $(SEED),--seed $(SEED))
+
+faults-overload: $(VENV)/ready  ## Ten times as many notifications as can be stored. Options: ARGS=
+	$(BIN)/python -m tests.faults.overload $(ARGS)
 
 bench-send: $(VENV)/ready  ## Placements per second beside a bare loop. Options: ARGS=
 	$(BIN)/python -m benchmarks.send $(ARGS)

@@ -254,6 +254,11 @@ class Line:
 
     async def post(self, request: bytes) -> bytes | None:
         """The body of a 200; None for everything else, silence included."""
+        status, body = await self.exchange(request)
+        return body if status == 200 else None
+
+    async def exchange(self, request: bytes) -> tuple[int | None, bytes]:
+        """Status and body; None for silence."""
         try:
             async with asyncio.timeout(6):
                 if self._streams is None:
@@ -267,8 +272,8 @@ class Line:
                 self.close()
         except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError):
             self.close()
-            return None
-        return body if head.startswith(b"http/1.1 200") else None
+            return None, b""
+        return int(head.split(b" ", 2)[1]), body
 
     def close(self) -> None:
         if self._streams is not None:

@@ -184,6 +184,12 @@ def no_order_lock() -> None:
 
 
 @sabotage
+def no_shedding() -> None:
+    """Every notification may wait, however many do and however slow the store is."""
+    replace(inbox, "admitted", lambda _: 10**9)
+
+
+@sabotage
 def no_drain() -> None:
     """A process that is asked to stop stops listening at once, and closes connections that rest."""
     replace(server._Draining, "shutdown", uvicorn.Server.shutdown)
@@ -214,6 +220,19 @@ def cursor_before_deliveries() -> None:
 
 
 # Failpoints.
+
+
+@sabotage
+def slow_store() -> None:
+    """A store of 40 notifications a second: four in a statement, two statements at once, each of 0.2 seconds."""
+    commit = inbox.Inbox._commit
+
+    async def slowly(self: inbox.Inbox, batch: Sequence[Any]) -> dict[bytes, bytes]:
+        await asyncio.sleep(0.2)
+        return await commit(self, batch)
+
+    replace(inbox, "_BATCH", 4)
+    replace(inbox.Inbox, "_commit", slowly)
 
 
 @sabotage

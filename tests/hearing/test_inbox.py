@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 
 from chain_orders.database import Bell, Database
 from chain_orders.errors import Unavailable
-from chain_orders.notifications.inbox import Inbox, Incoming
+from chain_orders.notifications.inbox import Inbox, Incoming, admitted
 from chain_orders.notifications.models import Notification, Receipt
 
 
@@ -120,3 +120,8 @@ async def test_what_is_waiting_at_a_stop_is_still_stored(database: Database) -> 
 
     assert len(await asyncio.gather(*waiting)) == 300
     assert await _stored(database) == 300
+
+
+@pytest.mark.parametrize(("seconds", "waiting"), [(0.0, 4000), (0.001, 4000), (0.1, 2000), (0.5, 400), (30.0, 200)])
+def test_as_many_may_wait_as_are_stored_in_half_a_second(seconds: float, waiting: int) -> None:
+    assert admitted(seconds) == waiting
