@@ -253,6 +253,29 @@ async def test_a_dead_authorization_does_not_hold_its_cancellation(
     assert told["cancel"]["state"] == "delivered"
 
 
+@pytest.mark.parametrize("options", [{"retry_schedule": "1000000"}], indirect=True)
+@pytest.mark.parametrize("kind", ["place", "authorize"])
+async def test_what_is_not_there_after_all_does_not_wait_to_be_sent_before_it_is_cancelled(
+    marketplace: Marketplace, simulated: SimulatedSeller, kind: str
+) -> None:
+    await simulated.behave(applyTo=[kind], resetBefore=1)
+    accepted = (await marketplace.post_order(order("ASKI"))).json()
+    if kind == "authorize":
+        await marketplace.becomes(accepted["id"], "placed")
+        await marketplace.authorize(accepted["id"])
+
+    async def waits() -> bool:
+        return (await _deliveries(marketplace, accepted["id"]))[kind]["state"] == "retrying"
+
+    await until(waits)
+    await simulated.behave(resetBefore=0)
+
+    await marketplace.ask_to_cancel(accepted["id"])
+
+    await marketplace.becomes(accepted["id"], "cancelled")
+    assert (await _deliveries(marketplace, accepted["id"]))[kind]["state"] == "withdrawn"
+
+
 async def test_a_denied_cancellation_leads_back_to_before_a_withdrawn_authorization(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
@@ -286,7 +309,7 @@ async def test_an_order_that_the_seller_said_to_have_already_is_not_cancelled_un
     assert (answer.status_code, answer.json()["status"]) == (202, "cancel-requested")
     await marketplace.becomes(accepted["id"], "cancelled")
     attempts = (await _deliveries(marketplace, accepted["id"]))["place"]["attempts"]
-    assert [one["outcome"] for one in attempts[-3:]] == ["absent", "absent", "recalled"]
+    assert [one["outcome"] for one in attempts[-2:]] == ["absent", "absent"]
 
 
 async def test_a_reason_is_needed(marketplace: Marketplace) -> None:

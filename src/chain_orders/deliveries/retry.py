@@ -101,6 +101,11 @@ class Policy:
     draw: Callable[[], float]
 
 
+def would_resend(verdict: Verdict) -> bool:
+    """Whether it is known not to have been done, and only waits to be sent again, or has waited in vain."""
+    return isinstance(verdict, Retry) or (isinstance(verdict, Dead) and verdict.code == RETRIES_USED_UP)
+
+
 def decide(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
     """Say what follows an attempt."""
     match outcome:

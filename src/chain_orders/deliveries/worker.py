@@ -63,8 +63,13 @@ class Handler(Protocol):
     async def verify(self, claimed: Claimed, seller: Any) -> Attempted:
         """Read the seller and say whether it was done. Never sends."""
 
-    async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: retry.Verdict) -> None:
-        """In the settling transaction: move the order. Locks the order first. Raises Contradiction."""
+    async def record(
+        self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: retry.Verdict
+    ) -> retry.Withdrawn | None:
+        """In the settling transaction: move the order. Locks the order first. Raises Contradiction.
+
+        Withdrawn: it was not done, and is no longer wanted, so that it is not tried again.
+        """
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """A worker died with these in flight: show that their outcome is unknown."""
@@ -219,7 +224,7 @@ class Worker:
         while True:
             try:
                 async with self._database.transaction() as session:
-                    await handler.record(session, claimed, attempted.outcome, verdict)
+                    verdict = await handler.record(session, claimed, attempted.outcome, verdict) or verdict
                     failing = await queue.settle(session, claimed, attempted.outcome, verdict, attempted.exchange)
                     troubled = claimed.lane_troubled or failing
                     await lanes.note(session, claimed.lane, attempted.outcome, troubled=troubled)

@@ -20,7 +20,17 @@ from ..database import Database, read_clock
 from ..deliveries import queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Retry, Verdict, Verify, Withdrawn
+from ..deliveries.retry import (
+    RETRIES_USED_UP,
+    Dead,
+    Delivered,
+    Rejected,
+    Retry,
+    Verdict,
+    Verify,
+    Withdrawn,
+    would_resend,
+)
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Fault, Invalid, Unknown
 from ..outbound import Wire
@@ -231,7 +241,20 @@ class Authorize:
             return Conflicting("the seller cancelled the chain order", "cancelled-at-seller")
         return Answered() if found.authorized else Absent("the seller still waits for the authorization")
 
-    async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
+    async def record(
+        self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict
+    ) -> Withdrawn | None:
+        unwanted = await self._unwanted(session, claimed) if would_resend(verdict) else None
+        await self._record(session, claimed, outcome, unwanted or verdict)
+        return unwanted
+
+    @staticmethod
+    async def _unwanted(session: AsyncSession, claimed: Claimed) -> Withdrawn | None:
+        order = await lookup.locked(session, claimed.order_id)
+        chain = next(c for c in order.chain_orders if c.key == claimed.chain_order_key)
+        return Withdrawn("the chain order was cancelled") if chain.status in _UNWANTED else None
+
+    async def _record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
         match verdict:
             case Delivered() | Rejected() | Dead() | Withdrawn():
                 order = await lookup.locked(session, claimed.order_id)

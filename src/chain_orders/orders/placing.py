@@ -20,7 +20,7 @@ from .. import strict_json
 from ..capability import Keyring
 from ..database import Database
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify, Withdrawn
+from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify, Withdrawn, would_resend
 from ..deliveries.worker import Attempted, Contradiction
 from ..outbound import Wire
 from ..outcome import Ambiguous, Answered, Outcome, Recalled
@@ -108,7 +108,20 @@ class Place:
         alone = [first] if first is not None else []
         return Attempted(judging.shown(order, proof, alone, window_over=window_over), exchange)
 
-    async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
+    async def record(
+        self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict
+    ) -> Withdrawn | None:
+        unwanted = await self._unwanted(session, claimed) if would_resend(verdict) else None
+        await self._record(session, claimed, outcome, unwanted or verdict)
+        return unwanted
+
+    @staticmethod
+    async def _unwanted(session: AsyncSession, claimed: Claimed) -> Withdrawn | None:
+        order = await lookup.locked(session, claimed.order_id)
+        asked = order.status == Status.CANCEL_REQUESTED
+        return Withdrawn("it was cancelled before it was placed") if asked else None
+
+    async def _record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
         match verdict:
             case Delivered() if isinstance(outcome, Answered):
                 await self._placed(session, claimed, outcome.facts)
