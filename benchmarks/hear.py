@@ -1,5 +1,6 @@
 """What hearing a notification costs: this service's receiver beside an echo that stores nothing, an ORM handler, one
-bare insert a request, and pgbench with the same rows. `make bench-hear`; needs wrk and pgbench.
+bare insert a request, and pgbench with the same rows; then how long an answer takes at half the load, and what applying
+costs. `make bench-hear`; needs wrk and pgbench. Ends with 1 when a ratio is not what is asked for.
 
 Everything shares this machine, the load too: the ratios are the result, the figures are its circumstances.
 """
@@ -8,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import json
 import re
+import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -20,13 +24,15 @@ from typing import Any
 
 import httpx
 from sqlalchemy import make_url, select, text
-from tests.builders import KEYS
+from tests.builders import KEYS, invoice
+from tests.faults.overload import Load
 
 from chain_orders.database import Database
 from chain_orders.orders.models import Order
 from chain_orders.sellers.models import Seller
 
-from .common import machine, migrated, needed, process, table, told, write
+from . import applying
+from .common import machine, migrated, needed, percentile, process, table, told, write
 from .handlers import make_tables
 from .send import BASES, _enqueue, _sell
 from .serving import served
@@ -34,6 +40,13 @@ from .serving import served
 ECHO, ORM, RAW = "(a) echo: FastAPI and pydantic, stores nothing", "(b) ORM session, three statements", "(c) raw insert"
 OURS, APPLIED, PGBENCH = "(d) this service", "(d) this service, its applier on beside it", "(e) pgbench, the same rows"
 CONNECTIONS, THREADS = 64, 2
+WANTED = {
+    "ratioToEcho": 0.8,
+    "ratioToOrm": 12.0,
+    "applyingRatioToOrm": 3.0,
+    "p99AtHalfLoadToEcho": 5.0,
+}
+"""What is asked for: at least that much, and of the last at most."""
 LUA = Path(__file__).parent / "notify.lua"
 PGBENCH_SCRIPT = r"""
 \set key random(1, 1000000000000)
@@ -45,6 +58,7 @@ values (sha256((:key || '-' || :client_id)::bytea), md5(:key::text), 'invoice', 
         'pvt/orders/BENCH000000/invoice'::bytea, '{}'::bytea, repeat('b', 330)::bytea, 'ignored');
 commit;
 """
+APPLIED_ORDERS = 300
 _runs = count(int(time.time()))
 
 
@@ -147,6 +161,7 @@ async def measure(rounds: int, seconds: int) -> dict[str, Any]:
             with _targets(database.url, real.read_text().splitlines()[0]) as ports:
                 for row, port in ports.items():
                     await asyncio.to_thread(_wrk, programs["wrk"], port, real if row == OURS else plain, 1)
+                memory = {"start": _resident()}
                 for _ in range(rounds):
                     for row, port in ports.items():
                         await _empty(database)
@@ -160,7 +175,59 @@ async def measure(rounds: int, seconds: int) -> dict[str, Any]:
                     rows[PGBENCH].append(
                         await asyncio.to_thread(_pgbench, programs["pgbench"], database.url, script, seconds)
                     )
-    return _report(rows, waits, seconds)
+                half = statistics.median(rows[OURS]) / 2
+                calm = await _calm(ports, real.read_text().splitlines(), half, rounds, seconds)
+                memory["end"] = _resident()
+            applied = await applying.measure(database, rounds, APPLIED_ORDERS)
+    return (
+        _report(rows, waits, seconds) | _report_rest(calm, half, applied) | _memory(memory, sum(rows[OURS]) * seconds)
+    )
+
+
+def _resident() -> float:
+    """MiB of the larger of this service's two processes."""
+    found = [0.0]
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes().endswith(b"\0service\0"):
+                (line,) = [one for one in (folder / "status").read_text().splitlines() if one.startswith("VmRSS")]
+                found.append(int(line.split()[1]) / 1024)
+    return max(found)
+
+
+def _memory(memory: dict[str, float], callbacks: float) -> dict[str, Any]:
+    slope = (memory["end"] - memory["start"]) / (callbacks / 2 / 100_000)
+    print(f"resident: {memory['end']:.0f} MiB after some {callbacks / 2:.0f} callbacks, {slope:.1f} MiB for 100,000")
+    return {"residentMiB": {name: round(value, 1) for name, value in memory.items()}, "mibPer100000": round(slope, 1)}
+
+
+async def _calm(
+    ports: dict[str, int], paths: list[str], per_second: float, rounds: int, seconds: int
+) -> dict[str, list[float]]:
+    """p99 in ms of the echo and of this service, open loop, both at half of what this service sustains."""
+    waits: dict[str, list[float]] = {ECHO: [], OURS: []}
+    for _ in range(rounds):
+        for row, found in waits.items():
+            load = Load(ports[row], _bodies(paths if row == OURS else ["/invoice"]))
+            phase = await load.offer(per_second, seconds)
+            load.close()
+            if phase.refused or phase.failed:
+                raise SystemExit(f"some requests failed: {phase}")
+            found.append(percentile(phase.stored, 0.99) * 1000)
+    return waits
+
+
+def _bodies(paths: list[str]) -> Callable[[int], bytes]:
+    run = next(_runs)
+
+    def request(nth: int) -> bytes:
+        body = json.dumps(invoice(f"{run}-{nth}")).encode()
+        return (
+            f"POST {paths[nth % len(paths)]} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    return request
 
 
 async def _with_applier(database: Database, wrk: str, port: int, paths: Path, seconds: int) -> float:
@@ -195,13 +262,41 @@ def _report(rows: dict[str, list[float]], waits: dict[str, list[tuple[float, flo
     }
 
 
+def _report_rest(calm: dict[str, list[float]], rate: float, applied: dict[str, list[float]]) -> dict[str, Any]:
+    table(calm, f"p99 in ms, open loop at {rate:.0f}/s", ECHO)
+    table(applied, "notifications applied a second", applying.ORM)
+    ratio = [one / other for one, other in zip(calm[OURS], calm[ECHO], strict=True)]
+    quick = [one / other for one, other in zip(applied[applying.OURS], applied[applying.ORM], strict=True)]
+    return {
+        "p99MsAtHalfLoad": {"perSecond": round(rate), **{row: told(values) for row, values in calm.items()}},
+        "p99AtHalfLoadToEcho": told(ratio),
+        "appliedPerSecond": {row: told(values) for row, values in applied.items()},
+        "applyingRatioToOrm": told(quick),
+    }
+
+
+def _judge(found: dict[str, Any]) -> list[str]:
+    """The ratios that are not what is asked for."""
+    missed = []
+    for name, wanted in WANTED.items():
+        median = found[name]["median"]
+        good = median <= wanted if name.startswith("p99") else median >= wanted
+        print(f"{name}: {median:.2f}, {'at most' if name.startswith('p99') else 'at least'} {wanted} is asked for")
+        if not good:
+            missed.append(name)
+    return missed
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=6)
     asked = options.parse_args()
     before = machine()
-    write("hear", {"before": before, **asyncio.run(measure(asked.rounds, asked.seconds))})
+    found = asyncio.run(measure(asked.rounds, asked.seconds))
+    write("hear", {"before": before, **found})
+    if missed := _judge(found):
+        raise SystemExit(f"not reached: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +86,13 @@ async def run(database: Database, *, seconds: float, sabotage: str | None = None
     service = ServiceProcess(database.url, free_port(), build, options=["--no-worker"])
     try:
         await service.start()
-        load = Load(service.port, list(paths.items()))
+        orders = list(paths.items())
+
+        def nth_request(nth: int) -> bytes:
+            group, path = orders[nth % len(orders)]
+            return _request(path, group, nth)
+
+        load = Load(service.port, nth_request)
         await load.offer(SUSTAINABLE, 1)  # connections, caches
         before = await load.offer(SUSTAINABLE, seconds)
         resident = _resident_mib(service.pid)
@@ -103,8 +110,8 @@ async def run(database: Database, *, seconds: float, sabotage: str | None = None
 class Load:
     """Calls at a steady rate, each on a connection that is free."""
 
-    def __init__(self, port: int, orders: list[tuple[str, str]]) -> None:
-        self._port, self._orders, self._sent = port, orders, 0
+    def __init__(self, port: int, nth_request: Callable[[int], bytes]) -> None:
+        self._port, self._nth_request, self._sent = port, nth_request, 0
         self._free: list[Line] = []
 
     async def offer(self, per_second: float, seconds: float) -> Phase:
@@ -131,9 +138,8 @@ class Load:
 
     async def _call(self, phase: Phase, due: float) -> None:
         self._sent += 1
-        group, path = self._orders[self._sent % len(self._orders)]
         line = self._free.pop() if self._free else Line(self._port)
-        status, _ = await line.exchange(_request(path, group, self._sent))
+        status, _ = await line.exchange(self._nth_request(self._sent))
         wait = time.monotonic() - due
         self._free.append(line)
         if status == 200:
