@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-browser screenshots check lock clean help FORCE
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload bench-send bench-hear bench-claim
-.PHONY: bench-console seed
+.PHONY: bench-console seed fuzz
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
@@ -35,7 +35,7 @@ check: $(VENV)/ready  ## Lint, types, import contracts, lock files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@! grep -nE '://' requirements.lock requirements-dev.lock tools.lock || { echo 'a lock file holds a URL'; exit 1; }
+	@! grep -nE '://' requirements.lock requirements-dev.lock tools.lock fuzz.lock || { echo 'a lock file holds a URL'; exit 1; }
 
 faults-send: $(VENV)/ready  ## Placements under fire. Options: ORDERS= SEED= SABOTAGE=
 	$(BIN)/python -m tests.faults.sending $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) \
@@ -70,11 +70,20 @@ bench-console: $(VENV)/ready  ## The console's first pages in front of 1,000,000
 seed: $(VENV)/ready  ## Invented orders (ROWS=) beside what `make run` or CHAIN_ORDERS_DATABASE_URL holds
 	$(BIN)/python -m benchmarks.seeding --rows $(or $(ROWS),10000)
 
+fuzz: $(VENV)/ready .tools/fuzz/ready  ## Coverage-guided fuzzing of what reads strangers' bytes. Options: RUNS=
+	PYTHONPATH=.tools/fuzz $(BIN)/python -m tests.fuzz -runs=$(or $(RUNS),1000000) -max_len=600 -print_final_stats=1
+
+.tools/fuzz/ready: fuzz.lock $(VENV)/ready
+	$(UV) pip install --quiet --python $(BIN)/python --target .tools/fuzz --require-hashes -r fuzz.lock
+	@touch $@
+
 lock: $(UV)  ## Renew the lock files
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate $(ARGS) -o requirements.lock
 	$(UV) pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate $(ARGS) -o requirements-dev.lock
+	echo atheris==3.0.0 | $(UV) pip compile - --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -o fuzz.lock
 	echo 'uv==$(shell $(UV) --version | cut -d" " -f2)' | $(UV) pip compile - --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate -o tools.lock
 

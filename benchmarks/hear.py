@@ -178,10 +178,10 @@ async def measure(rounds: int, seconds: int) -> dict[str, Any]:
                 half = statistics.median(rows[OURS]) / 2
                 calm = await _calm(ports, real.read_text().splitlines(), half, rounds, seconds)
                 memory["end"] = _resident()
-            applied = await applying.measure(database, rounds, APPLIED_ORDERS)
-    return (
-        _report(rows, waits, seconds) | _report_rest(calm, half, applied) | _memory(memory, sum(rows[OURS]) * seconds)
-    )
+    async with migrated() as (database, _):
+        applied = await applying.measure(database, rounds, APPLIED_ORDERS)
+    found = _report(rows, waits, seconds) | _report_rest(calm, half, applied)
+    return found | _memory(memory, sum(rows[OURS]) * seconds)
 
 
 def _resident() -> float:
