@@ -14,7 +14,8 @@ export UV_LINK_MODE := copy
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-browser screenshots check lock clean help FORCE
-.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload bench-send bench-hear bench-claim
+.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
+.PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
 .PHONY: bench-console seed fuzz
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
@@ -52,8 +53,8 @@ faults-hear-sabotage: $(VENV)/ready  ## The same on broken builds. Options: NOTI
 	$(BIN)/python -m tests.faults.hearing --controls --notifications $(or $(NOTIFICATIONS),1500) \
 		$(if $(SEED),--seed $(SEED))
 
-faults-overload: $(VENV)/ready  ## Ten times as many notifications as can be stored. Options: ARGS=
-	$(BIN)/python -m tests.faults.overload $(ARGS)
+.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
+.PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
 
 bench-send: $(VENV)/ready  ## Placements per second beside a bare loop. Options: ARGS=
 	$(BIN)/python -m benchmarks.send $(ARGS)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import select, text, update
@@ -22,16 +20,11 @@ from chain_orders.database import Bell, Database
 from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.operators import access
 from chain_orders.settings import Settings
-from chain_orders.simulator.app import create_app as create_simulator
-from chain_orders.simulator.server import running
 
 from ..builders import Marketplace, SimulatedSeller, order, settings_for, until
-from ..conftest import serving
-from ..faults.process import free_port
 from ..webhooks.receiver import Receiver, change, receiving, subscribe
+from .outage import TO, Plan, run
 from .sink import Sink, sinking
-
-TO = ["watch@harbor.example"]
 
 
 @pytest.fixture
@@ -51,66 +44,14 @@ def alarm(database: Database, sink: Sink | None = None) -> Alarm:
     return Alarm(database, Bell(""), mail, every=timedelta(milliseconds=1), patience=timedelta(minutes=15))
 
 
-@contextlib.asynccontextmanager
-async def seller_on(port: int, book: Path) -> AsyncIterator[SimulatedSeller]:
-    async with (
-        running(create_simulator(book_path=book), port=port) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
-    ):
-        yield SimulatedSeller(url, client)
-
-
 async def test_a_seller_that_stops_and_comes_back_is_one_alert_and_one_recovery(
-    database: Database, receiver: Receiver, sink: Sink, tmp_path: Path
+    database: Database, tmp_path: Path
 ) -> None:
-    port = free_port()
-    options: dict[str, Any] = {
-        "alert_smtp_url": sink.url, "alert_to": TO, "alert_seconds": 0.2, "retry_schedule": ",".join(["0.1"] * 200),
-    }  # fmt: skip
-    async with serving(database, Settings(**settings_for(database.url, **options))) as marketplace:
-        made = await subscribe(marketplace, receiver.url, events=["alert.*"])
-        await marketplace.add_seller(f"http://127.0.0.1:{port}")
-        answers = [await marketplace.post_order(order()) for _ in range(3)]
+    quick = settings_for(database.url, alert_seconds=0.2, retry_schedule=",".join(["0.1"] * 200))
 
-        (raised,) = await receiver.hears(1, 20)
-        document = raised.proven(made["secret"])
-        assert (document["type"], document["sellerId"]) == ("alert.raised", "acme")
-        assert (document["data"]["code"], document["data"]["recoveredAt"]) == ("breaker-open", None)
-        assert "wait" in document["data"]["do"]
-        await until(lambda: _many(sink, 1))
-        (shown,) = (await marketplace.client.get("/v1/alerts", params={"state": "open"})).json()["items"]
-        assert shown == document["data"]
-        metrics = (await marketplace.client.get("/metrics")).text
-        assert 'chain_orders_alert{code="breaker-open",seller="acme",webhook=""} 1.0' in metrics
-        await asyncio.sleep(1)
+    told = await run(Plan(), database, Settings(**quick), tmp_path / "book.jsonl")
 
-        async with seller_on(port, tmp_path / "book.jsonl"):
-            await _probe_now(database)
-            for answer in answers:
-                await marketplace.becomes(answer.json()["id"], "placed", 30)
-            recovered = (await receiver.hears(2))[1].proven(made["secret"])
-            await until(lambda: _many(sink, 2))
-            await asyncio.sleep(1)
-        assert recovered["type"] == "alert.recovered"
-        assert recovered["data"] == {**document["data"], "recoveredAt": recovered["at"]}
-        assert (await marketplace.client.get("/v1/alerts", params={"state": "open"})).json()["items"] == []
-    assert [one.id.split("_")[2] for one in receiver.all] == ["raised", "recovered"]
-    assert [mail["subject"] for mail in sink.mails] == ["chain-orders: 1 raised", "chain-orders: 1 recovered"]
-    assert sink.mails[0]["to"] == TO[0]
-    told = sink.mails[0].get_content()
-    assert "RAISED breaker-open (seller:acme)" in told
-    assert "what to do: " in told
-    assert "RECOVERED breaker-open (seller:acme)" in sink.mails[1].get_content()
-
-
-async def _many(sink: Sink, count: int) -> bool:
-    return len(sink.mails) >= count
-
-
-async def _probe_now(database: Database) -> None:
-    """Let the breaker's next probe go at once: fifteen seconds are long in a test."""
-    async with database.transaction() as session:
-        await session.execute(update(Lane).where(Lane.breaker == "open").values(next_at=None))
+    told.hold()
 
 
 async def _lane(database: Database, lane: str = "seller:acme", **values: Any) -> None:

@@ -40,6 +40,11 @@ class Receiver:
     """What is answered to everything."""
     headers: dict[str, str] = field(default_factory=dict)
     slow_seconds: float = 0.0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set, nothing is answered."""
+    inside: int = 0
+    """How many wait for an answer."""
+    most: int = 0
     all: list[Heard] = field(default_factory=list)
 
     @property
@@ -58,8 +63,12 @@ class Receiver:
     async def take(self, request: Request) -> Response:
         body = await request.body()
         status = self.status
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await self.gate.wait()
         if self.slow_seconds:
             await asyncio.sleep(self.slow_seconds)
+        self.inside -= 1
         self.all.append(Heard(dict(request.headers), body, status))
         return Response(status_code=status, headers=self.headers)
 
@@ -67,6 +76,7 @@ class Receiver:
 @contextlib.asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
+    receiver.gate.set()
     app = FastAPI(openapi_url=None)
     app.add_route("/hooks", receiver.take, methods=["POST"])
     async with running(app) as url:
@@ -100,7 +110,12 @@ async def owed(marketplace: Marketplace, webhook_id: str) -> list[dict[str, Any]
 
 
 async def feed(marketplace: Marketplace, after: int = 0) -> list[dict[str, Any]]:
-    """The marketplace's feed after a position, once everything in it is numbered."""
-    answer = await marketplace.client.get("/v1/events", params={"after": after, "limit": 1000})
-    items: list[dict[str, Any]] = answer.json()["items"]
-    return items
+    """The marketplace's feed after a position, as far as it is numbered."""
+    found: list[dict[str, Any]] = []
+    while True:
+        answer = await marketplace.client.get("/v1/events", params={"after": after, "limit": 1000})
+        items: list[dict[str, Any]] = answer.json()["items"]
+        if not items:
+            return found
+        found += items
+        after = items[-1]["id"]

@@ -15,12 +15,14 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from chain_orders.database import Bell, Database
 from chain_orders.deliveries.models import Delivery
 from chain_orders.outbound import Wire
+from chain_orders.settings import Settings
 from chain_orders.webhooks import signing
 from chain_orders.webhooks.fanout import Fanout
 from chain_orders.webhooks.models import Subscription
 from chain_orders.webhooks.sending import read
 
-from ..builders import Marketplace, SimulatedSeller, until
+from ..builders import Marketplace, SimulatedSeller, settings_for, until
+from ..conftest import serving
 from .receiver import Receiver, change, feed, owed, subscribe
 
 
@@ -306,6 +308,30 @@ async def test_a_receiver_that_is_down_disturbs_no_seller(
     assert stats["webhooks"][0]["waiting"] > 0
     calls = (await marketplace.client.get("/v1/deliveries")).json()["items"]
     assert {call["kind"] for call in calls} == {"place"}
+
+
+async def test_a_slow_receiver_holds_its_share_and_orders_are_placed_meanwhile(
+    database: Database, simulated: SimulatedSeller, receiver: Receiver
+) -> None:
+    receiver.gate.clear()
+    patient = settings_for(database.url, worker_slots=4, exchange_seconds=60.0, lease_seconds=90.0)
+    async with serving(database, Settings(**patient)) as marketplace:
+        await marketplace.add_seller(simulated.url)
+        made = await subscribe(marketplace, receiver.url, concurrency=100)
+        for _ in range(8):
+            await marketplace.client.post(f"/v1/webhooks/{made['id']}/test")
+        await until(lambda: _inside(receiver, 2))
+
+        for _ in range(6):
+            await marketplace.place()
+
+        assert (receiver.inside, receiver.most, receiver.all) == (2, 2, [])
+        receiver.gate.set()
+        await receiver.hears(8)
+
+
+async def _inside(receiver: Receiver, many: int) -> bool:
+    return receiver.inside >= many
 
 
 async def test_a_dead_one_is_retried_by_hand(marketplace: Marketplace, receiver: Receiver, database: Database) -> None:

@@ -65,6 +65,7 @@ _LOCK_GATES = text(
                             and d.next_at <= clock_timestamp()
                           order by d.next_at limit 1) due
      where not l.paused
+       and starts_with(l.lane, :whose)
        and (l.next_at is null or l.next_at <= clock_timestamp())
      order by l.refilled_at
      limit :lanes
@@ -141,9 +142,14 @@ _CLAIM = text(
 ).bindparams(bindparam("lease", type_=Interval))
 
 
-async def claim(session: AsyncSession, *, worker: str, slots: int, lease: timedelta, lanes: int = 16) -> list[Claimed]:
-    """Take up to `slots` due deliveries of up to `lanes` lanes. Commit before sending any of them."""
-    gates = list(await session.scalars(_LOCK_GATES, {"lanes": lanes}))
+async def claim(
+    session: AsyncSession, *, worker: str, slots: int, lease: timedelta, lanes: int = 16, whose: str = ""
+) -> list[Claimed]:
+    """Take up to `slots` due deliveries of up to `lanes` lanes, of those whose names begin with `whose`.
+
+    Commit before sending any of them.
+    """
+    gates = list(await session.scalars(_LOCK_GATES, {"lanes": lanes, "whose": whose}))
     if not gates:
         return []
     rows = await session.execute(_CLAIM, {"worker": worker, "slots": slots, "lease": lease, "gates": gates})

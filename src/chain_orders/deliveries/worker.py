@@ -32,6 +32,9 @@ from .queue import Claimed
 log = logs.get("worker")
 
 TOPIC = "deliveries"
+_SELLERS, _SUBSCRIBERS = "seller:", "subscription:"
+_SUBSCRIBERS_SHARE = 0.5
+"""The part of the slots that calls to subscribers may hold: a slow receiver must not keep orders waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class Worker:
         self._limits = limits
         self._policy = retry.Policy(schedule, verify_at, random.random)
         self._running: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()  # those of them that call subscribers
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -143,14 +147,25 @@ class Worker:
         async with self._database.transaction() as session:
             for kind, orders in (await queue.abandon_expired(session, first_read=self._policy.verify_at[0])).items():
                 await self._handlers[kind].unclear(session, orders)
-            claimed = await queue.claim(session, worker=self._name, slots=slots, lease=self._limits.lease)
+            claimed = await self._claim(session, slots)
             prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
             sellers = await _sellers(session, prepared)
         for one in prepared:
             task = asyncio.create_task(self._attempt(one, sellers.get(one.lane), claimed_at))
             self._running.add(task)
             task.add_done_callback(self._finished)
+            if one.lane.startswith(_SUBSCRIBERS):
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
         return len(prepared)
+
+    async def _claim(self, session: AsyncSession, slots: int) -> list[Claimed]:
+        """Sellers first, with all there is; subscribers with what their share leaves, however slow they are."""
+        asked: dict[str, Any] = {"worker": self._name, "lease": self._limits.lease}
+        claimed = await queue.claim(session, slots=slots, whose=_SELLERS, **asked)
+        share = max(1, int(self._limits.slots * _SUBSCRIBERS_SHARE)) - len(self._telling)
+        left = min(slots - len(claimed), share)
+        return claimed + (await queue.claim(session, slots=left, whose=_SUBSCRIBERS, **asked) if left > 0 else [])
 
     async def _prepare(self, session: AsyncSession, kind: str, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
         mine = [one for one in claimed if one.kind == kind]

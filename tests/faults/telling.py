@@ -1,0 +1,167 @@
+"""Webhooks under fire: the service is killed in the middle of a burst and started again, and at the end every event was
+received at least once, under an id of its own, as the feed shows it and signed.
+
+`make faults-webhooks` runs it at length; `tests/webhooks/test_crash.py` briefly. Void, which is a failure too: a run
+without a kill while webhooks were owed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chain_orders import schema
+from chain_orders.database import Database
+from chain_orders.embedded import Cluster
+from chain_orders.events.models import Event
+from chain_orders.simulator.app import create_app as create_simulator
+from chain_orders.simulator.server import running
+
+from ..builders import until
+from ..webhooks.receiver import Receiver, feed, receiving, subscribe
+from .process import served
+
+_TYPE = "burst"
+_AT_ONCE = 20
+SILENCE = 60.0  # seconds without progress after which a run is over
+PATIENT = {"CHAIN_ORDERS_EXCHANGE_SECONDS": "10", "CHAIN_ORDERS_LEASE_SECONDS": "15"}
+"""A receiver on a busy machine is slow, and that is no failure: the breaker is not what is tried here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    webhooks: int
+    kills: int = 1
+    sabotage: str | None = None
+    silence: float = SILENCE
+
+
+@dataclass(slots=True)
+class Told:
+    """What a run came to."""
+
+    plan: Plan
+    wanted: dict[str, Any] = field(default_factory=dict)
+    heard: Counter[str] = field(default_factory=Counter)
+    altered: list[str] = field(default_factory=list)
+    """Those whose body is not what the feed shows."""
+    owed_at_kill: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def missing(self) -> list[str]:
+        return sorted(self.wanted.keys() - self.heard.keys())
+
+    @property
+    def repeated(self) -> int:
+        return sum(times - 1 for times in self.heard.values())
+
+    def __str__(self) -> str:
+        return (
+            f"build {self.plan.sabotage or 'as it is'}: {len(self.wanted)} webhooks, {len(self.owed_at_kill)} kills "
+            f"with {self.owed_at_kill} still to come, {self.seconds:.0f} s: {len(self.heard)} distinct ids received, "
+            f"{self.repeated} of them more than once, missing {len(self.missing)}, altered {len(self.altered)}"
+        )
+
+    def hold(self) -> None:
+        """Raise AssertionError unless every promise held in a run that put it to the test."""
+        assert (self.missing, self.altered) == ([], []), str(self)
+        assert self.heard.keys() == self.wanted.keys(), str(self)
+        assert len(self.wanted) == self.plan.webhooks, str(self)
+        assert len(self.owed_at_kill) == self.plan.kills, f"void: {self}"
+        assert all(self.owed_at_kill), f"void: {self}"
+
+
+async def run(plan: Plan, database: Database, seller_url: str) -> Told:
+    """One run on a migrated database without orders."""
+    told, began = Told(plan), time.monotonic()
+    async with receiving() as receiver, served(database, plan.sabotage, **PATIENT) as (service, marketplace):
+        receiver.slow_seconds = 0.01
+        await marketplace.add_seller(seller_url)
+        placed = await marketplace.place()
+        made = await subscribe(marketplace, receiver.url, events=[_TYPE], concurrency=20, ratePerSecond=1000)
+        burst = asyncio.create_task(_burst(database, placed["id"], plan.webhooks))
+        try:
+            for nth in range(1, plan.kills + 1):
+                await _progress(receiver, plan.webhooks * nth // (plan.kills + 4), plan.silence)
+                service.kill()
+                told.owed_at_kill.append(plan.webhooks - _distinct(receiver))
+                await service.start()
+        finally:
+            await burst
+
+        async def all_numbered() -> dict[str, Any]:
+            shown = {f"evt_{one['id']}": one for one in await feed(marketplace) if one["type"] == _TYPE}
+            return shown if len(shown) == plan.webhooks else {}
+
+        told.wanted = await until(all_numbered, 120)
+        await _progress(receiver, plan.webhooks, plan.silence)
+        told.heard = Counter(one.id for one in receiver.accepted)
+        told.altered = [one.id for one in receiver.accepted if one.proven(made["secret"]) != told.wanted.get(one.id)]
+    told.seconds = time.monotonic() - began
+    return told
+
+
+def _distinct(receiver: Receiver) -> int:
+    return len({one.id for one in receiver.accepted})
+
+
+async def _progress(receiver: Receiver, many: int, silence: float) -> None:
+    """Wait until so many were received, for as long as more of them come."""
+    seen, since = _distinct(receiver), time.monotonic()
+    while seen < many and time.monotonic() - since < silence:
+        await asyncio.sleep(0.1)
+        if (count := _distinct(receiver)) > seen:
+            seen, since = count, time.monotonic()
+
+
+async def _burst(database: Database, order_id: str, many: int) -> None:
+    for start in range(0, many, _AT_ONCE):
+        async with database.transaction() as session:
+            session.add_all(
+                Event(
+                    type=_TYPE, order_id=uuid.UUID(order_id), seller_id="acme", order_group="G", actor="service",
+                    data={"nth": start + n},
+                )
+                for n in range(min(_AT_ONCE, many - start))
+            )  # fmt: skip
+        await asyncio.sleep(0.1)
+
+
+async def _on_own_cluster(plan: Plan) -> Told:
+    """One run on a durable PostgreSQL of its own."""
+    with tempfile.TemporaryDirectory(prefix="chain-orders-faults-") as folder:
+        cluster = Cluster(Path(folder) / "cluster")
+        try:
+            await asyncio.to_thread(cluster.start)
+            await asyncio.to_thread(schema.migrate, cluster.database_url)
+            database = Database(cluster.database_url)
+            try:
+                async with running(create_simulator()) as seller_url:
+                    return await run(plan, database, seller_url)
+            finally:
+                await database.close()
+        finally:
+            cluster.remove()
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--webhooks", type=int, default=5000)
+    options.add_argument("--kills", type=int, default=3)
+    options.add_argument("--sabotage", default=None)
+    asked = options.parse_args()
+    told = asyncio.run(_on_own_cluster(Plan(asked.webhooks, asked.kills, asked.sabotage)))
+    print(told, flush=True)
+    told.hold()
+
+
+if __name__ == "__main__":
+    main()

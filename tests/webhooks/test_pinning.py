@@ -1,0 +1,64 @@
+"""A name that leads somewhere else each time it is asked for: what is called is what was checked."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpcore
+import pytest
+
+from chain_orders.outbound import Exchange, Wire
+
+PUBLIC, PRIVATE = "93.184.215.14", "10.0.0.7"
+
+
+class FlipFlop:
+    """A resolver that is asked again and again, and the connections that follow from what it says."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self._answers: Iterator[list[str]] = iter(answers)
+        self.asked = 0
+        self.connected: list[str] = []
+
+    def getaddrinfo(self, host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        self.asked += 1
+        found = next(self._answers)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    async def connect_tcp(self, host: str) -> httpcore.AsyncNetworkStream:
+        self.connected.append(host)
+        raise httpcore.ConnectError("nobody is there")
+
+
+async def called(flip: FlipFlop, monkeypatch: pytest.MonkeyPatch, times: int) -> list[Exchange]:
+    wire = Wire(deadline=5, connect=2, allow_private=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", flip.getaddrinfo)
+        patch.setattr(httpcore.AnyIOBackend, "connect_tcp", lambda _, host, *__, **___: flip.connect_tcp(host))
+        try:
+            url = "https://hooks.harbor.example/orders"
+            return [await wire.exchange("POST", url, headers={}, content=b"{}", reuse=True) for _ in range(times)]
+        finally:
+            await wire.close()
+
+
+async def test_a_name_that_turns_private_after_it_was_checked_is_never_called_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flip = FlipFlop([PUBLIC], [PRIVATE], [PUBLIC], [PRIVATE])
+
+    exchanges = await called(flip, monkeypatch, 4)
+
+    assert flip.asked == 4, "each call asks once, and goes to the answer that was checked"
+    assert flip.connected == [PUBLIC, PUBLIC]
+    assert {(one.status, one.sent) for one in exchanges} == {(None, False)}
+
+
+async def test_one_private_address_among_public_ones_refuses_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    flip = FlipFlop([PUBLIC, PRIVATE], [PRIVATE, PUBLIC], ["::ffff:10.0.0.7", PUBLIC], ["64:ff9b::a00:7"])
+
+    await called(flip, monkeypatch, 4)
+
+    assert (flip.asked, flip.connected) == (4, [])
