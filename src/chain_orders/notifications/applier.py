@@ -151,7 +151,7 @@ class Applier:
         if look:
             await reads.confirm(session, order.id, f"seller:{order.seller_id}")
         for chain in order.chain_orders:
-            if chain.status != before[chain.key]:
+            if chain.status != before[chain.key] and before[chain.key] in authorizing.UNSETTLED:
                 await authorizing.overtake(session, order, chain, f"the seller says that it is {chain.status}")
 
 

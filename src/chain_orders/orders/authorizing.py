@@ -47,6 +47,8 @@ from .states import Status
 NOT_THERE_YET = "not-there-yet"
 _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
 _WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
+UNSETTLED = frozenset({Status.AUTHORIZING, Status.CANCEL_REQUESTED})
+"""Where a chain order may have a call waiting that its next move settles."""
 
 
 @dataclass(frozen=True, slots=True)
