@@ -6,6 +6,7 @@ Used by the callbacks and by the operators' API alike. The frameworks' own readi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -28,17 +29,24 @@ class TooSlow(Malformed):
     title = "The body did not arrive in time"
 
 
-async def read(request: Request, *, limit: int) -> bytes:
-    """The body's bytes. Raises TooLarge, TooSlow, UnsupportedMedia."""
+async def read(request: Request, *, limit: int, take: Callable[[int], None] | None = None) -> bytes:
+    """The body's bytes. Raises TooLarge, TooSlow, UnsupportedMedia.
+
+    `take` is asked for room before each part is kept; what it raises ends the reading.
+    """
     for name, value in request.scope["headers"]:
         if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
             raise UnsupportedMedia("content-encoding", "send the body uncompressed")
     arrived = request.scope.get("extensions", {}).get(ARRIVED)
-    raw = arrived() if arrived is not None else None
-    return raw if raw is not None and len(raw) <= limit else await _wait(request, limit)
+    raw: bytes | None = arrived() if arrived is not None else None
+    if raw is None or len(raw) > limit:
+        return await _wait(request, limit, take)
+    if take is not None:
+        take(len(raw))
+    return raw
 
 
-async def _wait(request: Request, limit: int) -> bytes:
+async def _wait(request: Request, limit: int, take: Callable[[int], None] | None) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
@@ -46,6 +54,8 @@ async def _wait(request: Request, limit: int) -> bytes:
             async for part in request.stream():
                 size += len(part)
                 if size <= limit:
+                    if take is not None:
+                        take(len(part))
                     parts.append(part)
                 elif size > limit + _DISCARDED:
                     break

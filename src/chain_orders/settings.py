@@ -183,7 +183,7 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     poll_seconds: Seconds = 1.0
     """How often queues are looked at when no wake-up comes."""
     sweep_seconds: Seconds = 30.0
-    """How often parked notifications are tried again."""
+    """When parked notifications are tried again at first; each further wait is twice as long."""
     connect_seconds: Seconds = 5.0
     exchange_seconds: Seconds = 35.0
     """Deadline of one call to a seller, from the first byte to the last."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chain_orders.vtex import addresses
 
-from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order
+from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
 
 RECEIVERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cancellation": ("POST", "/pvt/orders/order-group/HOST1/notifications", cancellation("MKP-HOST1-01")),
@@ -176,6 +176,9 @@ async def test_raw_requests_are_never_a_failure_of_ours(marketplace: Marketplace
         "another method": (head.replace(b"POST", b"BREW", 1) + length + b"\r\n" + body,),
         "HTTP/0.9": (b"POST " + path + b"\r\n\r\n",),
         "another protocol": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),),
+        "an asterisk": (head.replace(path, b"*") + length + b"\r\n" + body,),
+        "a tunnel": (b"CONNECT cb.example:1 HTTP/1.1\r\nHost: cb.example\r\n\r\n" + body,),
+        "200 upgrades at once": ((head + UPGRADES["h2c"] + b"Content-Length: 0\r\n\r\n") * 200,),
         "an expectation": (head + b"Expect: 100-continue\r\n" + length + b"\r\n", body),
         "a closed connection": (head + b"Content-Length: 500\r\n\r\n" + body,),
     }  # fmt: skip
@@ -188,6 +191,55 @@ async def test_raw_requests_are_never_a_failure_of_ours(marketplace: Marketplace
 
     told = await marketplace.notify(f"{base}/pvt/orders/HOST1/invoice", invoice("RAW"))
     assert told.status_code == 200
+
+
+UPGRADES = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA\r\n",
+    "websocket": b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+}
+
+
+@pytest.mark.parametrize("asked", UPGRADES)
+async def test_another_protocol_that_is_offered_does_not_cost_the_body(
+    marketplace: Marketplace, base: str, asked: str
+) -> None:
+    address = urlsplit(base)
+    calls = []
+    for n, header in enumerate((UPGRADES[asked], b"Connection: close\r\n")):
+        body = json.dumps(invoice(f"UP-{n}", 100)).encode()
+        head = f"POST {address.path}/pvt/orders/HOST1/invoice HTTP/1.1\r\nHost: cb.example\r\n".encode()
+        calls.append(head + header + b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body)
+    sent = b"".join(calls)
+    for parts in ([sent], [sent[:50], sent[50:-9], sent[-9:]]):
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        answers = await asyncio.wait_for(reader.read(), 60)
+        writer.close()
+        assert answers.count(b"HTTP/1.1 200 OK") == 2, answers
+
+    (found,) = (await marketplace.client.get("/v1/orders")).json()["items"]
+
+    async def both() -> bool:
+        return bool((await marketplace.get(found["id"]))["money"]["invoiced"] == 200)
+
+    await until(both, 60)
+
+
+QUERIES = [
+    "token=a" + "&a=1" * 100, "token=" + "a" * 3000, "token=%00&token=%ff", "token", "&" * 1000 + "token=a", "token=%",
+    "token=a;b=c&token[]=a", "=token=", "%74oken=a", "token=k1.acme.%ed%a0%80",
+]  # fmt: skip
+
+
+async def test_odd_queries_of_strangers_are_not_found(marketplace: Marketplace, base: str) -> None:
+    plain = await marketplace.notify(f"{marketplace.url}/pvt/orders/HOST1/invoice", invoice())
+    for query in QUERIES:
+        for address, status in ((marketplace.url, 404), (base, 200)):
+            answer = await marketplace.notify(f"{address}/pvt/orders/HOST1/invoice?{query}", invoice())
+            assert answer.status_code == status, (query, answer.text)
+            assert status == 200 or answer.content == plain.content
 
 
 JSONS = st.recursive(

@@ -14,6 +14,7 @@ from chain_orders.notifications import rebuild
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order
 from .test_changes import change
+from .test_resolution import resolve
 
 
 async def _report(marketplace: Marketplace, *, repairing: bool = False) -> rebuild.Report:
@@ -79,12 +80,85 @@ async def test_whatever_happened_applied_again_it_is_the_same(
     assert report.orders == len(orders)
 
 
+async def _holds(marketplace: Marketplace) -> None:
+    """Applied again, and again after a repair that had nothing to do, it is the same."""
+    for _ in range(2):
+        assert (await _report(marketplace, repairing=True)).differences == {}
+
+
+async def test_after_every_act_it_is_the_same(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("ACT1"))
+    base = f"{await simulated.base('ACT1')}/pvt/orders/ACT1"
+
+    async def tell(below: str, body: dict[str, Any]) -> None:
+        await marketplace.notify(base + below, body)
+        await marketplace.notified(placed["id"], "applied")
+        await _holds(marketplace)
+
+    async def decide(decision: str) -> None:
+        decided = await resolve(marketplace, await marketplace.get(placed["id"]), decision)
+        assert decided.status_code == 200, decided.text
+        await _holds(marketplace)
+
+    await _holds(marketplace)
+    await tell("/changes", change("a", incrementValue=100, discountValue=0))
+    await decide("dismiss")
+    await tell("/changes", change("b", incrementValue=50, discountValue=0))
+    await decide("accept-change")
+    await tell("/invoice", invoice("A", 1000, trackingNumber="TR-1"))
+    await marketplace.change_seller(changePolicy="refuse")
+    await tell("/changes", change("c", discountValue=10))
+    await marketplace.change_seller(changePolicy="accept")
+    await tell("/changes", change("d", discountValue=50))
+    await tell("/invoice", invoice("B", 300))
+
+    found = await marketplace.get(placed["id"])
+    assert (found["status"], found["money"]["total"]) == ("invoiced", 1300)
+    assert [one["state"] for one in found["chainOrders"][0]["changes"]] == [
+        "dismissed", "accepted", "refused", "accepted",
+    ]  # fmt: skip
+
+
+async def test_a_value_that_the_seller_did_not_answer_does_not_grow(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ACT2"))
+    async with marketplace.database.transaction() as session:
+        without = "convert_to(replace(convert_from(response, 'utf8'), :told, ''), 'utf8')"
+        await session.execute(text(f"update attempts set response = {without}"), {"told": '"value":1300,'})
+    base = await simulated.base("ACT2")
+    await marketplace.notify(f"{base}/pvt/orders/ACT2/changes", change(incrementValue=100, discountValue=0))
+    await marketplace.notified(placed["id"], "applied")
+
+    await resolve(marketplace, await marketplace.get(placed["id"]), "accept-change")
+
+    await _holds(marketplace)
+    assert (await marketplace.get(placed["id"]))["money"]["total"] == 1400
+
+
+async def test_a_clock_that_went_back_changes_nothing(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    placed = await marketplace.place(order("ACT3"))
+    base = f"{await simulated.base('ACT3')}/pvt/orders"
+    await marketplace.notify(f"{base}/ACT3/invoice", invoice())
+    await marketplace.becomes(placed["id"], "invoiced")
+    await marketplace.notify(f"{base}/order-group/ACT3/notifications", cancellation("MKP-ACT3-01"))
+    await marketplace.notified(placed["id"], "conflict")
+    await resolve(marketplace, await marketplace.get(placed["id"]), "cancelled")
+
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update notifications set applied_at = applied_at - interval '1 hour' * id"))
+
+    await _holds(marketplace)
+
+
 SPOILED = {
     "status is cancelled": "update chain_orders set status = 'cancelled'",
     "value_cents is 1": "update chain_orders set value_cents = 1",
     "is missing": "delete from invoices",
     "another value_cents": "update invoices set value_cents = 7",
     "another tracking_number": "update invoices set tracking_number = 'TR-9'",
+    "state is accepted": "update changes set state = 'accepted'",
+    "a change of +0 and -300 cents is missing": "delete from changes",
     "was never told": "insert into invoices (chain_order_key, type, number, value_cents) "
     "select key, 'Output', 'NF-0', 1 from chain_orders",
 }
@@ -97,7 +171,10 @@ async def test_what_was_spoiled_is_found_and_repaired(
     placed = await marketplace.place(order("REBX"))
     base = await simulated.base("REBX")
     await marketplace.notify(f"{base}/pvt/orders/REBX/invoice", invoice(trackingNumber="TR-1"))
-    before = await marketplace.becomes(placed["id"], "invoiced")
+    await marketplace.becomes(placed["id"], "invoiced")
+    await marketplace.notify(f"{base}/pvt/orders/REBX/changes", change())
+    await marketplace.notified(placed["id"], "applied")
+    before = await marketplace.get(placed["id"])
     async with marketplace.database.transaction() as session:
         await session.execute(text(SPOILED[told]))
 

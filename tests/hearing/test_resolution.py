@@ -22,7 +22,7 @@ async def _cancelled_after_invoice(marketplace: Marketplace, simulated: Simulate
     return found
 
 
-async def _resolve(
+async def resolve(
     marketplace: Marketplace, found: dict[str, Any], decision: str, *, match: str | None = None, **body: Any
 ) -> httpx.Response:
     match = match or f'"{found["version"]}"'
@@ -38,7 +38,7 @@ async def test_a_person_decides_which_fact_holds(
 ) -> None:
     found = await _cancelled_after_invoice(marketplace, simulated)
 
-    answer = await _resolve(marketplace, found, decision, chainOrderId="MKP-RES1-01")
+    answer = await resolve(marketplace, found, decision, chainOrderId="MKP-RES1-01")
 
     assert answer.status_code == 200, answer.text
     assert (answer.json()["status"], answer.json()["attention"]) == (status, None)
@@ -62,7 +62,7 @@ async def test_what_was_cancelled_may_be_decided_to_be_invoiced(
     await marketplace.notify(f"{base}/pvt/orders/RES1/invoice", invoice())
     await marketplace.notified(placed["id"], "conflict")
 
-    answer = await _resolve(marketplace, await marketplace.get(placed["id"]), "invoiced")
+    answer = await resolve(marketplace, await marketplace.get(placed["id"]), "invoiced")
 
     assert answer.json()["status"] == "invoiced"
     assert answer.json()["money"]["remaining"] == 0
@@ -71,10 +71,10 @@ async def test_what_was_cancelled_may_be_decided_to_be_invoiced(
 async def test_attention_is_dismissed_with_a_reason(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     found = await _cancelled_after_invoice(marketplace, simulated)
 
-    answer = await _resolve(marketplace, found, "dismiss")
+    answer = await resolve(marketplace, found, "dismiss")
 
     assert (answer.json()["status"], answer.json()["attention"]) == ("invoiced", None)
-    again = await _resolve(marketplace, answer.json(), "dismiss")
+    again = await resolve(marketplace, answer.json(), "dismiss")
     assert (again.status_code, again.json()["code"]) == (409, "nothing-to-resolve")
 
 
@@ -88,7 +88,7 @@ async def test_a_recorded_change_is_decided(
     await marketplace.notify(f"{await simulated.base('RES1')}/pvt/orders/RES1/changes", change())
     await marketplace.notified(placed["id"], "applied")
 
-    answer = await _resolve(marketplace, await marketplace.get(placed["id"]), decision)
+    answer = await resolve(marketplace, await marketplace.get(placed["id"]), decision)
 
     assert answer.status_code == 200, answer.text
     assert (answer.json()["money"]["total"], answer.json()["attention"]) == (total, None)
@@ -111,7 +111,7 @@ async def test_what_cannot_be_decided_is_refused(
 ) -> None:
     placed = await marketplace.place(order("RES1"))
 
-    answer = await _resolve(marketplace, placed, **body)
+    answer = await resolve(marketplace, placed, **body)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
@@ -124,8 +124,8 @@ async def test_one_of_several_must_be_named(marketplace: Marketplace, simulated:
     ]
     placed = await marketplace.place(order("RES1", items=items, marketplacePaymentValue=1400))
 
-    refused = await _resolve(marketplace, placed, "cancelled")
-    decided = await _resolve(marketplace, placed, "cancelled", chainOrderId="MKP-RES1-02")
+    refused = await resolve(marketplace, placed, "cancelled")
+    decided = await resolve(marketplace, placed, "cancelled", chainOrderId="MKP-RES1-02")
 
     assert (refused.status_code, refused.json()["code"]) == (422, "chain-order-needed")
     assert [chain["status"] for chain in decided.json()["chainOrders"]] == ["placed", "cancelled"]

@@ -34,4 +34,6 @@ class Event(Base):
     chain_order_id: Mapped[str | None]
     actor: Mapped[str]
     """`operator:{key name}`, `seller` or `service`."""
+    applied_seq: Mapped[int | None]
+    """Of the order when it was told: what had been applied to it by then."""
     data: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

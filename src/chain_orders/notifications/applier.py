@@ -11,28 +11,29 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import accumulate
 
-from pydantic import ValidationError
-from sqlalchemy import Interval, bindparam, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .. import logs, strict_json
+from .. import logs
 from ..database import Bell, Database, is_passing, wait_for
 from ..orders import authorizing, lookup, reads
 from ..orders.models import Order
 from ..sellers.models import Seller
-from ..vtex import addresses
 from ..vtex.addresses import Kind
-from ..vtex.messages import Cancellation
-from . import repeats
-from .applying import INVOICE_UNKNOWN, UNREADABLE, apply, park
+from . import repeats, routing
+from .applying import INVOICE_UNKNOWN, apply, park, put_off
 from .inbox import TOPIC
 from .models import Notification
 
 log = logs.get("applier")
 
 ORDERS_AT_ONCE = 64
+ROWS_AT_ONCE = 1000
+BYTES_AT_ONCE = 16 * 1024 * 1024
+"""Of bodies in one batch, unless its first alone is larger."""
 
 
 class Applier:
@@ -61,15 +62,14 @@ class Applier:
     async def step(self) -> int:
         """Apply one batch; says of how many orders."""
         async with self._database.transaction() as session:
-            await _resume_parked(session, self._sweep)
-            routed = await _route(session)
+            routed = await routing.route(session, self._sweep)
         ids: list[uuid.UUID] = []
         try:
             async with self._database.transaction() as session:
                 ids = await _lock_orders(session)
                 await self._apply(session, ids)
         except Exception as failure:  # what one notification breaks must not hold up the others
-            if is_passing(failure):
+            if _is_away(failure):
                 raise
             log.error("apply-batch-failed", count=len(ids), exc_info=failure)
             for order_id in ids:
@@ -84,11 +84,11 @@ class Applier:
             async with self._database.transaction() as session:
                 await self._apply(session, [order_id])
         except Exception as failure:
-            if is_passing(failure):
+            if _is_away(failure):
                 raise
             log.error("apply-order-failed", order_id=str(order_id), exc_info=failure)
             async with self._database.transaction() as session:
-                waiting = [note.id for note in await _received(session, [order_id])]
+                waiting = await _due(session, [order_id])
             for notification_id in waiting:
                 await self._one(order_id, notification_id)
 
@@ -97,13 +97,14 @@ class Applier:
             async with self._database.transaction() as session:
                 await self._apply(session, [order_id], only=notification_id)
         except Exception as failure:
-            if is_passing(failure):
+            if _is_away(failure):
                 raise
             log.error("apply-notification-failed", notification_id=notification_id, exc_info=failure)
             async with self._database.transaction() as session:
                 order = await lookup.locked(session, order_id)
                 note = await session.get_one(Notification, notification_id)
                 park(note, "apply-failed")
+                put_off(note, self._sweep)
                 order.ask_attention("apply-failed", "a notification could not be applied; it is kept and tried again")
 
     async def _apply(self, session: AsyncSession, order_ids: Sequence[uuid.UUID], only: int | None = None) -> None:
@@ -128,7 +129,10 @@ class Applier:
             )
         )
         waiting: dict[uuid.UUID, list[Notification]] = defaultdict(list)
-        for note in await _received(session, order_ids, only):
+        due = await _due(session, order_ids) if only is None else [only]
+        for note in await session.scalars(
+            select(Notification).where(Notification.id.in_(due)).order_by(Notification.id)
+        ):
             if note.order_id is not None:
                 waiting[note.order_id].append(note)
         for order_id, notes in waiting.items():
@@ -144,6 +148,8 @@ class Applier:
         for note in notes:
             trusted = note.caller == "base" and not distrusted
             look |= apply(order, note, trusted=trusted, patience=self._patience)
+            if note.state == "parked":
+                put_off(note, self._sweep)
             invoiced |= note.kind == Kind.INVOICE and note.state == "applied"
         if invoiced:
             await session.flush()
@@ -155,14 +161,29 @@ class Applier:
                 await authorizing.overtake(session, order, chain, f"the seller says that it is {chain.status}")
 
 
-# Served by notifications_received_idx. Orders that another applier holds are left to it.
+def _is_away(failure: BaseException) -> bool:
+    """Whether the database is away or busy. A statement that took too long may be the work's own fault."""
+    too_long = isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) == "57014"
+    return is_passing(failure) and not too_long
+
+
+# What has just come goes first, and what is parked and due fills up the batch: however much waits for something that
+# does not come, it holds up nothing. Served by notifications_received_idx and notifications_parked_idx. Orders that
+# another applier holds are left to it.
 _LOCK_ORDERS = text(
     """
+    with told as (
+        select distinct n.order_id from notifications n
+         where n.state = 'received' and n.order_id is not null
+         order by n.order_id limit 256
+    ), waiting as (
+        select n.order_id from notifications n
+         where n.state = 'parked' and n.next_at <= clock_timestamp() and n.order_id is not null
+         order by n.next_at limit 256
+    )
     select o.id from orders o
-     where o.id in (select distinct n.order_id from notifications n
-                     where n.state = 'received' and n.order_id is not null
-                     order by n.order_id limit 256)
-     order by o.id
+     where o.id in (select order_id from told) or o.id in (select order_id from waiting)
+     order by o.id not in (select order_id from told), o.id
      limit :orders
        for no key update skip locked
     """
@@ -173,67 +194,33 @@ async def _lock_orders(session: AsyncSession) -> list[uuid.UUID]:
     return list(await session.scalars(_LOCK_ORDERS, {"orders": ORDERS_AT_ONCE}))
 
 
-async def _received(
-    session: AsyncSession, order_ids: Sequence[uuid.UUID], only: int | None = None
-) -> list[Notification]:
-    query = select(Notification).where(Notification.order_id.in_(order_ids), Notification.state == "received")
-    if only is not None:
-        query = query.where(Notification.id == only)
-    return list(await session.scalars(query.order_by(Notification.id)))
-
-
-# What is parked is tried again at every sweep: something it waited for may have come about unnoticed.
-_RESUME = text(
+_DUE = text(
     """
-    update notifications set state = 'received', next_at = clock_timestamp() + :sweep
-     where id in (select id from notifications
-                   where state = 'parked' and next_at <= clock_timestamp()
-                   order by next_at limit 500 for update skip locked)
-    """
-).bindparams(bindparam("sweep", type_=Interval))
-
-
-async def _resume_parked(session: AsyncSession, sweep: timedelta) -> None:
-    await session.execute(_RESUME, {"sweep": sweep})
-
-
-async def _route(session: AsyncSession) -> int:
-    """Find the order of notifications that came without an order's own base. Served by notifications_received_idx."""
-    notes = await session.scalars(
-        select(Notification)
-        .where(Notification.state == "received", Notification.order_id.is_(None))
-        .order_by(Notification.id)
-        .limit(100)
-        .with_for_update(skip_locked=True)
+    with told as (
+        select n.id, n.size
+          from unnest(cast(:orders as uuid[])) as o(id)
+         cross join lateral (
+               select id, octet_length(body) as size from notifications
+                where order_id = o.id and state = 'received'
+                order by id limit :rows
+         ) n
+    ), waiting as (
+        select id, order_id, octet_length(body) as size from notifications
+         where state = 'parked' and next_at <= clock_timestamp()
+         order by next_at limit :rows
     )
-    routed = 0
-    for note in notes:
-        try:
-            async with session.begin_nested():
-                found = await lookup.orders_named(session, _named(note), lookup.KINDS, note.seller_id)
-        except DBAPIError as failure:  # one that cannot even be looked up must not hold up the others
-            if is_passing(failure):
-                raise
-            log.error("route-failed", notification_id=note.id, exc_info=failure)
-            park(note, "apply-failed")
-            continue
-        if len(found) == 1:
-            (note.order_id,) = found
-            routed += 1
-        elif note.kind == UNREADABLE:
-            note.state = UNREADABLE
-        else:
-            park(note, "order-unknown" if not found else "ambiguous")
-    return routed
+    select id, size from told
+     union all
+    select id, size from waiting where order_id = any(cast(:orders as uuid[]))
+     order by id limit :rows
+    """
+)
 
 
-def _named(note: Notification) -> list[str]:
-    called = addresses.callback(addresses.split(note.path))
-    names = lookup.spellings(called.named) if called else []
-    if called and called.kind is Kind.CANCELLATION and not called.one_level:
-        try:
-            told = Cancellation.model_validate(strict_json.parse(note.body))
-        except (ValidationError, strict_json.NotJson):
-            return names
-        names += lookup.spellings(told.seller_order_id)
-    return names
+async def _due(session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> list[int]:
+    """The ids of what these orders have received, from the first on: as many as fit into the memory of a batch."""
+    rows = (await session.execute(_DUE, {"orders": list(order_ids), "rows": ROWS_AT_ONCE})).all()
+    sizes = accumulate(row.size for row in rows)
+    return [
+        row.id for nth, (row, size) in enumerate(zip(rows, sizes, strict=True)) if nth == 0 or size <= BYTES_AT_ONCE
+    ]

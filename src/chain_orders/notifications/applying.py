@@ -29,8 +29,9 @@ UNREADABLE = "unreadable"
 VERIFYING = "verifying"
 INVOICE_UNKNOWN = "invoice-unknown"
 _DISBELIEVED = "somebody told us of"
-_PATIENT_TRIES = 20
+_PATIENT_TRIES = 5
 """How often something is tried again before a person hears that what it waits for has not come."""
+_LONGEST_WAIT = 128  # sweeps
 
 
 class Parked(Exception):
@@ -53,7 +54,8 @@ def apply(order: Order, note: Notification, *, trusted: bool, patience: timedelt
     try:
         result, confirmable = _result(order, note, trusted, patience)
     except Parked as parked:
-        if parked.attention and note.tries == parked.at_try:
+        tried = note.tries if note.reason == parked.code else 0
+        if parked.attention and tried == parked.at_try:
             order.ask_attention(parked.code, parked.reason)
         park(note, parked.code)
         return parked.code == VERIFYING
@@ -72,8 +74,14 @@ def apply(order: Order, note: Notification, *, trusted: bool, patience: timedelt
 
 
 def park(note: Notification, reason: str) -> None:
+    """Keep it until it can be applied. Tries are counted anew when it waits for something else."""
+    note.tries = note.tries + 1 if note.reason == reason else 1
     note.state, note.reason = "parked", reason
-    note.tries += 1
+
+
+def put_off(note: Notification, sweep: timedelta) -> None:
+    """Say when a parked one is tried again: after a sweep at first, and then twice as long each time."""
+    note.next_at = now() + sweep * min(2 ** max(note.tries - 1, 0), _LONGEST_WAIT)
 
 
 class _Unreadable(Exception):
@@ -91,12 +99,12 @@ def _result(order: Order, note: Notification, trusted: bool, patience: timedelta
         message = read(called, note.body)
     except (strict_json.NotJson, ValidationError):  # it came through another release's door
         raise _Unreadable from None
-    if not lookup.belongs(order, called.named):
-        raise Parked("foreign-id", "a notification to this order's address names another order", attention=True)
     if not order.chain_orders:
         if order.status == Status.REJECTED:
             raise Parked("rejected-but-known", "the seller speaks of an order that it refused", attention=True)
         raise Parked("not-placed", "the order is not known to be placed yet", attention=False)
+    if not lookup.belongs(order, called.named):
+        raise _foreign()
     match message:
         case Cancellation() | CancellationAsked():
             return _cancellation(order, note, called, message, None if trusted else patience)
@@ -104,7 +112,7 @@ def _result(order: Order, note: Notification, trusted: bool, patience: timedelta
             return _invoice(order, note, called, message, None if trusted else patience)
         case Tracking():
             chain, invoice = _tracked(order, called)
-            return record_tracking(order, chain, invoice, message, note.received_at), False
+            return record_tracking(order, chain, invoice, message, note.received_at, nth=note.id or 0), False
         case Change():
             skus = [item.id for item in message.items_removed]
             chain = _only(lookup.meant(order, [called.named], skus))
@@ -161,7 +169,7 @@ def _invoice(
     known = any((one.type, one.number) == (told.type, told.invoice_number) for one in chain.invoices)
     if is_return and patience is not None and not known:
         return _unproven(order, note, chain, patience), False
-    return record_invoice(order, chain, told, note.receipt), is_return
+    return record_invoice(order, chain, told, note.receipt, nth=note.id or 0), is_return
 
 
 def _tracked(order: Order, called: Callback) -> tuple[ChainOrder, KnownInvoice]:
@@ -194,7 +202,13 @@ def disbelieved(note: Notification) -> bool:
     return _DISBELIEVED in (note.reason or "")
 
 
+def _foreign() -> Parked:
+    return Parked("foreign-id", "a notification to this order's address names another order", attention=True)
+
+
 def _only(meant: Sequence[ChainOrder]) -> ChainOrder:
-    if len(meant) != 1:
+    if not meant:
+        raise _foreign()
+    if len(meant) > 1:
         raise Parked("ambiguous", "a notification does not say which of several chain orders it means", attention=True)
     return meant[0]

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -133,23 +133,37 @@ class Inbox:
         self._storing: set[asyncio.Task[None]] = set()
         self._statement_seconds = 0.0
 
-    def check_room(self, size: int = 0) -> None:
-        """Raise Unavailable when no further notification may wait. Cheap: ask before one is read, too."""
+    @contextlib.contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Room for one body while it is read and stored; what is yielded takes some more of it.
+
+        Both raise Unavailable when no further notification may wait, or all bodies together would be too large.
+        """
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            self._check_room(size)
+            taken += size
+            self._bytes += size
+
+        self._check_room()
+        try:
+            yield take
+        finally:
+            self._bytes -= taken
+
+    def _check_room(self, size: int = 0) -> None:
         if len(self._waiting) >= admitted(self._statement_seconds) or self._bytes + size > _MAXIMUM_BYTES:
             raise _unavailable("too many notifications are waiting")
 
     async def receive(self, incoming: Incoming) -> bytes:
         """Store a notification and return the answer's bytes: the first one's, for a repeat. Raises Unavailable."""
-        size = len(incoming.body) + len(incoming.headers)
-        self.check_room(size)
+        self._check_room()
         waiting = _Waiting(incoming, incoming.dedupe_key, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self._bytes += size
         self._arrived.set()
-        try:
-            return await waiting.answered
-        finally:
-            self._bytes -= size
+        return await waiting.answered
 
     async def run(self, stop: asyncio.Event) -> None:
         """Gather and store until `stop` is set and nothing waits."""
@@ -232,7 +246,7 @@ class Inbox:
                 statement.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
                 await connection.invalidate()
                 raise TimeoutError
-            driver.remove_log_listener(listen)
+            driver.remove_log_listener(listen)  # the connection goes back to the pool, whatever came of the statement
             if "WARNING" in warned:
                 await connection.invalidate()
                 raise _Doubtful

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sqlalchemy import select
 
 from ..database import Database, is_passing
@@ -11,20 +13,22 @@ from ..orders.changing import RECORD
 from ..orders.models import Order
 from ..sellers.models import Seller
 
+_SECONDS = 2.0
+
 
 async def of_changes(database: Database, ref: str | None, seller_id: str | None, named: str) -> str:
     """The `changePolicy` of the seller who calls. In open mode it is the named order's seller's, if that is plain.
 
-    Raises Unavailable when the database is away.
+    Raises Unavailable when the database is away, or does not say it in time.
     """
     try:
-        async with database.transaction() as session:
+        async with asyncio.timeout(_SECONDS), database.transaction() as session:
             if ref is not None:
                 query = select(Seller.change_policy).join(Order, Order.seller_id == Seller.id).where(Order.ref == ref)
             elif seller_id is not None:
                 query = select(Seller.change_policy).where(Seller.id == seller_id)
             else:
-                found = await lookup.orders_named(session, lookup.spellings(named), lookup.KINDS)
+                found = await lookup.orders_meant(session, lookup.spellings(named))
                 query = select(Seller.change_policy).join(Order, Order.seller_id == Seller.id)
                 query = query.where(Order.id.in_(found)).distinct()
             policies = (await session.scalars(query)).all()

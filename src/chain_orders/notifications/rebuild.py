@@ -1,7 +1,8 @@
 """Applying everything again from the start, to see whether what is stored is what it should be.
 
 The inputs of an order are what its seller told, what its calls and reads came to, and what operators decided, in the
-order in which they moved it. `replay` is pure and lets them act through the very functions that acted the first time.
+order in which they moved it: by the number that the order gave them, and by the clock only where several share one.
+`replay` is pure and lets them act through the very functions that acted the first time.
 Sealed orders, whose inputs are hashes by now, are left out.
 """
 
@@ -22,7 +23,7 @@ from ..events.models import Event
 from ..orders import changing, lookup, states
 from ..orders.cancelling import record_cancellation
 from ..orders.invoicing import record_invoice
-from ..orders.models import ChainOrder, Invoice, Order
+from ..orders.models import ChainOrder, Change, Invoice, Order
 from ..orders.states import Status
 from ..vtex.messages import Invoice as InvoiceMessage
 from ..vtex.messages import SellerOrder, Unreadable, read_group, read_order, read_placed
@@ -32,11 +33,18 @@ from .models import Notification
 _FACTS = (
     "value_cents", "courier", "tracking_number", "tracking_url", "url", "key", "issued_at", "delivered_at",
 )  # fmt: skip
+_CHANGE_FACTS = ("increment_cents", "discount_cents", "state")
 _MOVING = (
     "chain-order.authorized", "chain-order.authorization-refused", "chain-order.authorization-withdrawn",
     "chain-order.cancellation-asked", "chain-order.cancellation-denied", "chain-order.cancelled",
     "chain-order.invoiced", "order.resolved",
 )  # fmt: skip
+_INVOICED = (
+    "chain-order.invoiced", "chain-order.partially-invoiced", "chain-order.returned",
+    "chain-order.invoice-after-cancellation",
+)  # fmt: skip
+_PLACED, _CHANGED = "order.placed", "chain-order.changed"
+_READ = (*_MOVING, *_INVOICED, _PLACED, _CHANGED)
 _AT_ONCE = 200
 
 
@@ -91,9 +99,22 @@ def differences(stored: Order, replayed: Order) -> list[str]:
         for key in sorted(have.keys() & want.keys()):
             wrong = [fact for fact in _FACTS if _differ(have[key], want[key], fact)]
             found += [f"{name}: invoice {key[1]} has another {fact}" for fact in wrong]
+        found += _differing_changes(is_, should)
     if stored.status != replayed.status:
         found.append(f"status is {stored.status}, should be {replayed.status}")
     return found
+
+
+def _differing_changes(is_: ChainOrder, should: ChainOrder) -> list[str]:
+    have, want = _by_digest(is_), _by_digest(should)
+    found = [f"a change of {have[key].amounts} is there and was never told" for key in sorted(have - want.keys())]
+    found += [f"a change of {want[key].amounts} is missing" for key in sorted(want - have.keys())]
+    for key in sorted(have.keys() & want.keys()):
+        for fact in _CHANGE_FACTS:
+            if getattr(have[key], fact) != getattr(want[key], fact):
+                told = f"{getattr(have[key], fact)}, should be {getattr(want[key], fact)}"
+                found.append(f"a change's {fact} is {told}")
+    return [f"{is_.chain_order_id}: {line}" for line in found]
 
 
 def _differ(is_: Invoice, should: Invoice, fact: str) -> bool:
@@ -103,9 +124,9 @@ def _differ(is_: Invoice, should: Invoice, fact: str) -> bool:
     return bool(getattr(is_, fact) != getattr(should, fact))
 
 
-def repair(stored: Order, replayed: Order, found: Sequence[str]) -> list[Invoice]:
-    """Make the stored order what it should be, and tell it in its timeline. Returns the invoices that must go."""
-    leave: list[Invoice] = []
+def repair(stored: Order, replayed: Order, found: Sequence[str]) -> list[Invoice | Change]:
+    """Make the stored order what it should be, and tell it in its timeline. Returns what must go."""
+    leave: list[Invoice | Change] = []
     for is_, should in zip(stored.chain_orders, replayed.chain_orders, strict=True):
         is_.status, is_.status_before_request = should.status, should.status_before_request
         is_.value_cents = should.value_cents
@@ -119,10 +140,23 @@ def repair(stored: Order, replayed: Order, found: Sequence[str]) -> list[Invoice
             for fact in _FACTS:
                 if _differ(have[key], one, fact):
                     setattr(have[key], fact, getattr(one, fact))
+        leave += _repair_changes(is_, should)
     stored.settle_status()
     stored.touch()
     stored.tell("order.rebuilt", "service", differences=list(found))
     return leave
+
+
+def _repair_changes(is_: ChainOrder, should: ChainOrder) -> list[Change]:
+    have, want = _by_digest(is_), _by_digest(should)
+    is_.changes = [one for key, one in have.items() if key in want]
+    for key, one in want.items():
+        if key not in have:
+            have[key] = Change(request_id=one.request_id, digest=one.digest, receipt=one.receipt)
+            is_.changes.append(have[key])
+        for fact in _CHANGE_FACTS:
+            setattr(have[key], fact, getattr(one, fact))
+    return [one for key, one in have.items() if key not in want]
 
 
 async def run(database: Database, order_id: uuid.UUID | None, *, repairing: bool) -> AsyncIterator[Report]:
@@ -173,17 +207,55 @@ async def inputs_of(session: AsyncSession, order: Order) -> Inputs:
             Notification.applied_seq.is_not(None),
         )
     )
-    events = await session.scalars(select(Event).where(Event.order_id == order.id, Event.type.in_(_MOVING)))
+    events = (await session.scalars(select(Event).where(Event.order_id == order.id, Event.type.in_(_READ)))).all()
     owed = await session.scalars(select(Delivery).where(Delivery.order_id == order.id, Delivery.kind == "authorize"))
-    read = [one for chain in order.chain_orders for one in chain.invoices if one.source == "read"]
-    steps: list[tuple[datetime, int, Any]] = [
-        *((note.applied_at, note.applied_seq or 0, note) for note in notes if note.applied_at and _counts(note)),
-        *((event.at, 0, event) for event in events if not _echoes(event)),
-        *((one.created_at, 0, one) for one in owed),
-        *((one.created_at, 0, one) for one in read),
+    return inputs(order, notes.all(), events, owed.all(), await _answers(session, order))
+
+
+def inputs(
+    order: Order,
+    notes: Sequence[Notification],
+    events: Sequence[Event],
+    owed: Sequence[Delivery],
+    answers: Sequence[bytes],
+) -> Inputs:
+    """What moved an order, in the order in which it did."""
+    places = [(note.applied_at, note.applied_seq) for note in notes if note.applied_at and note.applied_seq]
+    first = {_told_by(event): event for event in sorted(events, key=lambda event: event.id, reverse=True)}
+
+    def place(seq: int | None, at: datetime) -> tuple[int, bool, datetime]:
+        """Behind the notification that has this number; where none was noted, the one that was applied before."""
+        known = max((number for when, number in places if when <= at), default=0) if seq is None else seq
+        return known, True, at
+
+    steps: list[tuple[tuple[int, bool, datetime], Any]] = [
+        *(
+            ((note.applied_seq or 0, False, note.applied_at or note.received_at), note)
+            for note in notes
+            if _counts(note)
+        ),
+        *((place(event.applied_seq, event.at), event) for event in events if _moves(event)),
+        *((place(None, one.created_at), one) for one in owed),
     ]
-    steps.sort(key=lambda step: step[:2])
-    return Inputs(order, await _values(session, order), [step for _, _, step in steps])
+    for chain in order.chain_orders:
+        for one in chain.invoices:
+            if one.source == "read":
+                event = first.get((chain.chain_order_id, one.type, one.number))
+                shown = place(event.applied_seq, event.at) if event else place(None, one.created_at)
+                steps.append((shown, one))
+    steps.sort(key=lambda step: step[0])
+    return Inputs(order, _values(order, events, answers), [step for _, step in steps])
+
+
+def _told_by(event: Event) -> tuple[str | None, Any, Any]:
+    """The invoice that an event tells."""
+    if event.type not in _INVOICED:
+        return event.chain_order_id, event.type, None
+    return event.chain_order_id, event.data.get("type"), event.data.get("number")
+
+
+def _moves(event: Event) -> bool:
+    return event.type in _MOVING and not _echoes(event)
 
 
 def _counts(note: Notification) -> bool:
@@ -199,16 +271,29 @@ def _echoes(event: Event) -> bool:
     return False
 
 
-async def _values(session: AsyncSession, order: Order) -> dict[str, int]:
-    """What the chain orders were worth when they were placed: as the seller answered, or as we had it."""
-    answers = await session.scalars(
+async def _answers(session: AsyncSession, order: Order) -> list[bytes]:
+    """What the seller answered when the order was placed, or showed of it."""
+    found = await session.scalars(
         select(Attempt.response)
         .join(Delivery, Delivery.id == Attempt.delivery_id)
         .where(Delivery.order_id == order.id, Delivery.kind == "place", Attempt.outcome == "answered")
     )
-    values = {one.order_id: one.value for answer in answers if answer for one in _placed(answer)}
-    stored = {chain.chain_order_id: chain.value_cents for chain in order.chain_orders}
-    return {name: value if values.get(name) is None else values[name] or 0 for name, value in stored.items()}
+    return [answer for answer in found if answer]
+
+
+def _values(order: Order, events: Sequence[Event], answers: Sequence[bytes]) -> dict[str, int]:
+    """What the chain orders were worth when they were placed: as the seller answered, or as we had it then.
+
+    What we had shows in the event of a sole chain order's placement, and in the first change that moved it.
+    """
+    told = {one.order_id: one.value for answer in answers for one in _placed(answer) if one.value is not None}
+    values = {chain.chain_order_id: chain.value_cents for chain in order.chain_orders}
+    for event in sorted(events, key=lambda event: event.id, reverse=True):
+        if event.type == _CHANGED and event.chain_order_id in values:
+            values[event.chain_order_id] = event.data["before"]
+        elif event.type == _PLACED and len(values) == 1:
+            values = dict.fromkeys(values, event.data["value"])
+    return {name: told.get(name, value) for name, value in values.items()}
 
 
 def _placed(answer: bytes) -> list[SellerOrder]:
@@ -230,7 +315,8 @@ def _bare(inputs: Inputs) -> Order:
     order.chain_orders = [
         ChainOrder(
             key=chain.key, position=chain.position, chain_order_id=chain.chain_order_id,
-            seller_order_id=chain.seller_order_id, seller_order_group=chain.seller_order_group, status=Status.PLACED,
+            seller_order_id=chain.seller_order_id, seller_order_group=chain.seller_order_group,
+            marketplace_order_id=chain.marketplace_order_id, status=Status.PLACED,
             value_cents=inputs.values[chain.chain_order_id], items=chain.items, invoices=[], changes=[],
         )
         for chain in was.chain_orders
@@ -240,8 +326,8 @@ def _bare(inputs: Inputs) -> Order:
 
 def _copy(note: Notification) -> Notification:
     return Notification(
-        kind=note.kind, caller=note.caller, path=note.path, body=note.body, receipt=note.receipt, policy=note.policy,
-        received_at=note.received_at, tries=0, state="received",
+        id=note.id, kind=note.kind, caller=note.caller, path=note.path, body=note.body, receipt=note.receipt,
+        policy=note.policy, received_at=note.received_at, tries=0, state="received",
     )  # fmt: skip
 
 
@@ -262,6 +348,8 @@ def _shown(order: Order, seen: Invoice) -> None:
 
 def _happened(order: Order, event: Event) -> None:
     """What an event stands for that no other table keeps."""
+    if event.data.get("decision") == "dismiss":
+        changing.dismiss(order)
     chosen = [chain for chain in order.chain_orders if chain.chain_order_id == event.chain_order_id]
     for chain in chosen:
         match event.type:
@@ -286,9 +374,11 @@ def _decided(order: Order, chain: ChainOrder, event: Event) -> None:
     if decision in states.RESOLVED_TO:
         chain.move(states.RESOLVED_TO[decision], resolution=True)
     elif decision == "accept-change":
-        for change in chain.changes:
-            if change.state == "recorded":
-                changing.accept(order, chain, change, event.actor)
+        changing.accept_recorded(order, chain, event.actor)
+
+
+def _by_digest(chain: ChainOrder) -> dict[bytes, Change]:
+    return {one.digest: one for one in chain.changes}
 
 
 def _by_number(chain: ChainOrder) -> dict[tuple[str, str], Invoice]:
@@ -296,4 +386,6 @@ def _by_number(chain: ChainOrder) -> dict[tuple[str, str], Invoice]:
 
 
 def _invoice(one: Invoice) -> Invoice:
-    return Invoice(type=one.type, number=one.number, items=one.items, receipt=one.receipt, source=one.source)
+    return Invoice(
+        type=one.type, number=one.number, items=one.items, receipt=one.receipt, source=one.source, heard=one.heard
+    )

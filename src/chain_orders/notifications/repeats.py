@@ -44,11 +44,16 @@ _REPEATED = text(
       ) n on true
     """
 )
+# One that the intake holds just now was seen again: it is looked at again, too. Waiting for it could be waiting for
+# each other, since the intake holds several.
 _LOOKED_AT = text(
     """
-    delete from repeats r
-     using unnest(cast(:keys as bytea[]), cast(:seen as timestamptz[])) as s(dedupe_key, seen_at)
-     where r.dedupe_key = s.dedupe_key and r.seen_at = s.seen_at
+    delete from repeats
+     where dedupe_key in (
+           select r.dedupe_key from repeats r
+             join unnest(cast(:keys as bytea[]), cast(:seen as timestamptz[])) as s(dedupe_key, seen_at)
+               on r.dedupe_key = s.dedupe_key and r.seen_at = s.seen_at
+              for update of r skip locked)
     """
 )
 

@@ -32,6 +32,7 @@ from .models import ChainOrder, Order
 from .states import Status
 
 CANCELLED_BY_SELLER = "sellerOrderCancelled"
+_INVOICED = frozenset({Status.PARTIALLY_INVOICED, Status.INVOICED})
 _UNDECIDED = frozenset({Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN})
 
 
@@ -40,7 +41,7 @@ def record_cancellation(order: Order, chain: ChainOrder, *, source: str = "callb
     status = Status(chain.status)
     if status is Status.CANCELLED:
         return Ignored("it is cancelled already")
-    if chain.invoiced_cents:
+    if chain.invoiced_cents or _INVOICED & {status, chain.status_before_request}:
         reason = f"the seller cancelled {chain.chain_order_id} after it was {status}"
         order.tell("chain-order.cancellation-after-invoice", "seller", chain_order=chain, source=source)
         order.ask_attention("cancelled-after-invoice", reason)

@@ -21,19 +21,27 @@ RECORD, ACCEPT, REFUSE = "record", "accept", "refuse"
 def record_change(order: Order, chain: ChainOrder, told: ChangeMessage, policy: str, receipt: str) -> Result:
     """Apply a change to the chain order it means, as `policy` says. One that is known is not applied twice."""
     digest = sha256(strict_json.canonical(told.model_dump(by_alias=True, mode="json"))).digest()
-    known = _known(chain.changes, told, digest)
-    if known is not None:
-        return _repeated(order, chain, known, told, digest)
-    change = Change(
-        request_id=told.request_id,
-        digest=digest,
-        increment_cents=told.increment_value,
-        discount_cents=told.discount_value,
-        state="recorded",
-        receipt=receipt,
-    )
-    chain.changes.append(change)
+    change = _known(chain.changes, told, digest)
+    if change is not None:
+        # One that was refused and is sent again under another policy was answered anew: it is decided anew.
+        if change.state != "refused" or change.digest != digest or policy == REFUSE:
+            return _repeated(order, chain, change, told, digest)
+        change.state, change.receipt = "recorded", receipt
+    else:
+        change = Change(
+            request_id=told.request_id,
+            digest=digest,
+            increment_cents=told.increment_value,
+            discount_cents=told.discount_value,
+            state="recorded",
+            receipt=receipt,
+        )
+        chain.changes.append(change)
     order.touch()
+    return _decide(order, chain, change, policy)
+
+
+def _decide(order: Order, chain: ChainOrder, change: Change, policy: str) -> Result:
     if policy == REFUSE:
         change.state = "refused"
         order.tell("chain-order.change-refused", "service", chain_order=chain, **_facts(change))
@@ -48,6 +56,21 @@ def record_change(order: Order, chain: ChainOrder, told: ChangeMessage, policy: 
     order.tell("chain-order.change-told", "seller", chain_order=chain, **_facts(change))
     order.ask_attention("change-received", f"the seller tells a change of {chain.chain_order_id}: {change.amounts}")
     return Applied()
+
+
+def accept_recorded(order: Order, chain: ChainOrder, actor: str) -> None:
+    """A person lets the changes that wait move the chain order's value."""
+    for change in chain.changes:
+        if change.state == "recorded":
+            accept(order, chain, change, actor)
+
+
+def dismiss(order: Order) -> None:
+    """A person leaves out the changes that wait."""
+    for chain in order.chain_orders:
+        for change in chain.changes:
+            if change.state == "recorded":
+                change.state = "dismissed"
 
 
 def accept(order: Order, chain: ChainOrder, change: Change, actor: str) -> None:

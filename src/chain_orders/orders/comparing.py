@@ -25,6 +25,9 @@ def compare(order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited
         return
     was_cancelled = chain.seller_status in _CANCELLED
     chain.seller_status = seen.status
+    if seen.marketplace_order_id and chain.marketplace_order_id is None:
+        chain.marketplace_order_id = seen.marketplace_order_id
+        order.new_names.add(("marketplace-order", seen.marketplace_order_id))
     for package in seen.packages:
         if package.invoice_number is not None:
             record_invoice(order, chain, _message(package), None, source="read")

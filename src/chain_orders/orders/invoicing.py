@@ -1,6 +1,7 @@
 """Invoices and their tracking, as sellers tell them. Pure: moves an order in memory and says what came of it.
 
-The first value under a number stands; tracking that comes later is merged, and nothing empty erases anything.
+The first value under a number stands; tracking is merged, and nothing empty erases anything. Each detail is the one of
+the latest notification that told it, in whatever order they are applied: `nth` is a notification's number.
 Output invoices add up against the chain order's value; `Input` is a return and counts apart.
 """
 
@@ -23,25 +24,33 @@ _DETAILS = {**_TRACKING, "url": "invoice_url", "key": "invoice_key"}
 
 
 def record_invoice(
-    order: Order, chain: ChainOrder, told: InvoiceMessage, receipt: str | None, *, source: str = "callback"
+    order: Order,
+    chain: ChainOrder,
+    told: InvoiceMessage,
+    receipt: str | None,
+    *,
+    source: str = "callback",
+    nth: int | None = None,
 ) -> Result:
-    """Apply an invoice to the chain order it names, told by a notification or found by a read."""
+    """Apply an invoice to the chain order it names, told by a notification or found by a read, which has no `nth`."""
     known = next((i for i in chain.invoices if (i.type, i.number) == (told.type, told.invoice_number)), None)
     if known is not None:
         if source == "read":
             known.confirmed_at = known.confirmed_at or now()
-        return _merge(order, chain, known, told, receipt)
+        return _merge(order, chain, known, told, receipt, nth)
     invoice = Invoice(
         type=told.type,
         number=told.invoice_number,
         value_cents=told.invoice_value,
         issued_at=told.issuance_date,
-        items=[item.model_dump() for item in told.items],
+        items=[item.model_dump(include={"id", "quantity", "price"}) for item in told.items],
         receipt=receipt,
         source=source,
         confirmed_at=now() if source == "read" else None,
-        **{column: getattr(told, field) for column, field in _DETAILS.items()},
+        heard={},
     )
+    details = {column: getattr(told, field) for column, field in _DETAILS.items() if getattr(told, field) is not None}
+    _keep(invoice, details, nth)
     chain.invoices.append(invoice)
     order.touch()
     _name(order, "invoice", invoice.number)
@@ -81,22 +90,26 @@ def _return(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
     return Applied()
 
 
-def _merge(order: Order, chain: ChainOrder, known: Invoice, told: InvoiceMessage, receipt: str | None) -> Result:
+def _merge(
+    order: Order, chain: ChainOrder, known: Invoice, told: InvoiceMessage, receipt: str | None, nth: int | None
+) -> Result:
     if told.invoice_value != known.value_cents:
         reason = f"invoice {known.number} came again with the value {told.invoice_value} instead of {known.value_cents}"
         order.tell("chain-order.invoice-changed", "seller", chain_order=chain, number=known.number)
         order.ask_attention("invoice-changed", reason)
         return Contradicts("invoice-changed", reason)
     known.receipt = known.receipt or receipt
-    return _add(order, chain, known, news(known, told))
+    return _add(order, chain, known, _still_news(known, told, nth), nth)
 
 
-def record_tracking(order: Order, chain: ChainOrder, known: Invoice, told: Tracking, heard_at: datetime) -> Result:
+def record_tracking(
+    order: Order, chain: ChainOrder, known: Invoice, told: Tracking, heard_at: datetime, *, nth: int
+) -> Result:
     """Apply what is told of an invoice's parcel; `heard_at` stands for the delivery's own date where it has none."""
-    added: dict[str, object] = {**news(known, told)}
+    added: dict[str, object] = {**_still_news(known, told, nth)}
     if told.is_delivered and known.delivered_at is None:
         added["delivered_at"] = told.delivered_date or heard_at
-    return _add(order, chain, known, added)
+    return _add(order, chain, known, added, nth)
 
 
 def news(known: Invoice, told: InvoiceMessage | Tracking) -> dict[str, str]:
@@ -108,11 +121,23 @@ def news(known: Invoice, told: InvoiceMessage | Tracking) -> dict[str, str]:
     }
 
 
-def _add(order: Order, chain: ChainOrder, known: Invoice, added: Mapping[str, object]) -> Result:
-    if not added:
-        return Ignored("nothing new")
+def _still_news(known: Invoice, told: InvoiceMessage | Tracking, nth: int | None) -> dict[str, str]:
+    """What is told and not known, less what a later notification has told already. A read shows how it is now."""
+    found = news(known, told)
+    return {column: value for column, value in found.items() if nth is None or nth >= known.heard.get(column, 0)}
+
+
+def _keep(known: Invoice, added: Mapping[str, object], nth: int | None) -> None:
     for column, value in added.items():
         setattr(known, column, value)
+    if nth is not None:
+        known.heard = {**known.heard, **{column: nth for column in added if column in _DETAILS}}
+
+
+def _add(order: Order, chain: ChainOrder, known: Invoice, added: Mapping[str, object], nth: int | None) -> Result:
+    if not added:
+        return Ignored("nothing new")
+    _keep(known, added, nth)
     order.touch()
     if _TRACKING.keys() & added.keys():
         _name(order, "tracking", known.tracking_number)

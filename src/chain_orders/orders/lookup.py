@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, select, text
@@ -21,8 +22,8 @@ from .models import ChainOrder, Order, OrderName
 _SUFFIX = re.compile(r"-\d{2}$", re.ASCII)
 _PREFIX = re.compile(r"^[A-Z0-9]{2,3}-", re.ASCII)
 
-KINDS = ("order-group", "chain-order", "seller-order", "seller-order-group", "marketplace-order")
-"""The kinds of names by which a seller may call an order."""
+KINDS = ("chain-order", "marketplace-order", "seller-order", "order-group", "seller-order-group")
+"""The kinds of names by which a seller may call an order, the most telling first."""
 
 WHOLE = selectinload(Order.chain_orders).options(selectinload(ChainOrder.invoices), selectinload(ChainOrder.changes))
 
@@ -54,18 +55,33 @@ def unknown(order_id: object) -> Unknown:
 
 
 async def orders_named(
-    session: AsyncSession, names: Iterable[str], kinds: Sequence[str], seller_id: str | None = None
+    session: AsyncSession, names: Iterable[str], kinds: Sequence[str], seller_id: str
 ) -> set[uuid.UUID]:
-    """Every order that one of these names leads to, letter case ignored; of one seller where it is named.
+    """Every order of a seller that one of these names leads to, letter case ignored. Served by order_names_value_idx."""
+    query = (
+        select(OrderName.order_id)
+        .join(Order, Order.id == OrderName.order_id)
+        .where(func.lower(OrderName.value).in_([name.lower() for name in names]), OrderName.kind.in_(kinds))
+        .where(Order.seller_id == seller_id)
+    )
+    return set(await session.scalars(query.limit(100)))
 
-    Served by order_names_value_idx.
+
+async def orders_meant(session: AsyncSession, forms: Sequence[str], seller_id: str | None = None) -> set[uuid.UUID]:
+    """The orders that go by the first of these forms by which any goes, and by it as the most telling kind of name.
+
+    Letter case is ignored; of one seller where it is named. Served by order_names_value_idx.
     """
-    query = select(OrderName.order_id).where(
-        func.lower(OrderName.value).in_([name.lower() for name in names]), OrderName.kind.in_(kinds)
+    rank = {form.lower(): nth for nth, form in reversed(list(enumerate(forms)))}
+    query = select(func.lower(OrderName.value), OrderName.kind, OrderName.order_id).where(
+        func.lower(OrderName.value).in_(rank), OrderName.kind.in_(KINDS)
     )
     if seller_id is not None:
         query = query.join(Order, Order.id == OrderName.order_id).where(Order.seller_id == seller_id)
-    return set(await session.scalars(query.limit(100)))
+    found: dict[tuple[int, int], set[uuid.UUID]] = defaultdict(set)
+    for value, kind, order_id in await session.execute(query.limit(1000)):
+        found[rank[value], KINDS.index(kind)].add(order_id)
+    return found[min(found)] if found else set()
 
 
 async def save_names(session: AsyncSession, orders: Iterable[Order]) -> None:
@@ -78,15 +94,18 @@ async def save_names(session: AsyncSession, orders: Iterable[Order]) -> None:
         order.new_names.clear()
 
 
-async def recheck(session: AsyncSession, order_id: uuid.UUID, reason: str = "not-placed") -> None:
-    """Wake what was parked because this order was not ready for it. The sweep would find them anyway."""
+async def recheck(session: AsyncSession, order_id: uuid.UUID, reason: str | None = None) -> None:
+    """Wake what was parked because this order was not ready for it: all, or what waits for `reason`.
+
+    A sweep would find them anyway, later. This try is not counted.
+    """
     await session.execute(_RECHECK, {"order_id": order_id, "reason": reason})
 
 
 _RECHECK = text(
     """
-    update notifications set state = 'received'
-     where order_id = :order_id and state = 'parked' and reason = :reason
+    update notifications set state = 'received', tries = greatest(tries - 1, 0)
+     where order_id = :order_id and state = 'parked' and reason = coalesce(:reason, reason)
     """
 )
 
@@ -99,28 +118,49 @@ def spellings(named: str) -> list[str]:
 
 
 def belongs(order: Order, named: str) -> bool:
-    """Whether an id in a callback's path can be tied to this order."""
-    own = {order.order_group, *(name for chain in order.chain_orders for name in _names(chain))}
-    known = {name.lower() for name in own if name}
-    return any(form.lower() in known for form in spellings(named))
+    """Whether an id in a callback's path can be tied to this order, once that has chain orders."""
+    return bool(_called(order, named))
 
 
 def meant(order: Order, names: Sequence[str | None], skus: Iterable[str] = ()) -> list[ChainOrder]:
     """The chain orders of `order` that `names` (most telling first) mean; by SKUs where names leave several.
 
-    One: that is it. Several: ambiguous. None: the names speak of nothing here. An order's group means all of them.
+    One: that is it. Several: ambiguous; a group means all of its chain orders. None: a name with the `-01` of a chain
+    order is no name of any here, so that it speaks of another one. A name that is merely unknown says nothing.
     """
+    left = list(order.chain_orders)
     for named in filter(None, names):
-        exact = [chain for chain in order.chain_orders if named.lower() in {n.lower() for n in _names(chain) if n}]
-        if exact:
-            return exact
-    if len(order.chain_orders) <= 1:
-        return list(order.chain_orders)
+        called = _called(order, named)
+        if not called and _SUFFIX.search(named):
+            return []
+        if called and len(called) < len(left):
+            left = called
+            break
     wanted = set(skus)
-    by_items = [chain for chain in order.chain_orders if wanted and wanted <= {str(item["id"]) for item in chain.items}]
-    return by_items if len(by_items) == 1 else list(order.chain_orders)
+    by_items = [chain for chain in left if wanted and wanted <= {str(item["id"]) for item in chain.items}]
+    return by_items if len(by_items) == 1 else left
 
 
-def _names(chain: ChainOrder) -> tuple[str | None, ...]:
-    """The ids of one chain order, also without its affiliate's prefix."""
-    return (chain.chain_order_id, chain.seller_order_id, _PREFIX.sub("", chain.chain_order_id))
+def _called(order: Order, named: str) -> list[ChainOrder]:
+    """The chain orders that go by this name, with or without an affiliate before it; all of a group by the group's."""
+    for form in (named.lower(), _PREFIX.sub("", named).lower()):
+        for names in (_names, _groups):
+            chains = [chain for chain in order.chain_orders if form in names(order, chain)]
+            if chains:
+                return chains
+    return []
+
+
+def _names(order: Order, chain: ChainOrder) -> set[str]:
+    """What one chain order alone goes by: its ids, and its number behind its groups and behind ids that have none."""
+    ids = [name for name in (chain.chain_order_id, chain.seller_order_id, chain.marketplace_order_id) if name]
+    own = {name.lower() for given in ids for name in (given, _PREFIX.sub("", given))}
+    suffix = _SUFFIX.search(chain.chain_order_id)
+    number = suffix.group() if suffix else f"-{chain.position:02d}"
+    whole = {name for name in own if not _SUFFIX.search(name)} | _groups(order, chain)
+    return own | {f"{name}{number}" for name in whole}
+
+
+def _groups(order: Order, chain: ChainOrder) -> set[str]:
+    """What all chain orders of a group go by."""
+    return {name.lower() for name in (order.order_group, chain.seller_order_group) if name}

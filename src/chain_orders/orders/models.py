@@ -126,6 +126,7 @@ class Order(Base):
                 seller_id=self.seller_id,
                 order_group=self.order_group,
                 chain_order_id=chain_order.chain_order_id if chain_order else None,
+                applied_seq=self.applied_seq,
                 data=data,
             )
         )
@@ -198,6 +199,8 @@ class ChainOrder(Base):
     chain_order_id: Mapped[str]
     seller_order_id: Mapped[str | None]
     seller_order_group: Mapped[str | None]
+    marketplace_order_id: Mapped[str | None]
+    """What the seller calls our side of it."""
     status: Mapped[str] = mapped_column(server_default=Status.PLACED)
     status_before_request: Mapped[str | None]
     """Where a cancellation that is denied leads back to; moves on with what is learnt meanwhile."""
@@ -291,6 +294,8 @@ class Invoice(Base):
     tracking_url: Mapped[str | None]
     items: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
     receipt: Mapped[str | None]
+    heard: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """Which notification each detail is of, so that an earlier one that is applied later does not override it."""
     source: Mapped[str] = mapped_column(server_default="callback")
     confirmed_at: Mapped[datetime | None]
     """When a read of the seller showed it."""

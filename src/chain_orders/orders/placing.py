@@ -252,6 +252,7 @@ def _chain_order(order: Order, one: SellerOrder, position: int, *, alone: bool) 
         chain_order_id=one.order_id,
         seller_order_id=one.seller_order_id,
         seller_order_group=one.order_group,
+        marketplace_order_id=one.marketplace_order_id,
         status=Status.PLACED,
         value_cents=value,
         items=items,

@@ -69,16 +69,14 @@ def _accept_changes(order: Order, chain: ChainOrder, actor: str) -> None:
     waiting = [change for change in chain.changes if change.state == "recorded"]
     if not waiting:
         raise Conflict("no-change", f"no change of {chain.chain_order_id} waits to be decided")
-    for change in waiting:
-        changing.accept(order, chain, change, actor)
+    changing.accept_recorded(order, chain, actor)
 
 
 def _dismiss(order: Order) -> None:
     waiting = [change for chain in order.chain_orders for change in chain.changes if change.state == "recorded"]
     if order.attention_code is None and not waiting:
         raise Conflict("nothing-to-resolve", "nothing about this order waits for a person")
-    for change in waiting:
-        change.state = "dismissed"
+    changing.dismiss(order)
 
 
 # A contradiction that was decided is one no more: what says what was decided counts as applied, the rest as not.

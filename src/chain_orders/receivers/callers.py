@@ -26,6 +26,8 @@ _TOKENS_PER_SECOND = 5.0
 _TOKENS_AT_ONCE = 20.0
 _LONGEST_WAIT = 1.0
 _MOST_WAITING = 100
+_FIELDS = 100
+"""Fields of a query that are looked at for a token; one with more has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,10 @@ def _tokens(request: Request) -> Iterator[str]:
     """The tokens that a request carries: in the query, as a password, as a bearer's."""
     query = bytes(request.scope["query_string"])
     if b"token=" in query:
-        yield from parse_qs(query.decode("latin-1"), max_num_fields=100).get("token", [])[:1]
+        try:
+            yield from parse_qs(query.decode("latin-1"), max_num_fields=_FIELDS).get("token", [])[:1]
+        except ValueError:  # too many fields: nobody's token
+            yield ""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         yield value.strip()

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -92,8 +93,11 @@ class Callbacks(BaseRoute):
         called = addresses.callback(caller.path)
         if called is None or request.method not in called.methods:
             return await self._refuse_path(request, caller)
-        self._inbox.check_room()
-        raw = await body.read(request, limit=_LIMITS[called.kind])
+        with self._inbox.room() as take:
+            raw = await body.read(request, limit=_LIMITS[called.kind], take=take)
+            return await self._take_in(request, caller, called, raw)
+
+    async def _take_in(self, request: Request, caller: Caller, called: Callback, raw: bytes) -> bytes:
         try:
             message, meaning = _read(called, raw)
         except Malformed:
@@ -122,9 +126,10 @@ class Callbacks(BaseRoute):
     async def _refuse_path(self, request: Request, caller: Caller) -> bytes:
         """No such address, though the caller may be known: what it said is kept, and a person is told."""
         if request.method in METHODS and caller.known:
-            raw = await body.read(request, limit=body.INVOICE)
-            if raw:
-                await self._keep(request, caller, raw)
+            with self._inbox.room() as take:
+                raw = await body.read(request, limit=body.INVOICE, take=take)
+                if raw:
+                    await self._keep(request, caller, raw)
         raise nothing_here()
 
     async def _keep(self, request: Request, caller: Caller, raw: bytes) -> None:
@@ -169,7 +174,17 @@ def _read(called: Callback, raw: bytes) -> tuple[Message, bytes]:
         found = faults(wrong)
         told = "; ".join(f"{fault.pointer} {fault.detail}" for fault in found)
         raise Malformed("schema-invalid", told, faults=found) from wrong
-    return message, strict_json.canonical({**document, **message.model_dump(by_alias=True, mode="json")})
+    return message, strict_json.canonical(_overlaid(document, message.model_dump(by_alias=True, mode="json")))
+
+
+def _overlaid(document: dict[str, Any], read: dict[str, Any]) -> dict[str, Any]:
+    """The document with what was read of it in place of its spellings. What could not be read stays as it is."""
+    unread = {name for name, value in read.items() if value is None and not _is_blank(document.get(name))}
+    return {**document, **{name: value for name, value in read.items() if name not in unread}}
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _scope(caller: Caller, called: Callback) -> bytes:

@@ -10,6 +10,7 @@ import asyncio
 from functools import partial
 from typing import Any, ClassVar
 
+import httptools
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -45,6 +46,7 @@ class Connection(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _head: int | None = None
     """Bytes of a head that is still arriving; None while none is."""
+    _upgrading = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -74,7 +76,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
             self._head += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._head is None:
             return
         # A head that is not over yet is in the parser's memory: it is cut off while it grows, or when it is late.
@@ -83,12 +86,40 @@ class Connection(HttpToolsProtocol):
             self._refuse(_HEAD_TOO_LARGE)
             self.transport.close()
 
+    def _feed(self, data: bytes) -> None:
+        """Parse. Another protocol that is asked for beside a request is not spoken: the request is served as it is."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+            except httptools.HttpParserUpgrade as asked:
+                if self._upgrading:
+                    data = self._head_again() + data[asked.args[0] :]
+                    continue
+            return
+
+    def _head_again(self) -> bytes:
+        """The head without what asks for another protocol, and a parser that takes what follows it for the body."""
+        self._upgrading = False
+        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = (b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade")
+        self.parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join((first, *headers, b"", b""))
+
+    def on_message_complete(self) -> None:
+        if not self._upgrading:
+            super().on_message_complete()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head = self._head or 0
 
     def on_headers_complete(self) -> None:
         self._head_is_over()
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._upgrading = True  # the same head comes again
+            return
         self.app = self._answering()
         super().on_headers_complete()
         self.scope["extensions"] = {body.ARRIVED: partial(_arrived, self.cycle)}  # type: ignore[dict-item]

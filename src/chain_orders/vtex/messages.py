@@ -19,6 +19,8 @@ from .. import strict_json
 from ..errors import Fault
 
 MAXIMUM_CENTS = 10**12
+MAXIMUM_NAME = 500
+"""Characters of an id or a number: orders are found by them, and no index holds longer ones."""
 
 
 class Unreadable(Exception):
@@ -43,8 +45,14 @@ def _identifier(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str) and value.strip():
-        return value.strip()
+        return _bounded(value.strip())
     raise PydanticCustomError("identifier", "must be a text or a number, and not blank")
+
+
+def _bounded(name: Any) -> Any:
+    if isinstance(name, str) and len(name) > MAXIMUM_NAME:
+        raise PydanticCustomError("too_long", "must have at most 500 characters")
+    return name
 
 
 def _if_readable(read: Callable[[Any], Any], value: Any) -> Any:
@@ -108,6 +116,7 @@ Cents = Annotated[int, BeforeValidator(_cents)]
 Identifier = Annotated[str, BeforeValidator(_identifier)]
 Optional = Annotated[str | None, BeforeValidator(_absent_if_blank)]
 Loose = Annotated[str | None, BeforeValidator(lambda v: _if_readable(_identifier, v))]
+Name = Annotated[str | None, BeforeValidator(lambda v: _bounded(_absent_if_blank(v)))]
 Moment = Annotated[datetime, BeforeValidator(moment)]
 Quantity = Annotated[int, BeforeValidator(_quantity)]
 
@@ -119,6 +128,10 @@ class _Message(BaseModel):
 
 
 class InvoiceItem(_Message):
+    """An item as an invoice lists it; what else is said of it tells one notification from another."""
+
+    model_config = ConfigDict(extra="allow")
+
     id: Identifier
     quantity: Quantity
     price: Cents
@@ -144,7 +157,7 @@ class Invoice(_Message):
     invoice_url: Optional = None
     invoice_key: Optional = None
     courier: Optional = None
-    tracking_number: Optional = None
+    tracking_number: Name = None
     tracking_url: Optional = None
     items: list[InvoiceItem]
 
@@ -169,7 +182,7 @@ class Tracking(_Message):
     """What is told of an invoice's parcel, under the number that the path holds."""
 
     courier: Optional = None
-    tracking_number: Optional = None
+    tracking_number: Name = None
     tracking_url: Optional = None
     invoice_url: Optional = None
     invoice_key: Optional = None
@@ -213,13 +226,13 @@ class Package(_Message):
     """An invoice as a seller's order shows it."""
 
     type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
-    invoice_number: Optional = None
+    invoice_number: Loose = None
     invoice_value: Cents
     issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: moment(v) if v else None)] = None
     invoice_url: Optional = None
     invoice_key: Optional = None
     courier: Optional = None
-    tracking_number: Optional = None
+    tracking_number: Loose = None
     tracking_url: Optional = None
 
 
@@ -237,9 +250,9 @@ class SellerOrder(_Message):
     """A VTEX order as the answer to a placement or a read shows it. Statuses are an open set."""
 
     order_id: Identifier
-    order_group: Optional = None
-    seller_order_id: Optional = None
-    marketplace_order_id: Optional = None
+    order_group: Loose = None
+    seller_order_id: Loose = None
+    marketplace_order_id: Loose = None
     marketplace_services_endpoint: Optional = None
     affiliate_id: Optional = None
     status: Optional = None

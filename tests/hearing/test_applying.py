@@ -1,0 +1,201 @@
+"""Which chain order a notification means, what it waits for, and when a person hears of it. Without a database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import inspect
+
+from chain_orders.notifications.applying import apply
+from chain_orders.notifications.models import Notification
+from chain_orders.orders.comparing import compare
+from chain_orders.orders.models import ChainOrder, Order
+from chain_orders.orders.states import Status
+from chain_orders.vtex.messages import SellerOrder
+
+from ..builders import cancellation, invoice
+from .test_permutations import PATIENCE, an_order, note
+
+
+def told(order: Order, *notes: Notification) -> Notification:
+    """Apply notifications in this order; the last of them."""
+    for one in notes:
+        apply(order, one, trusted=True, patience=PATIENCE)
+    return notes[-1]
+
+
+def an_invoice(named: str = "PER1", number: str = "A", value: int = 300, **changes: Any) -> Notification:
+    return note(f"pvt/orders/{named}/invoice", invoice(number, value, **changes), "invoice")
+
+
+def a_cancellation(named: str = "MKP-PER1-01") -> Notification:
+    return note("pvt/orders/order-group/PER1/notifications", cancellation(named), "cancellation")
+
+
+def of_two() -> Order:
+    """An order that its seller split."""
+    order = an_order()
+    order.chain_orders[0].items = [{"id": "8", "quantity": 1}]
+    order.chain_orders.append(
+        ChainOrder(
+            position=2,
+            chain_order_id="MKP-PER1-02",
+            status=Status.PLACED,
+            value_cents=100,
+            items=[{"id": "9", "quantity": 1}],
+            invoices=[],
+            changes=[],
+        )
+    )
+    return order
+
+
+def not_placed() -> Order:
+    order = an_order()
+    order.chain_orders, order.status = [], Status.PLACING
+    return order
+
+
+@pytest.mark.parametrize("named", ["MKP-PER1-02", "PER1-02", "OTHER", "MKP-OTHER-01", "PER1-99", "MKP-PER1-01-02"])
+def test_an_invoice_for_another_chain_order_is_not_applied_to_the_one_that_is_known(named: str) -> None:
+    order = an_order()
+
+    last = told(order, an_invoice(named, value=1300))
+
+    assert (last.state, last.reason, order.attention_code) == ("parked", "foreign-id", "foreign-id")
+    assert (order.chain_orders[0].status, order.chain_orders[0].invoices) == (Status.AUTHORIZING, [])
+
+
+@pytest.mark.parametrize("named", ["MKP-OTHER-01", "MKP-PER1-02", "OTHER-01"])
+def test_a_cancellation_of_another_chain_order_cancels_none_here(named: str) -> None:
+    order = an_order()
+
+    last = told(order, a_cancellation(named))
+
+    assert (last.state, last.reason, order.attention_code) == ("parked", "foreign-id", "foreign-id")
+    assert order.chain_orders[0].status == Status.AUTHORIZING
+
+
+NAMES = ["MKP-PER1-01", "PER1-01", "PER1", "MKP-PER1", "mkp-per1-01", "SG77", "SG77-01", "V77", "V77-01", "ALIAS-7"]
+
+
+@pytest.mark.parametrize("named", NAMES)
+def test_every_name_of_an_order_is_its_own(named: str) -> None:
+    order = an_order()
+    (chain,) = order.chain_orders
+    chain.seller_order_group, chain.seller_order_id, chain.marketplace_order_id = "SG77", "V77", "ALIAS-7"
+
+    assert told(order, an_invoice(named)).state == "applied"
+    assert (
+        told(order, a_cancellation(named)).reason == "the seller cancelled MKP-PER1-01 after it was partially-invoiced"
+    )
+
+
+def test_the_number_behind_a_group_says_which_of_several_is_meant() -> None:
+    order = of_two()
+
+    told(order, an_invoice("PER1-02", "A", 100, items=[]), an_invoice("MKP-PER1-01", "B", items=[]))
+
+    assert [[one.number for one in chain.invoices] for chain in order.chain_orders] == [["B"], ["A"]]
+
+
+def test_what_the_seller_calls_an_order_is_learnt_from_a_read() -> None:
+    order = an_order()
+    assert told(order, an_invoice("ALIAS-7")).reason == "foreign-id"
+
+    compare(
+        order,
+        order.chain_orders[0],
+        SellerOrder(orderId="MKP-PER1-01", marketplaceOrderId="ALIAS-7", status="handling"),
+        waited_long_enough=False,
+    )
+
+    assert ("marketplace-order", "ALIAS-7") in order.new_names
+    assert told(order, an_invoice("ALIAS-7")).state == "applied"
+
+
+def test_before_the_placement_a_sellers_own_id_is_nothing_to_look_at() -> None:
+    order = not_placed()
+
+    last = told(order, an_invoice("987654-01"))
+
+    assert (last.state, last.reason, order.attention_code) == ("parked", "not-placed", None)
+
+
+def test_attention_is_asked_for_whatever_it_waited_for_before() -> None:
+    order = not_placed()
+    waiting = told(order, an_invoice())
+    order.status = Status.REJECTED
+
+    told(order, waiting, waiting)
+
+    assert (waiting.reason, waiting.tries, order.attention_code) == ("rejected-but-known", 2, "rejected-but-known")
+    order.attention_code = order.attention_reason = None
+    told(order, waiting)
+    assert order.attention_code is None
+
+
+def test_an_ambiguous_one_asks_for_attention_though_it_waited_for_the_placement() -> None:
+    order = not_placed()
+    waiting = told(order, an_invoice(items=[]))
+    order.chain_orders, order.status = list(of_two().chain_orders), Status.PLACED
+
+    told(order, waiting)
+
+    assert (waiting.reason, order.attention_code) == ("ambiguous", "ambiguous")
+
+
+@pytest.mark.parametrize("status", [Status.INVOICED, Status.PARTIALLY_INVOICED])
+def test_a_cancellation_of_what_a_read_showed_as_invoiced_is_a_contradiction(status: Status) -> None:
+    order = an_order()
+    order.chain_orders[0].status = status
+
+    last = told(order, a_cancellation())
+
+    assert (last.state, order.attention_code) == ("conflict", "cancelled-after-invoice")
+    assert order.chain_orders[0].status == status
+
+
+def test_a_cancellation_after_an_invoice_of_nothing_is_a_contradiction() -> None:
+    order = an_order()
+    order.chain_orders[0].value_cents = 0
+
+    last = told(order, an_invoice(value=0), a_cancellation())
+
+    assert (last.state, order.chain_orders[0].status) == ("conflict", Status.INVOICED)
+
+
+def test_a_read_that_shows_a_cancellation_after_an_invoice_is_a_contradiction() -> None:
+    order = an_order()
+    order.chain_orders[0].status = Status.INVOICED
+
+    seen = SellerOrder(orderId="MKP-PER1-01", status="canceled")
+    compare(order, order.chain_orders[0], seen, waited_long_enough=False)
+
+    assert (order.chain_orders[0].status, order.attention_code) == (Status.INVOICED, "cancelled-after-invoice")
+
+
+def test_tracking_that_waited_does_not_override_what_came_after_it() -> None:
+    order = an_order()
+    notes = [
+        note("pvt/orders/PER1/invoice/A", {"trackingNumber": "OLD", "courier": "Old"}, "tracking"),
+        an_invoice(),
+        note("pvt/orders/PER1/invoice/A", {"trackingNumber": "NEW"}, "tracking"),
+    ]
+    for nth, one in enumerate(notes, start=1):
+        one.id = nth
+
+    told(order, *notes, notes[0])
+
+    (known,) = order.chain_orders[0].invoices
+    assert (known.tracking_number, known.courier) == ("NEW", "Old")
+    assert [one.state for one in notes] == ["applied"] * 3
+
+
+def test_a_fact_says_what_had_been_applied_before_it() -> None:
+    order = an_order()
+
+    told(order, an_invoice(), an_invoice(number="B", value=1000))
+
+    assert [event.applied_seq for event in inspect(order).attrs.events.history.added] == [1, 2]
