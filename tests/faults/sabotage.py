@@ -158,13 +158,18 @@ def dedupe_by_request_id() -> None:
 
 @sabotage
 def answer_before_commit() -> None:
-    """A notification is answered while its statement still waits."""
+    """A notification is answered a second before its statement is begun."""
+    storing: set[asyncio.Task[None]] = set()
+
+    async def commit(self: inbox.Inbox, batch: Sequence[Any]) -> None:
+        await asyncio.sleep(1)
+        await self._commit(batch)
 
     async def store(self: inbox.Inbox, batch: Sequence[Any]) -> None:
         for one in batch:
-            one.answered.set_result(one.incoming.answer())
-        await asyncio.sleep(0.2)
-        await self._commit(batch)
+            if not one.answered.done():
+                one.answered.set_result(one.incoming.answer())
+        storing.add(asyncio.create_task(commit(self, batch)))
 
     replace(inbox.Inbox, "_store", store)
 

@@ -10,12 +10,12 @@ from sqlalchemy import inspect
 from chain_orders.notifications.applying import apply
 from chain_orders.notifications.models import Notification
 from chain_orders.orders.comparing import compare
-from chain_orders.orders.models import ChainOrder, Order
+from chain_orders.orders.models import Order
 from chain_orders.orders.states import Status
 from chain_orders.vtex.messages import SellerOrder
 
 from ..builders import cancellation, invoice
-from .test_permutations import PATIENCE, an_order, note
+from .test_permutations import PATIENCE, an_order, note, of_two
 
 
 def told(order: Order, *notes: Notification) -> Notification:
@@ -31,24 +31,6 @@ def an_invoice(named: str = "PER1", number: str = "A", value: int = 300, **chang
 
 def a_cancellation(named: str = "MKP-PER1-01") -> Notification:
     return note("pvt/orders/order-group/PER1/notifications", cancellation(named), "cancellation")
-
-
-def of_two() -> Order:
-    """An order that its seller split."""
-    order = an_order()
-    order.chain_orders[0].items = [{"id": "8", "quantity": 1}]
-    order.chain_orders.append(
-        ChainOrder(
-            position=2,
-            chain_order_id="MKP-PER1-02",
-            status=Status.PLACED,
-            value_cents=100,
-            items=[{"id": "9", "quantity": 1}],
-            invoices=[],
-            changes=[],
-        )
-    )
-    return order
 
 
 def not_placed() -> Order:

@@ -57,7 +57,7 @@ def unknown(order_id: object) -> Unknown:
 async def orders_named(
     session: AsyncSession, names: Iterable[str], kinds: Sequence[str], seller_id: str
 ) -> set[uuid.UUID]:
-    """Every order of a seller that one of these names leads to, letter case ignored. Served by order_names_value_idx."""
+    """Every order of a seller with one of these names, letter case ignored. Served by order_names_value_idx."""
     query = (
         select(OrderName.order_id)
         .join(Order, Order.id == OrderName.order_id)
