@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import inspect
 
+from chain_orders.errors import Malformed
 from chain_orders.notifications.applying import apply
 from chain_orders.notifications.models import Notification
 from chain_orders.orders.comparing import compare
 from chain_orders.orders.models import Order
 from chain_orders.orders.states import Status
+from chain_orders.receivers.routes import _read
+from chain_orders.vtex import addresses
 from chain_orders.vtex.messages import SellerOrder
 
 from ..builders import cancellation, invoice
@@ -181,3 +185,59 @@ def test_a_fact_says_what_had_been_applied_before_it() -> None:
     told(order, an_invoice(), an_invoice(number="B", value=1000))
 
     assert [event.applied_seq for event in inspect(order).attrs.events.history.added] == [1, 2]
+
+
+def _meaning(path: str, body: dict[str, Any]) -> bytes:
+    called = addresses.callback(path.split("/"))
+    assert called is not None
+    return _read(called, json.dumps(body).encode())[1]
+
+
+ITEM = {"id": "8", "quantity": 1, "price": 1200}
+OTHER_CONTENT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "pvt/orders/X/invoice",
+        invoice(items=[{**ITEM, "description": "a"}]),
+        invoice(items=[{**ITEM, "description": "b"}]),
+    ),
+    ("pvt/orders/X/invoice", invoice(items=[{**ITEM, "unitMultiplier": 1}]), invoice(items=[ITEM])),
+    ("pvt/orders/X/changes", {"requestId": 1.5}, {"requestId": 2.5}),
+    ("pvt/orders/X/invoice/A/tracking", {"deliveredDate": "soon"}, {"deliveredDate": "later"}),
+]
+
+
+@pytest.mark.parametrize(("path", "one", "other"), OTHER_CONTENT)
+def test_content_that_differs_anywhere_is_another_notification(
+    path: str, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert _meaning(path, one) != _meaning(path, other)
+
+
+def test_another_spelling_of_the_same_content_is_the_same_notification() -> None:
+    spelled = [{**ITEM, "id": 8, "price": "1200"}]
+
+    one = _meaning("pvt/orders/X/invoice", invoice(items=[ITEM], courier=""))
+
+    assert one == _meaning("pvt/orders/X/invoice", invoice(value="1300", items=spelled, courier=None))
+
+
+@pytest.mark.parametrize("length", [501, 40_000])
+def test_a_number_that_no_index_holds_is_refused_and_named(length: int) -> None:
+    with pytest.raises(Malformed) as refused:
+        _meaning("pvt/orders/X/invoice", invoice("9" * length))
+
+    assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/invoiceNumber", "too-long")]
+
+
+def test_a_change_that_was_refused_is_decided_by_the_policy_that_answers_it_now() -> None:
+    order = an_order()
+    body = {"requestId": "c", "discountValue": 300}
+    refused, again = (note(f"{audience}/orders/PER1/changes", body, "change") for audience in ("pvt", "pub"))
+    refused.policy, again.policy = "refuse", "accept"
+
+    told(order, refused)
+    assert order.chain_orders[0].value_cents == 1300
+    told(order, again)
+
+    (change,) = order.chain_orders[0].changes
+    assert (order.chain_orders[0].value_cents, change.state) == (1000, "accepted")

@@ -11,6 +11,7 @@ from sqlalchemy import func, select, text
 
 from chain_orders.database import Bell, Database
 from chain_orders.errors import Unavailable
+from chain_orders.notifications import repeats
 from chain_orders.notifications.inbox import Inbox, Incoming, admitted
 from chain_orders.notifications.models import Notification, Receipt
 
@@ -125,3 +126,27 @@ async def test_what_is_waiting_at_a_stop_is_still_stored(database: Database) -> 
 @pytest.mark.parametrize(("seconds", "waiting"), [(0.0, 4000), (0.001, 4000), (0.1, 2000), (0.5, 400), (30.0, 200)])
 def test_as_many_may_wait_as_are_stored_in_half_a_second(seconds: float, waiting: int) -> None:
     assert admitted(seconds) == waiting
+
+
+async def test_all_bodies_that_are_being_read_and_stored_are_bounded_together(database: Database) -> None:
+    inbox = Inbox(database, Bell(""), commit_seconds=2)
+    half = 20 * 1024 * 1024
+
+    with inbox.room() as take:
+        take(half)
+        with inbox.room() as other, pytest.raises(Unavailable):
+            other(half)
+    with inbox.room() as take:
+        take(half)
+
+
+async def test_what_was_looked_at_is_forgotten_without_waiting_for_the_intake(database: Database) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("insert into repeats (dedupe_key) values ('held'), ('free')"))
+        seen = (await session.execute(text("select dedupe_key, seen_at from repeats"))).all()
+    async with database.transaction() as intake:
+        await intake.execute(text("select 1 from repeats where dedupe_key = 'held' for update"))
+
+        await repeats._forget(database, seen)
+
+        assert set(await intake.scalars(text("select dedupe_key from repeats"))) == {b"held"}

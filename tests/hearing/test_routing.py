@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from chain_orders.capability import Keyring
 from chain_orders.database import Bell, Database
+from chain_orders.notifications import applier as applier_module
 from chain_orders.notifications.applier import Applier
 
 from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, cancellation, invoice, order, until
@@ -112,3 +115,26 @@ async def test_what_is_parked_is_looked_for_more_and_more_rarely(database: Datab
             await session.execute(text("update notifications set next_at = clock_timestamp()"))
 
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 128]
+
+
+async def test_a_batch_is_bounded_in_bytes_and_never_empty(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    order_id = uuid.uuid4()
+    insert = """
+        insert into notifications (dedupe_key, receipt, kind, caller, path, headers, body, order_id)
+        select sha256(g::text::bytea), g::text, 'invoice', 'base', '', '{}', convert_to(repeat('x', 1000), 'utf8'), :id
+          from generate_series(1, 5) g
+    """
+    async with database.transaction() as session:
+        await session.execute(text(insert), {"id": order_id})
+        every = list(await session.scalars(text("select id from notifications order by id")))
+        for room, fitting in ((5000, 5), (2500, 2), (1, 1)):
+            monkeypatch.setattr(applier_module, "BYTES_AT_ONCE", room)
+            assert await applier_module._due(session, [order_id]) == every[:fitting]
+
+
+@pytest.mark.parametrize(("state", "away"), [("57014", False), ("57P01", True), ("40P01", True), ("22001", False)])
+def test_a_statement_that_took_too_long_may_be_the_works_own_fault(state: str, away: bool) -> None:
+    cause = Exception()
+    cause.sqlstate = state  # type: ignore[attr-defined]
+
+    assert applier_module._is_away(DBAPIError("", None, cause)) is away

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from chain_orders.capability import Keyring
 from chain_orders.operators import access
+from chain_orders.receivers.routes import _headers
 
 from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, cancellation, invoice, order, until
 
@@ -151,3 +154,12 @@ def test_a_token_is_no_base_and_a_base_no_token() -> None:
     assert not ring.verify(kid, seller_id, mac)
     *_, base_kid, ref, base_mac = ring.base("", "k1", ring.new_ref()).split("/")
     assert ring.seller_of(f"{base_kid}.{ref}.{base_mac}") is None
+
+
+def test_what_is_kept_beside_the_body_holds_no_credential() -> None:
+    headers = [(b"user-agent", b"seller"), (b"authorization", b"Bearer secret"), (b"x-app-key", b"secret")]
+    query = b"an=acme&token=secret&%74oken=secret&Token=secret&x=1"
+
+    kept = _headers(Request({"type": "http", "headers": headers, "query_string": query}))
+
+    assert json.loads(kept) == {"user-agent": "seller", "query": "an=acme&x=1"}

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -136,7 +136,7 @@ class Callbacks(BaseRoute):
         """Keep what a known caller sent and we cannot read. Raises Unavailable when it cannot be kept."""
         if not caller.known:
             return
-        path = _path(caller) or b"?" + quote(request.scope["query_string"], safe="/=&%").encode("ascii")[:2000]
+        path = _path(caller) or b"?" + quote(_query(request), safe="/=&%").encode("ascii")[:2000]
         await self._inbox.receive(
             Incoming(
                 kind=UNREADABLE,
@@ -208,8 +208,16 @@ def _quoted(part: str) -> str:
 
 
 def _headers(request: Request) -> bytes:
-    """The headers that help to trace a call; nothing that could be a credential."""
-    return _dumped(tuple(header for header in request.scope["headers"] if header[0] in _KEPT_HEADERS))
+    """The headers that help to trace a call, and the query; nothing that could be a credential."""
+    kept = [header for header in request.scope["headers"] if header[0] in _KEPT_HEADERS]
+    query = _query(request)
+    return _dumped((*kept, (b"query", query)) if query else tuple(kept))
+
+
+def _query(request: Request) -> bytes:
+    """The query without a token."""
+    fields: list[bytes] = request.scope["query_string"].split(b"&")
+    return b"&".join(one for one in fields if unquote_to_bytes(one.partition(b"=")[0]).strip().lower() != b"token")
 
 
 @lru_cache(maxsize=256)
