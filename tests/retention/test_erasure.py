@@ -34,6 +34,21 @@ async def test_a_repeated_erasure_is_a_success(marketplace: Marketplace, simulat
     assert (await marketplace.story(sold["id"])).count("order.sealed") == 1
 
 
+async def test_an_erasure_that_names_itself_gets_its_first_answer_again(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    sold = await plant(marketplace, simulated, "PLANT14")
+    address, named = f"/v1/orders/{sold['id']}/erasure", {"Idempotency-Key": "k"}
+
+    first, again = [
+        await marketplace.client.post(address, json={"reason": "request 17"}, headers=named) for _ in range(2)
+    ]
+
+    assert (first.status_code, first.json()["erased"]["placements"]) == (200, 2)
+    assert again.json() == first.json()
+    assert (again.headers["idempotency-replayed"], again.headers["etag"]) == ("true", first.headers["etag"])
+
+
 async def test_an_open_order_is_not_erased(marketplace: Marketplace) -> None:
     placed = await marketplace.place(document("PLANT12"))
 

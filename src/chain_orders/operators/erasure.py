@@ -15,7 +15,7 @@ from ..orders import lookup, states
 from ..orders.models import Order
 from ..orders.states import Status
 from ..retention import sealing
-from . import access, audit, edges, schemas
+from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .schemas import _Body
 
@@ -38,13 +38,17 @@ async def erase_order(
     """Replace the personal data of a final order by hashes, now. Ids, money, invoices, receipts and events stay."""
     state = request.app.state
     async with state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
         await _refuse_open(session, order, state.limits.retention)
         audit.note(session, operator, "order.erase", order, reason=body.reason)
         gone = await sealing.erase(session, order, operator.actor)
-    view = schemas.order_view(order)
-    erased = {"placements": gone.placements, "notifications": gone.notifications, "attempts": gone.attempts}
-    return edges.Answer({**view, "erased": erased}, headers=edges.etag(order.version))
+        await session.flush()
+        erased = {"placements": gone.placements, "notifications": gone.notifications, "attempts": gone.attempts}
+        view = {**schemas.order_view(order), "erased": erased}
+        return once.keep(edges.Answer(view, headers=edges.etag(order.version)))
 
 
 async def _refuse_open(session: AsyncSession, order: Order, after: timedelta | None) -> None:
