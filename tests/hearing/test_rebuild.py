@@ -53,9 +53,12 @@ async def _lived(marketplace: Marketplace, simulated: SimulatedSeller) -> list[d
     await marketplace.becomes(orders[2]["id"], "cancelled")
     await marketplace.notify(f"{bases[2]}/pvt/orders/REB2/invoice", invoice())
     await marketplace.notified(orders[2]["id"], "conflict")
-    # Asked to be cancelled, and denied.
+    # Asked to be cancelled before its authorization left, and denied.
     await simulated.behave(cancellation="deny")
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.authorize(orders[3]["id"])
     await marketplace.ask_to_cancel(orders[3]["id"])
+    await marketplace.client.post("/v1/sellers/acme/resume")
     await marketplace.becomes(orders[3]["id"], "placed")
     # Invoiced where nobody told us: only a read shows it. A return beside it.
     await simulated.invoice("MKP-REB4-01", times=0)
