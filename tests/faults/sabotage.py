@@ -184,7 +184,7 @@ class _Unlocked(Select[Any]):
 @sabotage
 def no_order_lock() -> None:
     """Notifications are applied without the order's row being locked."""
-    rewrite(applier, "_LOCK_ORDERS", "for no key update skip locked", "")
+    rewrite(applier, "_LOCK_ORDERS", "for no key update of o skip locked", "")
     replace(applier, "select", lambda *entities: _Unlocked(*entities))
 
 

@@ -131,7 +131,9 @@ class Applier:
         waiting: dict[uuid.UUID, list[Notification]] = defaultdict(list)
         due = await _due(session, order_ids) if only is None else [only]
         for note in await session.scalars(
-            select(Notification).where(Notification.id.in_(due)).order_by(Notification.id)
+            select(Notification)
+            .where(Notification.id.in_(due), Notification.state.in_(["received", "parked"]))
+            .order_by(Notification.id)
         ):
             if note.order_id is not None:
                 waiting[note.order_id].append(note)
@@ -172,20 +174,24 @@ def _is_away(failure: BaseException) -> bool:
 # another applier holds are left to it.
 _LOCK_ORDERS = text(
     """
-    with told as (
-        select distinct n.order_id from notifications n
-         where n.state = 'received' and n.order_id is not null
-         order by n.order_id limit 256
-    ), waiting as (
-        select n.order_id from notifications n
-         where n.state = 'parked' and n.next_at <= clock_timestamp() and n.order_id is not null
-         order by n.next_at limit 256
-    )
-    select o.id from orders o
-     where o.id in (select order_id from told) or o.id in (select order_id from waiting)
-     order by o.id not in (select order_id from told), o.id
+    select o.id
+      from (select order_id, min(turn) as turn
+              from (select order_id, 1 as turn
+                      from (select distinct n.order_id from notifications n
+                             where n.state = 'received' and n.order_id is not null
+                             order by n.order_id limit 256) told
+                     union all
+                    select order_id, 2
+                      from (select n.order_id from notifications n
+                             where n.state = 'parked' and n.next_at <= clock_timestamp() and n.order_id is not null
+                             order by n.next_at limit 256) waiting
+                   ) every
+             group by order_id
+           ) due
+      join orders o on o.id = due.order_id
+     order by due.turn, o.id
      limit :orders
-       for no key update skip locked
+       for no key update of o skip locked
     """
 )
 
