@@ -71,3 +71,11 @@ def test_every_code_of_the_protocol_is_listed_in_its_class(class_: str) -> None:
 )
 def test_who_must_act_follows_from_the_class(class_: str, owners: set[str]) -> None:
     assert {code.owner for code in codes.CODES.values() if code.class_ == class_} == owners
+
+
+@pytest.mark.parametrize("code", sorted(codes.CODES))
+def test_a_code_in_words_says_what_follows_and_who_acts(code: str) -> None:
+    told = codes.describe(code)
+
+    assert any(said in told for said in ("tried again", "is read", "new order group", "wait"))
+    assert told.endswith(("must act.", "needs to act.", "by itself."))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from chain_orders import strict_json
+from chain_orders.vtex.faults import faults
 from chain_orders.vtex.messages import (
     Cancellation,
     Invoice,
     authorization,
-    faults,
 )
 
 from .builders import cancellation, invoice, sample

@@ -213,8 +213,13 @@ WARNED: list[tuple[dict[str, Any], list[str]]] = [
     (changed(("/items/0/quantity", 2)), ["amounts-differ"]),
     (changed(("/items/0/bundleItems", [{"id": "1", "price": 5}])), ["amounts-differ"]),
     (changed((f"{FIRST}/deliveryWindow", {"price": 5, "tax": 1})), ["amounts-differ"]),
-    (changed(("/items/0", {**ITEM, **TAGGED})), ["amounts-adjusted"]),
-    (changed(("/items/0/tax", 10)), ["amounts-adjusted"]),
+    (changed(("/items/0", {**ITEM, **TAGGED}), ("/marketplacePaymentValue", 1200)), ["amounts-adjusted"]),
+    (changed(("/items/0", {**ITEM, **TAGGED})), ["amounts-adjusted", "amounts-differ"]),
+    (changed(("/items/0", {**ITEM, "priceTags": [{"value": 10, "isPercentual": True}]})), ["amounts-adjusted"]),
+    (changed(("/items/0/tax", 10), ("/marketplacePaymentValue", 1310)), ["amounts-adjusted"]),
+    (changed(("/items/0/tax", 10)), ["amounts-adjusted", "amounts-differ"]),
+    (changed(("/clientProfileData", {"isCorporate": True})), ["profile-thin"]),
+    (changed(("/clientProfileData", {"isCorporate": True, "email": "buyer@mail.example"})), ["profile-thin"]),
     (changed(("/shippingData/address/postalCode", GONE)), ["postal-code-missing"]),
     (changed(("/shippingData/address/postalCode", "")), ["postal-code-missing"]),
     (changed(("/shippingData/address", GONE)), ["postal-code-missing"]),
@@ -241,12 +246,19 @@ def test_a_warning_names_its_rule_and_refuses_nothing(document: dict[str, Any], 
     assert warnings(document) == codes
 
 
+COMPANY = {
+    "isCorporate": True,
+    "email": "buyer@mail.example",
+    "corporateName": "Invented Ltd.",
+    "corporateDocument": "00000000000191",
+}
+
 SILENT: list[dict[str, Any]] = [
     changed(("/shippingData/address/postalCode", GONE), ("/shippingData/address/geoCoordinates", [-43.2, -22])),
     changed(("/shippingData/address", GONE), ("/shippingData/selectedAddresses", [ADDRESS])),
     changed(COLLECTED, ("/shippingData/address/addressType", "Pickup")),
     changed(COLLECTED, ("/shippingData/address", {"addressType": "pickup", "addressId": "shop-1"})),
-    changed(("/clientProfileData", {"isCorporate": True, "email": "buyer@mail.example"})),
+    changed(("/clientProfileData", COMPANY)),
     changed(("/items/0/bundleItems", [{"id": 7, "price": 5}]), ("/marketplacePaymentValue", 1305)),
     changed(*((f"/shippingData/address/{name}", 'a "b"; 50%') for name in ("receiverName", "complement", "reference"))),
     changed(("/items/0/isGift", False), ("/items/0/unitMultiplier", 0.1), ("/items/0/measurementUnit", "kg")),
@@ -263,6 +275,19 @@ SILENT: list[dict[str, Any]] = [
 @pytest.mark.parametrize("document", SILENT)
 def test_what_vtex_takes_is_no_matter_for_a_warning(document: dict[str, Any]) -> None:
     assert warnings(document) == []
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [
+        (changed(("/marketplacePaymentValue", 1299)), "/marketplacePaymentValue"),
+        (changed((f"{FIRST}/lockTTL", GONE)), f"{FIRST}/lockTTL"),
+        (changed(("/items/1", {**ITEM, "id": "9"}), ("/marketplacePaymentValue", 2500)), "/items/1"),
+        (changed(*TWO_LINES), "/items/1/id"),
+    ],
+)
+def test_a_warning_points_to_the_field(document: dict[str, Any], pointer: str) -> None:
+    assert [warning.pointer for warning in examine(document).warnings] == [pointer]
 
 
 def test_the_seeds_order_is_warned_about_and_sent() -> None:

@@ -54,6 +54,7 @@ from .operators import deliveries as delivery_routes
 from .operators import orders as order_routes
 from .operators import sellers as seller_routes
 from .operators import webhooks as webhook_routes
+from .operators.heads import Heads
 from .orders import counting
 from .orders.authorizing import Authorize
 from .orders.cancelling import Cancel
@@ -256,6 +257,7 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
             app.include_router(routes.router)
         app.router.routes.append(Console(_desk(parts, app.version)))
         app.include_router(deciding.router)
+        app.router.routes.append(Heads(app.router))
     edges.install(app)
     if settings.otel_endpoint or tracing.on():
         app.add_middleware(tracing.Middleware)

@@ -96,6 +96,8 @@ def rotate_credentials() -> None:
     """Seal under the first credential key whatever another one has sealed, while the service goes on.
 
     May be stopped and begun again. When it ends with 0, the other keys can be taken off CHAIN_ORDERS_CREDENTIAL_KEYS.
+
+    Example: chain-orders rotate-credentials
     """
     logs.configure("console")
     settings = VaultSettings()
@@ -129,6 +131,8 @@ def check_evidence(
     """Say whether an archive is what it was when it was made, and name each file that was changed.
 
     Without --key the key that signs here is expected (CHAIN_ORDERS_EVIDENCE_KEY), else the one that the archive names.
+
+    Example: chain-orders evidence check HARBOR1001.zip
     """
     seed = EvidenceSettings().evidence_seed
     known = key or (archive.public_key(seed) if seed is not None else None)
@@ -144,7 +148,10 @@ def check_evidence(
 
 @evidence.command("key")
 def show_evidence_key() -> None:
-    """Print the public key that checks what is signed here. Needs CHAIN_ORDERS_EVIDENCE_KEY only."""
+    """Print the public key that checks what is signed here. Needs CHAIN_ORDERS_EVIDENCE_KEY only.
+
+    Example: chain-orders evidence key
+    """
     seed = EvidenceSettings().evidence_seed
     if seed is None:
         raise typer.BadParameter("CHAIN_ORDERS_EVIDENCE_KEY is not set")

@@ -8,16 +8,18 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr, ValidationError
 from sqlalchemy.exc import IntegrityError
+from typer.core import TyperGroup
 
 from . import chores, logs, schema
 from . import dev as development
 from .app import Refused, Surface, assemble, check_database, running
-from .commands import client, orders, others, show
+from .commands import client, deliveries, events, notifications, orders, overview, sellers, show, webhooks
+from .commands import keys as key_commands
 from .database import Database
 from .doctor import examine
 from .embedded import EmbeddedError
@@ -32,23 +34,42 @@ REFUSED, USAGE = 1, 2
 
 log = logs.get("cli")
 
+RUN, WORK, ADMINISTER, MAINTAIN = "Run it", "Day by day", "Administer", "Look after it"
+
+
+class _InOrder(TyperGroup):
+    """Commands in the order in which one meets them, not first commands and then groups."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: _ORDER.index(name) if name in _ORDER else 99)
+
+
+_ORDER = (
+    "serve", "dev", "work", "simulate", "order", "delivery", "notification", "seller", "events", "stats", "alerts",
+    "key", "webhook", "audit", "evidence", "migrate", "doctor", "rebuild", "retention", "rotate-credentials",
+)  # fmt: skip
+
 app = typer.Typer(
     name="chain-orders",
+    cls=_InOrder,
     help="The marketplace's side of VTEX's chain-order protocol: place, authorize, hear of cancellations and invoices.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 keys = typer.Typer(name="key", help="API keys of operators.", no_args_is_help=True)
-keys.command("list")(others.list_keys)
-keys.command("revoke")(others.revoke_key)
-keys.command("rotate")(others.rotate_key)
-for commands in (orders.app, others.deliveries, others.sellers, others.events, keys):
-    app.add_typer(commands)
-app.command()(chores.retention)
-app.command()(chores.rotate_credentials)
-app.command()(chores.rebuild)
-app.add_typer(chores.evidence)
+keys.command("list")(key_commands.list_keys)
+keys.command("revoke")(key_commands.revoke_key)
+keys.command("rotate")(key_commands.rotate_key)
+for commands in (orders, deliveries, notifications, sellers, events):
+    app.add_typer(commands.app, rich_help_panel=WORK)
+for command in (overview.stats, overview.alerts):
+    app.command(rich_help_panel=WORK)(command)
+for group in (keys, webhooks.app, chores.evidence):
+    app.add_typer(group, rich_help_panel=ADMINISTER)
+app.command(rich_help_panel=ADMINISTER)(overview.audit)
+for chore in (chores.retention, chores.rotate_credentials, chores.rebuild):
+    app.command(rich_help_panel=MAINTAIN)(chore)
 
 
 def main() -> None:
@@ -72,7 +93,7 @@ def main() -> None:
         raise SystemExit(REFUSED) from None
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
@@ -103,9 +124,12 @@ def serve(
             fleet.Fleet(listening, workers, stops_within=patience).run()
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def work() -> None:
-    """Send deliveries and apply notifications, without serving anything."""
+    """Send deliveries and apply notifications, without serving anything.
+
+    Example: chain-orders work
+    """
     settings = _settings()
     asyncio.run(_check_ready(settings))
     asyncio.run(_work(settings))
@@ -127,9 +151,12 @@ def _check_failures(failures: list[str]) -> None:
         raise Refused(f"a part of the service ended by itself ({', '.join(failures)}); the log above says why")
 
 
-@app.command()
+@app.command(rich_help_panel=MAINTAIN)
 def migrate() -> None:
-    """Bring the database's schema up to date. Needs CHAIN_ORDERS_DATABASE_URL only."""
+    """Bring the database's schema up to date. Needs CHAIN_ORDERS_DATABASE_URL only.
+
+    Example: chain-orders migrate
+    """
     logs.configure("console")
     url = _usable(DatabaseSettings().database_url)
     with schema.reaching():
@@ -137,23 +164,29 @@ def migrate() -> None:
     print(f"the schema is at {reached}")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def dev(
     data: Annotated[Path, typer.Option(help="Folder that keeps everything.", readable=False)] = Path(".chain-orders"),
     port: Annotated[int, typer.Option(help="Port of the service.", min=1, max=65535)] = 8000,
     seller_port: Annotated[int, typer.Option(help="Port of the simulated seller.", min=1, max=65535)] = 8001,
 ) -> None:
-    """Run everything on this machine: PostgreSQL, a simulated seller, and the service. Ctrl-C stops it all."""
+    """Run everything on this machine: PostgreSQL, a simulated seller, and the service. Ctrl-C stops it all.
+
+    Example: chain-orders dev --port 8080 --data /tmp/trial
+    """
     development.run(data, port, seller_port, os.environ.get("CHAIN_ORDERS_DATABASE_URL"))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8001,
     book: Annotated[Path | None, typer.Option(help="File that keeps the seller's orders.")] = None,
 ) -> None:
-    """Run a simulated VTEX seller, with its controls under /control."""
+    """Run a simulated VTEX seller, with its controls under /control.
+
+    Example: chain-orders simulate --port 8001 --book orders.ndjson
+    """
     simulator.serve(host, port, book)
 
 
@@ -178,7 +211,7 @@ def create_key(
         raise typer.BadParameter(f"must be one of {', '.join(ROLES)}", param_hint="--role")
     through_api = any(os.environ.get(f"CHAIN_ORDERS_API_{part}") for part in ("URL", "KEY")) or client.local()
     if not bootstrap and through_api and not os.environ.get("CHAIN_ORDERS_DATABASE_URL"):
-        print(others.make_key(name, role))
+        print(key_commands.make_key(name, role))
         return
     url = _usable(DatabaseSettings().database_url)
     with schema.reaching():
@@ -199,7 +232,7 @@ async def _create_key(url: str, name: str, role: str, *, first: bool) -> str:
         await database.close()
 
 
-@app.command()
+@app.command(rich_help_panel=MAINTAIN)
 def doctor(json_: show.AsJson = False) -> None:
     """Say what is wrong with this deployment: database, clock, keys, schema, public address.
 

@@ -115,5 +115,10 @@ class Unconditional(Problem):
 
 
 class Unavailable(Problem):
+    """Says when to try again: in a few seconds, unless something better is known."""
+
     status = 503
     title = "Try again shortly"
+
+    def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **given: Any) -> None:
+        super().__init__(code, detail, headers={"Retry-After": "5", **(headers or {})}, **given)

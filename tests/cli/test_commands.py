@@ -16,11 +16,16 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
+from starlette.responses import PlainTextResponse
 
 from chain_orders import cli
 from chain_orders.commands import bulk
+from chain_orders.commands import deliveries as delivery_commands
+from chain_orders.commands.show import Column, fitting
 
 from ..builders import KEYS, Marketplace, SimulatedSeller, order
+from ..conftest import serving_app
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,12 @@ def _file(name: str, *documents: Any) -> str:
     return name
 
 
-def _text(name: str) -> str:
+def _written(name: str, content: str) -> str:
+    Path(name).write_text(content)
+    return name
+
+
+def _read(name: str) -> str:
     return Path(name).read_text()
 
 
@@ -167,7 +177,7 @@ async def test_an_export_is_whole_on_the_screen_and_in_a_file(command: Command, 
 
     assert [row["orderGroup"] for row in csv.DictReader(io.StringIO(printed.out))] == ["E2", "E1", "E0"]
     assert written.err == "1 orders\n"
-    assert [row["orderGroup"] for row in csv.DictReader(_text("one.csv").splitlines())] == ["E1"]
+    assert [row["orderGroup"] for row in csv.DictReader(_read("one.csv").splitlines())] == ["E1"]
 
 
 async def test_deliveries_are_listed_and_what_has_ended_is_not_retried(
@@ -260,14 +270,6 @@ async def test_the_doctor_says_what_is_wrong(
     }
 
 
-async def test_every_help_text_has_an_example_where_it_takes_something(command: Command) -> None:
-    for group, names in {"order": ["place", "list", "import", "export", "cancel"], "delivery": ["retry"]}.items():
-        for name in names:
-            said = await command(group, name, "--help")
-            assert said.code == 0
-            assert f"Example: chain-orders {group} {name}" in said.out
-
-
 async def test_a_key_is_rotated_and_printed_once(command: Command, marketplace: Marketplace) -> None:
     made = await command("key", "create", "terminal", "--role", "viewer")
     rotated = await command("key", "rotate", "terminal", "--overlap", "0")
@@ -277,3 +279,219 @@ async def test_a_key_is_rotated_and_printed_once(command: Command, marketplace: 
         headers = {"Authorization": f"Bearer {said.out.strip()}"}
         assert (await marketplace.client.get("/v1/orders", headers=headers)).status_code == status
     assert (unknown.code, "there is no key nobody" in unknown.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("URL", "http://[::1", "CHAIN_ORDERS_API_URL is not a URL"),
+        ("URL", "ftp://service.example", "CHAIN_ORDERS_API_URL must begin with http"),
+        ("KEY", "schlüssel", "CHAIN_ORDERS_API_KEY is not a key"),
+    ],
+)
+async def test_a_setting_that_cannot_be_meant_is_told_in_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(f"CHAIN_ORDERS_API_{name}", value)
+
+    said = await command("order", "list")
+
+    assert said.code == 2
+    assert told in said.err
+    assert said.err.count("\n") == 1
+
+
+async def test_a_wrong_key_names_its_setting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAIN_ORDERS_API_KEY", "co_wrong")
+
+    said = await command("order", "list")
+
+    assert said.code == 1
+    assert "CHAIN_ORDERS_API_KEY" in said.err
+
+
+@pytest.mark.parametrize(
+    "option", [("--status", "nonsense"), ("--turn", "nobodys"), ("--created-from", "soon"), ("--limit", "0")]
+)
+async def test_a_filter_that_is_none_is_wrong_use(command: Command, option: tuple[str, str]) -> None:
+    assert (await command("order", "list", *option)).code == 2
+
+
+async def test_an_answer_that_is_not_the_services_is_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("welcome")(scope, receive, send)
+
+    async with serving_app(page) as url:
+        monkeypatch.setenv("CHAIN_ORDERS_API_URL", url)
+        said = await command("order", "list")
+
+    assert (said.code, said.err) == (
+        3,
+        f"chain-orders: {url} answers something that is not JSON: is it this service?\n",
+    )
+
+
+async def test_a_files_bytes_are_sent_as_they_are(command: Command) -> None:
+    odd = await command("order", "place", _written("odd.json", '{"marketplacePaymentValue": NaN}'))
+    twice = await command("order", "place", _written("twice.json", '{"items": [], "items": []}'))
+
+    assert (odd.code, twice.code) == (1, 1)
+    assert "(not-json)" in odd.err
+    assert "(not-json)" in twice.err
+
+
+async def test_a_rejected_order_says_why_and_is_corrected(command: Command, simulated: SimulatedSeller) -> None:
+    await simulated.behave(fail=1, failStatus=400)
+    placed = await command("order", "place", _file("order.json", order("REJ1")), "--wait", "10")
+    await simulated.behave(fail=0)
+    again = await command("order", "place", _file("order.json", order("REJ1")), "--wait", "0")
+    watched = await command("order", "watch", "REJ1")
+    shown = await command("order", "show", "REJ1")
+    stale = await command("order", "correct", "REJ1", "order.json", "--version", "1")
+    tried = await command("order", "correct", "REJ1", "order.json", "--dry-run", "--json")
+    corrected = await command("order", "correct", "REJ1", "order.json", "--json")
+
+    assert [said.code for said in (placed, again, watched, shown, stale)] == [1, 1, 1, 0, 1]
+    assert "It is not tried again. An operator must act." in " ".join(shown.out.split())
+    assert "acts: operator" in shown.out
+    assert "version-differs" in stale.err
+    assert (tried.json["dryRun"], tried.json["status"], corrected.json["status"]) == (True, "accepted", "accepted")
+
+
+async def test_an_order_is_told_of_in_every_way_and_decided(command: Command, marketplace: Marketplace) -> None:
+    placed = await marketplace.place(order("ALL1"))
+    told = [await command("order", part, "ALL1") for part in ("timeline", "deliveries", "notifications")]
+    cancelled = await command("order", "cancel", "ALL1", "--reason", "the shopper withdrew")
+    await marketplace.becomes(placed["id"], "cancelled")
+    erased = await command("order", "erase", "ALL1", "--reason", "request 17", "--yes", "--json")
+    kept = await command("order", "evidence", "ALL1", "-o", "all.zip")
+    checked = await command("evidence", "check", "all.zip")
+    decided = await command("order", "resolve", "ALL1", "dismiss", "--reason", "all is well")
+
+    assert [said.code for said in (*told, cancelled, erased, kept)] == [0, 0, 0, 0, 0, 0]
+    assert "order.placed" in told[0].out
+    assert "delivered" in told[1].out
+    assert erased.json["erased"]["placements"] == 1
+    assert "nothing was changed" in checked.out
+    assert decided.code == 1  # there was nothing to decide
+
+
+async def test_a_seller_is_changed_priced_and_given_its_token(command: Command) -> None:
+    changed = await command("seller", "change", "acme", "--set", "concurrency=3", "--set", "salesChannel=2", "--json")
+    tried = await command("seller", "change", "acme", "--set", "concurrency=4", "--dry-run", "--json")
+    stale = await command("seller", "change", "acme", "--set", "concurrency=5", "--version", "1")
+    nothing = await command("seller", "change", "acme")
+    wrong = await command("seller", "change", "acme", "--set", "concurrency")
+    priced = await command("seller", "simulate", "acme", _file("basket.json", {"items": [{"id": "8", "quantity": 1}]}))
+    token = await command("seller", "callback-token", "acme")
+
+    assert [said.code for said in (changed, tried, stale, nothing, wrong, token)] == [0, 0, 1, 2, 2, 0]
+    assert (changed.json["concurrency"], changed.json["salesChannel"]) == (3, "2")
+    assert (tried.json["concurrency"], tried.json["dryRun"]) == (4, True)
+    assert priced.code in {0, 1}
+    assert "acme" in token.out
+
+
+async def test_webhooks_are_added_changed_tested_and_removed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = await command("webhook", "add", "http://127.0.0.1:9/hooks", "--event", "order.*", "--json")
+    id_ = added.json["id"]
+    changed = await command("webhook", "change", id_, "--set", "enabled=false", "--json")
+    done = [
+        await command("webhook", *words)
+        for words in (
+            ("list",), ("show", id_), ("rotate-secret", id_), ("test", id_), ("replay", id_, "--after", "0"),
+            ("remove", id_),
+        )
+    ]  # fmt: skip
+
+    assert (added.code, changed.json["enabled"]) == (0, False)
+    assert added.json["secret"]
+    assert [said.code for said in done] == [0, 0, 0, 0, 0, 0]
+
+
+async def test_the_day_is_seen_from_the_terminal(command: Command, marketplace: Marketplace) -> None:
+    placed = await marketplace.place(order("DAY1"))
+    (delivery,) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+    said = [
+        await command(*words)
+        for words in (
+            ("stats",), ("alerts",), ("audit",), ("events", "list"), ("notification", "list"),
+            ("delivery", "show", str(delivery["id"])), ("delivery", "list"),
+        )
+    ]  # fmt: skip
+
+    assert [one.code for one in said] == [0] * 7
+    assert "orders placed" in said[0].out
+    assert "order.place" in said[2].out
+    assert "DAY1" in said[3].out
+    assert "DAY1" in said[6].out
+
+
+async def test_a_list_is_as_long_as_is_asked_for(command: Command, marketplace: Marketplace) -> None:
+    async with marketplace.database.transaction() as session:
+        await session.execute(
+            text(
+                "insert into api_keys (id, name, role, digest) "
+                "select gen_random_uuid(), 'k' || lpad(n::text, 4, '0'), 'viewer', decode(md5(n::text), 'hex') "
+                "from generate_series(1, 450) n"
+            )
+        )
+
+    every = await command("key", "list", "--limit", "1000", "--json")
+    some = await command("key", "list", "--limit", "210", "--json")
+
+    assert len(every.json["items"]) == 451
+    assert (len(some.json["items"]), some.json["next"] is not None) == (210, True)
+
+
+async def test_every_dead_call_is_tried_again_whatever_their_number(
+    command: Command, monkeypatch: pytest.MonkeyPatch, marketplace: Marketplace
+) -> None:
+    monkeypatch.setattr(delivery_commands, "_MOST_AT_ONCE", 2)
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    for n in range(5):
+        await marketplace.post_order(order(f"MANY{n}"))
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update deliveries set state = 'dead'"))
+
+    said = await command("delivery", "retry", "--all", "--seller", "acme")
+
+    assert (said.code, said.err) == (0, "5 tried again, 0 refused\n")
+
+
+def test_an_import_goes_in_parts_that_the_service_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "LINES_A_REQUEST", 3)
+    monkeypatch.setattr(bulk, "BYTES_A_REQUEST", 10)
+    lines = [b"1", b"2", b"3", b"4", b"x" * 8, b"y" * 20, b"5"]
+
+    assert list(bulk.parts(lines)) == [(0, lines[0:3]), (3, lines[3:5]), (5, lines[5:6]), (6, lines[6:7])]
+    assert list(bulk.parts([])) == []
+
+
+COLUMNS = (
+    Column("group", str, 0),
+    Column("seller", str, 5),
+    Column("status", str, 0),
+    Column("total", str, 0, right=True),
+    Column("reason", str, 1, text=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("room", "shown"), [(200, [0, 1, 2, 3, 4]), (80, [0, 2, 3, 4]), (50, [0, 2, 3]), (10, [0, 2, 3])]
+)
+def test_a_table_leaves_out_what_matters_least_and_cuts_no_id_and_no_amount(room: int, shown: list[int]) -> None:
+    assert fitting(COLUMNS, [20, 30, 11, 9, 60], room) == shown
+
+
+async def test_an_export_whose_reader_leaves_ends_quietly(command: Command, marketplace: Marketplace) -> None:
+    for n in range(3):
+        await marketplace.place(order(f"PIPE{n}"))
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m chain_orders order export | head -c 1", stdout=-1, stderr=-1
+    )
+    out, err = await process.communicate()
+
+    assert out == b"i"
+    assert b"Traceback" not in err
+    assert b"Broken" not in err

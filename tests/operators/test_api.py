@@ -137,6 +137,98 @@ async def test_a_seller_that_breaks_a_rule_is_refused_with_the_field(
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
 
 
+async def test_a_fault_is_told_in_words_of_our_own(marketplace: Marketplace) -> None:
+    body = {"accountName": "Not Valid", "salesChannel": 1, "affiliateId": "toolong", "appKey": "k", "extra": 1}
+
+    answer = await marketplace.client.post("/v1/sellers", json=body)
+
+    assert answer.json()["detail"] == (
+        "/accountName must be 1 to 63 small letters, digits or '-', and not begin with '-' (and 4 more)"
+    )
+    assert [(fault["pointer"], fault["code"], fault["detail"]) for fault in answer.json()["errors"][1:]] == [
+        ("/salesChannel", "wrong-type", "must be a text"),
+        ("/affiliateId", "malformed", "must be 2 or 3 letters or digits"),
+        ("/appToken", "missing", "is missing"),
+        ("/extra", "unknown-field", "is not known here"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "code", "detail"),
+    [
+        ("status=nonsense", "status", "unknown-value", "must be 'accepted', 'placing', "),
+        ("limit=0", "limit", "too-small", "must be at least 1"),
+        ("limit=many", "limit", "wrong-type", "must be a whole number"),
+        ("attention=perhaps", "attention", "wrong-type", "must be true or false"),
+        ("createdFrom=soon", "createdFrom", "malformed", "must be an ISO 8601 date or date and time"),
+        ("createdFrom=0001-01-01", "createdFrom", "malformed", "must lie between the years 1971 and 9998"),
+        ("statsu=dead", "statsu", "unknown-parameter", "is not a parameter of this address"),
+    ],
+)
+async def test_a_parameter_that_is_wrong_or_not_known_is_named(
+    marketplace: Marketplace, query: str, name: str, code: str, detail: str
+) -> None:
+    answer = await marketplace.client.get(f"/v1/orders?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "parameter-invalid")
+    (fault,) = answer.json()["errors"]
+    assert (fault["pointer"], fault["code"]) == (name, code)
+    assert fault["detail"].startswith(detail)
+    assert answer.json()["detail"].startswith(f"{name} {detail}")
+
+
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/sellers/acme", "/v1/nowhere", "/readyz"])
+async def test_head_answers_what_get_would_without_its_body(marketplace: Marketplace, path: str) -> None:
+    got, head = await marketplace.client.get(path), await marketplace.client.head(path)
+
+    assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+    assert head.content == b""
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/csv", "text/csv"),
+        ("application/json, text/csv;q=0", "application/json"),
+        ("application/json, text/csv;q=0.5", "application/json"),
+        ("text/csv;q=0.9, */*;q=0.1", "text/csv"),
+    ],
+)
+async def test_csv_is_given_to_whoever_wants_it_most(marketplace: Marketplace, accept: str, kind: str) -> None:
+    for path in ("/v1/orders", "/v1/audit"):
+        answer = await marketplace.client.get(path, headers={"Accept": accept})
+        assert answer.headers["content-type"].startswith(kind)
+
+
+async def test_any_version_of_a_list_of_versions_will_do(marketplace: Marketplace) -> None:
+    version = (await marketplace.client.get("/v1/sellers/acme")).headers["etag"]
+
+    answer = await marketplace.client.patch(
+        "/v1/sellers/acme", json={"concurrency": 3}, headers={"If-Match": f'"99", {version}'}
+    )
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("path", "field"), [("/v1/sellers", "sellerId"), ("/v1/keys", "name")])
+async def test_short_lists_come_in_pages_too(marketplace: Marketplace, path: str, field: str) -> None:
+    await marketplace.add_seller("http://127.0.0.1:9", "beta")
+    await marketplace.client.post("/v1/keys", json={"name": "zoe", "role": "viewer"})
+    first = await marketplace.client.get(path, params={"limit": 1})
+
+    second = await marketplace.client.get(first.links["next"]["url"])
+
+    assert len(first.json()["items"]) == len(second.json()["items"]) == 1
+    assert first.json()["items"][0][field] < second.json()["items"][0][field]
+    assert second.json()["next"] is None
+
+
+async def test_an_address_that_is_none_is_told_in_two_ways(marketplace: Marketplace) -> None:
+    for method, path in (("GET", "/nowhere"), ("DELETE", "/v1/orders")):
+        problem = (await marketplace.client.request(method, path)).json()
+        assert problem["title"] != problem["detail"]
+
+
 async def test_a_seller_is_added_once(marketplace: Marketplace) -> None:
     found = await marketplace.client.get("/v1/sellers/acme")
     body = {name: found.json()[name] for name in ("sellerId", "accountName", "baseUrl", "salesChannel", "affiliateId")}

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -148,6 +149,42 @@ async def test_a_silent_stream_says_that_it_lives(marketplace: Marketplace, monk
             pass
 
     assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_a_stream_begins_with_where_it_starts(marketplace: Marketplace) -> None:
+    await marketplace.place(order("START1"))
+    await _numbered(marketplace)
+    end = (await marketplace.client.get("/v1/events")).json()["position"]
+    async with marketplace.client.stream("GET", "/v1/events/stream") as cut:
+        lines = cut.aiter_lines()
+        start = [await anext(lines) for _ in range(3)]
+    await marketplace.place(order("START2"))
+
+    async with _stream(marketplace, last=end) as events:
+        missed = [await anext(events) for _ in range(2)]
+
+    assert start == ["retry: 2000", f"id: {end}", ""]
+    assert [event["orderGroup"] for event in missed] == ["START2", "START2"]
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
+async def test_a_position_that_the_feed_never_reached_is_refused(marketplace: Marketplace, path: str) -> None:
+    answer = await marketplace.client.get(path, params={"after": 1000})
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["position"]) == (409, "position-unknown", 0)
+
+
+async def test_a_revoked_key_ends_its_stream(marketplace: Marketplace, monkeypatch: Any) -> None:
+    monkeypatch.setattr(routes, "SILENCE_SECONDS", 0.05)
+    made = (await marketplace.client.post("/v1/keys", json={"name": "leaver", "role": "viewer"})).json()
+    holder = {"Authorization": f"Bearer {made['key']}"}
+    async with marketplace.client.stream("GET", "/v1/events/stream", headers=holder) as answer:
+        lines = answer.aiter_lines()
+        while not (await anext(lines)).startswith(": "):
+            pass
+        await marketplace.client.delete(f"/v1/keys/{made['id']}")
+
+        assert {line async for line in lines} <= {"", ": nothing new"}
 
 
 async def test_a_service_that_is_asked_to_stop_ends_its_streams(database: Database) -> None:

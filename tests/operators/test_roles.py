@@ -41,6 +41,7 @@ LEAST = {
     "GET /v1/orders/{order_id}/evidence": "viewer",
     "PUT /v1/orders/{order_id}/placement": "operator",
     "GET /v1/deliveries": "viewer",
+    "GET /v1/deliveries/{delivery_id}": "viewer",
     "POST /v1/deliveries/retry": "operator",
     "POST /v1/deliveries/{delivery_id}/retry": "operator",
     "GET /v1/notifications": "viewer",

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import httpx
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from . import orders, show
-from .client import PARTLY, REFUSED, Api, Failed
-from .orders import DryRun, Seller
+from .client import PARTLY, REFUSED, Api, DryRun, Failed, read_file
+from .orders import Seller
 from .show import AsJson
 
 LINES_A_REQUEST = 500
+BYTES_A_REQUEST = 32 * 1024 * 1024
+_INTERRUPTED = 130
 
 
 @orders.app.command("import")
@@ -35,22 +37,49 @@ def import_orders(
 
     Example: chain-orders order import orders.ndjson --seller acme
     """
-    lines = orders.read(file).splitlines()
+    lines = read_file(file).splitlines()
     counted: Counter[str] = Counter()
-    with Api(timeout=600) as api, _bar() as progress:
+    try:
+        _import(lines, seller, dry_run, json_, counted)
+    except KeyboardInterrupt:
+        _tally(counted, dry_run, left=len(lines) - counted.total())
+        raise typer.Exit(_INTERRUPTED) from None
+    except Failed:
+        _tally(counted, dry_run, left=len(lines) - counted.total())
+        raise
+    _tally(counted, dry_run)
+    good = counted["accepted"] + counted["exists"]
+    if good < counted.total():
+        raise typer.Exit(PARTLY if good else REFUSED)
+
+
+def _import(lines: list[bytes], seller: str | None, dry_run: bool, json_: bool, counted: Counter[str]) -> None:
+    with Api(timeout=600) as api, _bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as progress:
         path = f"/v1/sellers/{api.seller_id(seller)}/orders/import"
         task = progress.add_task("importing", total=len(lines))
-        for start in range(0, len(lines), LINES_A_REQUEST):
-            part = lines[start : start + LINES_A_REQUEST]
+        for start, part in parts(lines):
             for result in _send(api, path, part, dry_run):
                 counted[result["result"]] += 1
                 _tell({**result, "line": result["line"] + start}, json_)
             progress.advance(task, len(part))
-    told = ", ".join(f"{number} {result}" for result, number in sorted(counted.items())) or "nothing to import"
-    show.note(f"{told}{' (dry run)' if dry_run else ''}")
-    good = counted["accepted"] + counted["exists"]
-    if good < counted.total():
-        raise typer.Exit(PARTLY if good else REFUSED)
+
+
+def parts(lines: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """The lines, as many a request as may go together, each part with where it begins."""
+    start, size = 0, 0
+    for at, line in enumerate(lines):
+        if at > start and (at - start == LINES_A_REQUEST or size + len(line) > BYTES_A_REQUEST):
+            yield start, lines[start:at]
+            start, size = at, 0
+        size += len(line) + 1
+    if lines[start:]:
+        yield start, lines[start:]
+
+
+def _tally(counted: Counter[str], dry_run: bool, *, left: int = 0) -> None:
+    told = ", ".join(f"{number} {result}" for result, number in sorted(counted.items())) or "nothing was imported"
+    rest = f"; {left} lines were not told of: run it again" if left else ""
+    show.note(f"{told}{' (dry run)' if dry_run else ''}{rest}")
 
 
 def _send(api: Api, path: str, lines: list[bytes], dry_run: bool) -> Iterator[dict[str, Any]]:
@@ -88,39 +117,44 @@ def export_orders(
     filters = {"q": q, "status": status or None, "seller": seller, "turn": turn, "attention": attention}
     filters |= {"createdFrom": created_from, "createdTo": created_to}
     params = {name: value for name, value in filters.items() if value is not None}
-    with Api(timeout=600) as api:
+    with Api(timeout=600) as api, _bar(TextColumn("{task.completed} orders")) as progress:
+        task = progress.add_task("exporting", total=None)
         try:
             with api.client.stream("GET", "/v1/orders", params=params, headers={"Accept": "text/csv"}) as answer:
                 api.checked(answer)
-                rows = _write(answer, output)
+                rows = _write(answer, output, lambda so_far: progress.update(task, completed=so_far))
         except httpx.HTTPError as away:
             raise api.unreachable(away) from None
     show.note(f"{rows} orders")
 
 
-def _write(answer: httpx.Response, output: Path | None) -> int:
+def _write(answer: httpx.Response, output: Path | None, told: Callable[[int], None]) -> int:
     """Copy the answer; how many rows it has. A file is whole or not there."""
     if output is None:
-        return _copy(answer, sys.stdout.buffer)
+        rows = _copy(answer, sys.stdout.buffer, told)
+        sys.stdout.buffer.flush()
+        return rows
     making = output.with_name(output.name + ".part")
     try:
         with making.open("wb") as file:
-            rows = _copy(answer, file)
+            rows = _copy(answer, file, told)
         making.replace(output)
     except OSError as refused:
         raise Failed(f"{output} cannot be written ({refused.strerror})") from None
     return rows
 
 
-def _copy(answer: httpx.Response, file: BinaryIO) -> int:
+def _copy(answer: httpx.Response, file: BinaryIO, told: Callable[[int], None]) -> int:
     rows = -1  # the names of the columns
     for part in answer.iter_bytes():
         file.write(part)
         rows += part.count(b"\n")
+        told(max(rows, 0))
     return max(rows, 0)
 
 
-def _bar() -> Progress:
+def _bar(*columns: ProgressColumn) -> Progress:
+    """A bar beside the output; none where nobody would see it."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    shown = (TextColumn("{task.description}"), *columns)
+    return Progress(*shown, console=console, disable=not console.is_terminal, transient=True)

@@ -8,16 +8,28 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
+import typer
+
+from . import show
+from .show import Column
 
 DONE, REFUSED, USAGE, UNREACHABLE, PARTLY = 0, 1, 2, 3, 4
 DATA = Path(".chain-orders")
+_PAGE = 200
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, and do nothing.")]
+Limit = Annotated[int, typer.Option(help="How many at most.", min=1)]
+Pinned = Annotated[
+    int | None, typer.Option("--version", help="Only if this is still its version; the present one unless given.")
+]
 
 
 class Failed(Exception):
@@ -49,7 +61,9 @@ class Api:
                 "set CHAIN_ORDERS_API_URL and CHAIN_ORDERS_API_KEY, or run where `chain-orders dev` keeps its data",
                 USAGE,
             )
-        self.url = str(url)
+        self.url = _usable(str(url))
+        if not (str(key).isascii() and str(key).isprintable()):
+            raise Failed("CHAIN_ORDERS_API_KEY is not a key: keys are ASCII", USAGE)
         self.client = httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=timeout
         )
@@ -57,28 +71,56 @@ class Api:
     def __enter__(self) -> Api:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, failure: BaseException | None, _: object) -> None:
         self.client.close()
+        if isinstance(failure, BrokenPipeError):  # as in `… | head`: whoever read has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(DONE)
 
     def call(self, method: str, path: str, **given: Any) -> httpx.Response:
         """The answer, if it is a success. Raises Failed."""
         try:
             answer = self.client.request(method, path, **given)
-        except httpx.InvalidURL as wrong:
-            raise Failed(f"CHAIN_ORDERS_API_URL is not a URL: {wrong}", USAGE) from None
         except httpx.HTTPError as away:
             raise self.unreachable(away) from None
         return self.checked(answer)
 
-    def get(self, path: str, **params: Any) -> Any:
-        return self.call(
-            "GET", path, params={name: value for name, value in params.items() if value is not None}
-        ).json()
+    def read(self, method: str, path: str, **given: Any) -> Any:
+        """The answer's JSON. Raises Failed."""
+        answer = self.call(method, path, **given)
+        try:
+            return answer.json() if answer.content else {}
+        except ValueError:
+            raise Failed(f"{self.url} answers something that is not JSON: is it this service?", UNREACHABLE) from None
 
-    def post(self, path: str, body: Any = None, *, once: bool = True, **given: Any) -> Any:
+    def get(self, path: str, **params: Any) -> Any:
+        return self.read("GET", path, params={name: value for name, value in params.items() if value is not None})
+
+    def post(self, path: str, body: Any = None, *, once: bool = True, dry_run: bool = False, **given: Any) -> Any:
         """POST JSON, named by a fresh Idempotency-Key: a proxy that repeats the request does no harm."""
         headers = {**({"Idempotency-Key": str(uuid.uuid4())} if once else {}), **given.pop("headers", {})}
-        return self.call("POST", path, json=body if body is not None else {}, headers=headers, **given).json()
+        return self.send("POST", path, {} if body is None else body, headers=headers, dry_run=dry_run, **given)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        match: int | None = None,
+        dry_run: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send JSON, or bytes that are JSON as they are. With `match`, only if that is still the version."""
+        given = {"Content-Type": "application/json", **(headers or {})}
+        if match is not None:
+            given["If-Match"] = f'"{match}"'
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.read(method, path, content=content, headers=given, params={"dryRun": "true"} if dry_run else {})
+
+    def version(self, path: str, pinned: int | None) -> int:
+        """The version that a change is to replace: the one that is given, or what is there now."""
+        return pinned if pinned is not None else int(self.get(path)["version"])
 
     def pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
         """Every item of a list."""
@@ -89,6 +131,23 @@ class Api:
                 return
             params["cursor"] = page["next"]
 
+    def listed(self, path: str, columns: Sequence[Column], limit: int, json_: bool, **filters: Any) -> None:
+        """Print a list, as many pages of it as are needed."""
+        items: list[dict[str, Any]] = []
+        following: Any = None
+        while len(items) < limit:
+            page = self.get(path, limit=min(limit - len(items), _PAGE), cursor=following, **filters)
+            items += page["items"]
+            following = page["next"]
+            if not following:
+                break
+        if json_:
+            return show.as_json({"items": items, "next": following})
+        show.table(columns, items)
+        if following:
+            show.note(f"There are more than {limit}: narrow it, or raise --limit.")
+        return None
+
     def unreachable(self, away: httpx.HTTPError) -> Failed:
         return Failed(f"{self.url} cannot be reached ({type(away).__name__})", UNREACHABLE)
 
@@ -97,7 +156,8 @@ class Api:
         if answer.is_success:
             return answer
         answer.read()
-        raise Failed(_told(answer), UNREACHABLE if answer.status_code in {502, 503, 504} else REFUSED)
+        told, code = _told(answer)
+        raise Failed(told, code)
 
     def order_id(self, named: str) -> str:
         """The id of the order that goes by this name. Raises Failed unless there is exactly one."""
@@ -119,11 +179,49 @@ class Api:
         return str(sellers[0]["sellerId"])
 
 
-def _told(answer: httpx.Response) -> str:
+def _usable(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as wrong:
+        raise Failed(f"CHAIN_ORDERS_API_URL is not a URL: {wrong}", USAGE) from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise Failed("CHAIN_ORDERS_API_URL must begin with http:// or https:// and a host", USAGE)
+    return url
+
+
+def _told(answer: httpx.Response) -> tuple[str, int]:
+    """A refusal in words, and its exit code."""
+    code = UNREACHABLE if answer.status_code in {502, 503, 504} else REFUSED
     try:
         problem = answer.json()
         lines = [f"{problem['detail']} ({problem['code']})"]
-        lines += [f"  {fault['pointer'] or '/'}: {fault['detail']}" for fault in problem.get("errors", [])]
-        return "\n".join(lines)
+        if problem["code"] == "key-unknown":
+            lines = ["the service does not know this key: look at CHAIN_ORDERS_API_KEY (key-unknown)"]
+        faults = problem.get("errors", [])
+        if len(faults) > 1:  # a single one is in the detail already
+            lines += [f"  {fault['pointer'] or 'the document'}: {fault['detail']}" for fault in faults]
+        return "\n".join(lines), USAGE if problem["code"] == "parameter-invalid" else code
     except (ValueError, KeyError, TypeError):
-        return f"the service answered {answer.status_code}"
+        return f"the service answered {answer.status_code}", code
+
+
+def settings(pairs: Sequence[str] | None, texts: frozenset[str]) -> dict[str, Any]:
+    """`NAME=VALUE`s as a document. A value is JSON where it is any, and text in the fields that are `texts`."""
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise Failed(f"--set {pair}: write NAME=VALUE", USAGE)
+        try:
+            found[name] = value if name in texts else json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def read_file(file: str) -> bytes:
+    """A file, or standard input for `-`. Raises Failed."""
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as refused:
+        raise Failed(f"{file} cannot be read ({refused.strerror})", USAGE) from None

@@ -1,9 +1,7 @@
-"""`chain-orders order …`: place, find, watch, authorize, cancel."""
+"""`chain-orders order …`: place, find, watch, authorize, cancel, decide, and all that is known of one."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,25 +9,36 @@ from typing import Annotated, Any
 import typer
 
 from . import show
-from .client import Api, Failed
-from .show import AsJson
+from .client import REFUSED, Api, DryRun, Failed, Limit, Pinned, read_file
+from .show import AsJson, Column, field, time_of
 
 app = typer.Typer(
-    name="order", help="Orders: place, find, watch, authorize, cancel, import, export.", no_args_is_help=True
+    name="order",
+    help="Orders: place, find, watch, authorize, cancel, decide, import, export.",
+    no_args_is_help=True,
 )
 
 OrderName = Annotated[str, typer.Argument(help="Any id or number of the order.", show_default=False)]
 Seller = Annotated[str | None, typer.Option(help="The seller's id; the only one unless given.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, and do nothing.")]
+ChainOrder = Annotated[str | None, typer.Option(help="Only this chain order.")]
 _FINAL = {"invoiced", "cancelled", "rejected"}
 
-
-def read(file: str) -> bytes:
-    """A file, or standard input for `-`. Raises Failed."""
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as refused:
-        raise Failed(f"{file} cannot be read ({refused.strerror})", 2) from None
+ORDERS = (
+    field("orderGroup", "order group"),
+    field("sellerId", "seller", rank=5),
+    field("status"),
+    field("turn", rank=3),
+    Column("total", lambda one: show.money(one["money"]["total"]), right=True),
+    Column("remaining", lambda one: show.money(one["money"]["remaining"]), rank=4, right=True),
+    Column("attention", lambda one: (one["attention"] or {}).get("code"), rank=2),
+    time_of("createdAt", "created", rank=1),
+)
+EVENTS = (
+    Column("at", lambda one: show.when(one["at"])),
+    field("type", "what"),
+    field("actor", "who", rank=1),
+    Column("more", lambda one: _data(one), rank=2, text=True),
+)
 
 
 @app.command()
@@ -40,24 +49,43 @@ def place(
     dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
-    """Place an order.
+    """Place an order. Exit code 1: the seller refused it.
 
     Example: chain-orders order place docs/samples/order.json --seller acme
     """
-    try:
-        document = json.loads(read(file))
-    except ValueError as wrong:
-        raise Failed(f"{file} is not JSON: {wrong}") from None
+    document = read_file(file)
     with Api() as api:
-        headers = {"Prefer": f"wait={wait}"} if wait else {}
-        params = {"dryRun": "true"} if dry_run else {}
         path = f"/v1/sellers/{api.seller_id(seller)}/orders"
-        _show(api.post(path, document, headers=headers, params=params), json_)
+        order = api.post(path, document, headers={"Prefer": f"wait={wait}"} if wait else {}, dry_run=dry_run)
+        if order["status"] == "rejected":
+            order = api.get(f"/v1/orders/{order['id']}")
+    _show(order, json_)
+    if order["status"] == "rejected":
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def correct(
+    order: OrderName,
+    file: Annotated[str, typer.Argument(help="The corrected order as JSON; - for standard input.")],
+    version: Pinned = None,
+    dry_run: DryRun = False,
+    json_: AsJson = False,
+) -> None:
+    """Give a rejected order a corrected body, under the same group. The seller is read first.
+
+    Example: chain-orders order correct HARBOR1001 corrected.json
+    """
+    document = read_file(file)
+    with Api() as api:
+        path = f"/v1/orders/{api.order_id(order)}"
+        match = api.version(path, version)
+        _show(api.send("PUT", f"{path}/placement", document, match=match, dry_run=dry_run), json_)
 
 
 @app.command("show")
 def show_order(order: OrderName, json_: AsJson = False) -> None:
-    """Show an order with its chain orders and invoices.
+    """Show an order with its chain orders and invoices, and why it is not further.
 
     Example: chain-orders order show HARBOR1001
     """
@@ -76,43 +104,24 @@ def list_orders(
     ] = None,
     created_from: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
     created_to: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=200)] = 50,
+    limit: Limit = 50,
     json_: AsJson = False,
 ) -> None:
     """Find orders, newest first.
 
     Example: chain-orders order list --turn operator --seller acme
+
     Example: chain-orders order list "HARBOR1*"
     """
-    filters = _filters(q, status, seller, turn, attention, created_from, created_to)
+    filters = {"q": q, "status": status or None, "seller": seller, "turn": turn, "attention": attention}
+    filters |= {"createdFrom": created_from, "createdTo": created_to}
     with Api() as api:
-        page = api.get("/v1/orders", limit=limit, **filters)
-    if json_:
-        return show.as_json(page)
-    show.table(
-        ("order group", "seller", "status", "turn", ">total", ">remaining", "attention", "created"),
-        (
-            (
-                one["orderGroup"],
-                one["sellerId"],
-                one["status"],
-                one["turn"],
-                show.money(one["money"]["total"]),
-                show.money(one["money"]["remaining"]),
-                (one["attention"] or {}).get("code"),
-                show.when(one["createdAt"]),
-            )
-            for one in page["items"]
-        ),
-    )
-    if page["next"]:
-        show.note(f"There are more than {limit}: narrow it, or use `order export`.")
-    return None
+        api.listed("/v1/orders", ORDERS, limit, json_, **filters)
 
 
 @app.command()
 def watch(order: OrderName, json_: AsJson = False) -> None:
-    """Follow an order until it has ended, or Ctrl-C.
+    """Follow an order until it has ended, or Ctrl-C. Exit code 1: it was rejected.
 
     Example: chain-orders order watch HARBOR1001
     """
@@ -124,6 +133,8 @@ def watch(order: OrderName, json_: AsJson = False) -> None:
                 if event["id"] > seen:
                     seen = event["id"]
                     _event(event, json_)
+            if status == "rejected":
+                raise typer.Exit(REFUSED)
             if status in _FINAL:
                 return
             time.sleep(1)
@@ -134,7 +145,8 @@ def authorize(
     order: OrderName,
     receipt: Annotated[str | None, typer.Option(help="Your authorization's number; minted unless given.")] = None,
     date: Annotated[str | None, typer.Option(help="When it was approved; now unless given.")] = None,
-    chain_order: Annotated[str | None, typer.Option(help="Only this chain order.")] = None,
+    chain_order: ChainOrder = None,
+    version: Pinned = None,
     dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
@@ -143,14 +155,16 @@ def authorize(
     Example: chain-orders order authorize HARBOR1001 --receipt pay_7QmX2
     """
     given = {name: value for name, value in (("date", date), ("receipt", receipt)) if value}
-    _act(order, "authorization", {"authorizationReceipt": given, **_chain(chain_order)}, dry_run, json_)
+    body = {"authorizationReceipt": given, **_chain(chain_order)}
+    _act(order, "authorization", body, version=version, dry_run=dry_run, json_=json_)
 
 
 @app.command()
 def cancel(
     order: OrderName,
     reason: Annotated[str, typer.Option(help="Why, in words; the seller reads it.", prompt=True)],
-    chain_order: Annotated[str | None, typer.Option(help="Only this chain order.")] = None,
+    chain_order: ChainOrder = None,
+    version: Pinned = None,
     dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
@@ -158,30 +172,136 @@ def cancel(
 
     Example: chain-orders order cancel HARBOR1001 --reason "the shopper withdrew"
     """
-    _act(order, "cancellation", {"reason": reason, **_chain(chain_order)}, dry_run, json_)
+    body = {"reason": reason, **_chain(chain_order)}
+    _act(order, "cancellation", body, version=version, dry_run=dry_run, json_=json_)
+
+
+@app.command()
+def resolve(
+    order: OrderName,
+    decision: Annotated[str, typer.Argument(help="cancelled, invoiced, accept-change or dismiss.")],
+    reason: Annotated[str, typer.Option(help="Why, in words; it stays in the timeline.", prompt=True)],
+    chain_order: ChainOrder = None,
+    version: Pinned = None,
+    dry_run: DryRun = False,
+    json_: AsJson = False,
+) -> None:
+    """Decide what holds where the seller contradicts itself, or that all is well as it is.
+
+    Example: chain-orders order resolve HARBOR1001 cancelled --reason "the seller confirmed by phone"
+    """
+    body = {"decision": decision, "reason": reason, **_chain(chain_order)}
+    _act(order, "resolution", body, version=version, required=True, dry_run=dry_run, json_=json_)
+
+
+@app.command()
+def erase(
+    order: OrderName,
+    reason: Annotated[str, typer.Option(help="A case, not a person: it is kept for ever.", prompt=True)],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """Replace the personal data of a final order by hashes, for good. Ids, money and events stay.
+
+    Example: chain-orders order erase HARBOR1001 --reason "request 2026-17" --yes
+    """
+    with Api() as api:
+        path = f"/v1/orders/{api.order_id(order)}"
+        if not yes:
+            typer.confirm(f"Erase the personal data of {api.get(path)['orderGroup']} for good?", abort=True, err=True)
+        _show(api.post(f"{path}/erasure", {"reason": reason}, once=False), json_)
+
+
+@app.command()
+def timeline(order: OrderName, limit: Limit = 200, json_: AsJson = False) -> None:
+    """What happened to an order, oldest first.
+
+    Example: chain-orders order timeline HARBOR1001
+    """
+    _part(order, "timeline", EVENTS, limit, json_)
+
+
+@app.command("deliveries")
+def order_deliveries(order: OrderName, limit: Limit = 200, json_: AsJson = False) -> None:
+    """The calls owed for an order; with --json each attempt, its answer included.
+
+    Example: chain-orders order deliveries HARBOR1001 --json
+    """
+    _part(order, "deliveries", DELIVERIES, limit, json_)
+
+
+@app.command("notifications")
+def order_notifications(order: OrderName, limit: Limit = 200, json_: AsJson = False) -> None:
+    """What the seller told us about an order; with --json as it came.
+
+    Example: chain-orders order notifications HARBOR1001
+    """
+    _part(order, "notifications", NOTIFICATIONS, limit, json_)
+
+
+@app.command()
+def evidence(
+    order: OrderName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The zip file to write.")],
+    whole: Annotated[bool, typer.Option("--whole", help="With personal data; needs a reason, and is audited.")] = False,
+    reason: Annotated[str | None, typer.Option(help="With --whole: why.")] = None,
+) -> None:
+    """Write all that is stored of an order as one archive, personal data masked.
+
+    Example: chain-orders order evidence HARBOR1001 -o HARBOR1001.zip
+    """
+    params = {name: value for name, value in (("whole", "true" if whole else None), ("reason", reason)) if value}
+    with Api() as api:
+        archive = api.call("GET", f"/v1/orders/{api.order_id(order)}/evidence", params=params).content
+    try:
+        output.write_bytes(archive)
+    except OSError as refused:
+        raise Failed(f"{output} cannot be written ({refused.strerror})") from None
+    show.note(f"{output}: {len(archive)} bytes")
+
+
+DELIVERIES = (
+    field("id", right=True),
+    field("kind"),
+    field("state"),
+    Column("attempts", lambda one: len(one["attempts"]), rank=3, right=True),
+    time_of("nextAttemptAt", "next attempt", rank=2),
+    field("lastError", "last error", rank=1, text=True),
+)
+NOTIFICATIONS = (
+    field("id", right=True),
+    field("kind"),
+    field("state"),
+    time_of("receivedAt", "received", rank=1),
+    field("repeats", rank=3, right=True),
+    field("reason", rank=2, text=True),
+)
+
+
+def _part(order: str, part: str, columns: tuple[Column, ...], limit: int, json_: bool) -> None:
+    with Api() as api:
+        api.listed(f"/v1/orders/{api.order_id(order)}/{part}", columns, limit, json_)
 
 
 def _chain(chain_order: str | None) -> dict[str, str]:
     return {"chainOrderId": chain_order} if chain_order else {}
 
 
-def _act(order: str, act: str, body: dict[str, Any], dry_run: bool, json_: bool) -> None:
+def _act(
+    order: str,
+    act: str,
+    body: dict[str, Any],
+    *,
+    version: int | None,
+    dry_run: bool,
+    json_: bool,
+    required: bool = False,
+) -> None:
+    """POST an act. Where a version is `required` and none is given, the present one is read and named."""
     with Api() as api:
-        params = {"dryRun": "true"} if dry_run else {}
-        _show(api.post(f"/v1/orders/{api.order_id(order)}/{act}", body, params=params), json_)
-
-
-def _filters(
-    q: str | None,
-    status: list[str] | None,
-    seller: str | None,
-    turn: str | None,
-    attention: bool | None,
-    created_from: str | None,
-    created_to: str | None,
-) -> dict[str, Any]:
-    given = {"q": q, "status": status or None, "seller": seller, "turn": turn, "attention": attention}
-    return {**given, "createdFrom": created_from, "createdTo": created_to}
+        path = f"/v1/orders/{api.order_id(order)}"
+        match = api.version(path, version) if required else version
+        _show(api.post(f"{path}/{act}", body, match=match, dry_run=dry_run), json_)
 
 
 def _show(order: dict[str, Any], json_: bool) -> None:
@@ -195,33 +315,49 @@ def _show(order: dict[str, Any], json_: bool) -> None:
             "seller": order["sellerId"],
             "status": order["status"],
             "turn": order["turn"],
+            "last error": _last_error(order.get("lastError")),
             "attention": f"{attention['code']}: {attention['reason']}" if attention else None,
-            "warnings": "\n".join(f"{one['code']}: {one['detail']}" for one in order["warnings"]),
+            "warnings": "\n".join(_warning(one) for one in order["warnings"]),
             "total": show.money(order["money"]["total"]),
             "remaining": show.money(order["money"]["remaining"]),
             "created": show.when(order["createdAt"]),
+            "version": order["version"],
         }
     )
     if order["chainOrders"]:
-        show.table(
-            ("chain order", "status", ">value", "invoices", "tracking"),
-            (
-                (
-                    chain["chainOrderId"],
-                    chain["status"],
-                    show.money(chain["value"]),
-                    " ".join(one["invoiceNumber"] for one in chain["invoices"]),
-                    " ".join(one["trackingNumber"] or "" for one in chain["invoices"]),
-                )
-                for chain in order["chainOrders"]
-            ),
-        )
+        show.table(CHAIN_ORDERS, order["chainOrders"])
     return None
+
+
+CHAIN_ORDERS = (
+    field("chainOrderId", "chain order"),
+    field("status"),
+    Column("value", lambda one: show.money(one["value"]), right=True),
+    Column("invoices", lambda one: " ".join(each["invoiceNumber"] for each in one["invoices"]), rank=1, text=True),
+    Column(
+        "tracking", lambda one: " ".join(each["trackingNumber"] or "" for each in one["invoices"]), rank=2, text=True
+    ),
+)
+
+
+def _warning(one: dict[str, str]) -> str:
+    return f"{one['code']}: {one['detail']}" + (f" ({one['pointer']})" if one.get("pointer") else "")
+
+
+def _last_error(failed: dict[str, Any] | None) -> str | None:
+    if failed is None:
+        return None
+    again = f"tried again {show.when(failed['nextAttemptAt'])}" if failed["retried"] else "not tried again"
+    return f"{failed['detail']}\n{again}; acts: {failed['owner']}"
 
 
 def _event(event: dict[str, Any], json_: bool) -> None:
     if json_:
         return show.line(event)
-    told = " ".join(f"{name}={value}" for name, value in event["data"].items() if value not in (None, "", []))
-    show.out().print(f"{show.when(event['at'])}  {event['type']}  {event['actor']}  {told}", markup=False)
+    told = f"{show.when(event['at'])}  {event['type']}  {event['actor']}  {_data(event)}"
+    show.out().print(told, markup=False)
     return None
+
+
+def _data(event: Any) -> str:
+    return " ".join(f"{name}={value}" for name, value in event["data"].items() if value not in (None, "", []))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +17,37 @@ from rich.text import Text
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 _PIPED_WIDTH = 200
+_LEAST_TEXT = 12
+_GAP = 2
 _STYLES = {
     "rejected": "red", "dead": "red", "cancelled": "dim", "placement-unknown": "yellow", "cancel-requested": "yellow",
-    "invoiced": "green", "delivered": "green", "operator": "bold yellow", "unknown": "yellow",
+    "invoiced": "green", "delivered": "green", "operator": "bold yellow", "unknown": "yellow", "conflict": "red",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its title and what it reads of an item.
+
+    Where there is no room, the column with the highest `rank` is left out first; one of rank 0 never is. Only `text`
+    may be cut; an id, a state or an amount is whole or not there.
+    """
+
+    title: str
+    read: Callable[[Mapping[str, Any]], Any]
+    rank: int = 0
+    right: bool = False
+    text: bool = False
+
+
+def field(name: str, title: str = "", *, rank: int = 0, right: bool = False, text: bool = False) -> Column:
+    """The column of one field."""
+    return Column(title or name, lambda item: item[name], rank, right, text)
+
+
+def time_of(name: str, title: str, *, rank: int = 0) -> Column:
+    """The column of a moment, to the minute."""
+    return Column(title, lambda item: when(item[name])[:16], rank)
 
 
 def out() -> Console:
@@ -40,22 +68,47 @@ def line(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Columns named `>x` hold numbers. What does not fit is cut with an ellipsis, the first column last."""
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for at, column in enumerate(columns):
-        right = column.startswith(">")
-        shown.add_column(
-            column.removeprefix(">"),
-            justify="right" if right else "left",
+def table(columns: Sequence[Column], items: Iterable[Mapping[str, Any]]) -> None:
+    """The items, a row each, with as many of the columns as there is room for."""
+    console = out()
+    rows = [[_cell(column.read(item)) for column in columns] for item in items]
+    widths = [
+        max((len(title), *(row[at].cell_len for row in rows))) for at, title in enumerate(c.title for c in columns)
+    ]
+    shown = fitting(columns, widths, console.width)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for at in shown:
+        column = columns[at]
+        least = min(widths[at], _LEAST_TEXT) if column.text else widths[at]
+        drawn.add_column(
+            column.title,
+            justify="right" if column.right else "left",
             overflow="ellipsis",
             no_wrap=True,
-            ratio=None,
-            min_width=8 if at == 0 else None,
+            min_width=least,
         )
     for row in rows:
-        shown.add_row(*(_cell(value) for value in row))
-    out().print(shown)
+        drawn.add_row(*(row[at] for at in shown))
+    console.print(drawn)
+    left_out = [column.title for at, column in enumerate(columns) if at not in shown]
+    if left_out and sys.stdout.isatty():
+        note(f"No room for: {', '.join(left_out)}.")
+
+
+def fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Which columns are shown: all, or without those of the highest ranks until the rest fits."""
+    shown = list(range(len(columns)))
+
+    def needed() -> int:
+        least = (min(widths[at], _LEAST_TEXT) if columns[at].text else widths[at] for at in shown)
+        return sum(least) + _GAP * (len(shown) - 1)
+
+    while needed() > room:
+        last = max(shown, key=lambda at: (columns[at].rank, at))
+        if columns[last].rank == 0:
+            break
+        shown.remove(last)
+    return shown
 
 
 def facts(pairs: Mapping[str, Any]) -> None:
@@ -65,8 +118,16 @@ def facts(pairs: Mapping[str, Any]) -> None:
     shown.add_column(overflow="fold")
     for name, value in pairs.items():
         if value not in (None, "", []):
-            shown.add_row(name, _cell(value))
+            shown.add_row(name, _cell(value, lines=True))
     out().print(shown)
+
+
+def item(found: Mapping[str, Any], json_: bool, *, without: Sequence[str] = ("version",)) -> None:
+    """One thing as its fields."""
+    if json_:
+        return as_json(found)
+    plain = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in found.items()}
+    return facts({name: value for name, value in plain.items() if name not in without})
 
 
 def money(cents: int | None) -> str:
@@ -77,11 +138,11 @@ def when(moment: str | None) -> str:
     return (moment or "")[:19].replace("T", " ")
 
 
-def _cell(value: Any) -> Text:
-    written = "" if value is None else str(value)
-    return Text(_plain(written), style=_STYLES.get(written, ""))
+def _cell(value: Any, *, lines: bool = False) -> Text:
+    written = "" if value is None else ("yes" if value is True else "no" if value is False else str(value))
+    return Text(_plain(written, "\n" if lines else ""), style=_STYLES.get(written, ""))
 
 
-def _plain(written: str) -> str:
+def _plain(written: str, kept: str) -> str:
     """Without control characters: what a seller wrote must not steer a terminal."""
-    return "".join(character if character.isprintable() else "·" for character in written)
+    return "".join(one if one.isprintable() or one in kept else "·" for one in written)

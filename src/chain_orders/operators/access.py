@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from ..database import Database, now, read_clock
 from ..errors import Forbidden, Malformed, Unauthenticated
+from . import edges
 from .models import ROLES, ApiKey
 
 Role = Literal["viewer", "operator", "admin"]
@@ -93,9 +94,17 @@ def allow(least: Role) -> Callable[[Request], Awaitable[Operator]]:
         if ROLES.index(found.role) < ROLES.index(least):
             request.app.state.refusals.count("denied", str(found.id))
             raise Forbidden("role-too-low", f"this needs the role {least}; the key has the role {found.role}")
+        edges.check_parameters(request)
         return Operator(found.name, found.role, found.id)
 
     return operator
+
+
+async def holds(database: Database, operator: Operator) -> bool:
+    """Whether the key still may call."""
+    found = select(ApiKey.id).where(ApiKey.id == operator.key_id, ApiKey.revoked_at.is_(None))
+    async with database.transaction() as session:
+        return await session.scalar(found) is not None
 
 
 # Once a minute a key, and nobody waits for anybody: the row is left alone while another request writes it.

@@ -65,7 +65,7 @@ async def list_acts(
         query = query.where(Audit.at >= (since if since.tzinfo else since.replace(tzinfo=UTC)))
     before = edges.number(cursor)
     database: Database = request.app.state.database
-    if request.headers.get("accept", "").partition(";")[0].strip().lower() == "text/csv":
+    if edges.wants_csv(request):
         headers = {"Content-Disposition": 'attachment; filename="audit.csv"', "Cache-Control": "no-store"}
         return StreamingResponse(_csv(database, query, before), media_type="text/csv", headers=headers)
     found = await _page(database, query, before, limit + 1)

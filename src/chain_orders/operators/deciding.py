@@ -14,8 +14,9 @@ from ..notifications.models import Notification, Receipt
 from ..orders import lookup, resolving
 from ..orders.models import Order
 from ..vtex import addresses
-from . import access, audit, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas, versions
 from .access import Operator
+from .edges import DryRun
 from .schemas import ResolutionBody
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -32,6 +33,7 @@ async def resolve_order(
     operator: Acting,
     order_id: str,
     body: Annotated[ResolutionBody, Depends(edges.parsed(ResolutionBody))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Say what holds where the seller contradicts itself, accept changes that it told, or that all is well as it is.
 
@@ -42,10 +44,12 @@ async def resolve_order(
         if once.answer is not None:
             return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
-        edges.check_version(request, order.version, required=True)
+        await versions.check_order(request, session, order, required=True)
         audit.note(session, operator, "order.resolve", order, reason=body.reason)
         await resolving.resolve(session, order, body.decision, body.reason, operator.actor, body.chain_order_id)
         await session.flush()
+        if dry_run:
+            return await edges.rehearsed(session, lambda: schemas.order_view(order))
         answer = once.keep(edges.Answer(schemas.order_view(order), headers=edges.etag(order.version)))
     request.app.state.bell.ring("orders")
     return answer
@@ -84,7 +88,9 @@ async def list_notifications(
 
 
 @router.post("/notifications/{notification_id}/replay", status_code=202)
-async def replay_notification(request: Request, operator: Acting, notification_id: edges.RowId) -> Response:
+async def replay_notification(
+    request: Request, operator: Acting, notification_id: edges.RowId, dry_run: DryRun = False
+) -> Response:
     """Apply again what is parked, contradicts, or could not be read."""
     async with request.app.state.database.transaction() as session:
         note = await session.get(Notification, notification_id) if notification_id < 2**63 else None
@@ -108,5 +114,7 @@ async def replay_notification(request: Request, operator: Acting, notification_i
         await session.refresh(note)
         repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
         view = schemas.notification_view(note, repeats or 0)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: view)
     request.app.state.bell.ring(TOPIC)
     return edges.Answer(view, 202)

@@ -12,10 +12,12 @@ from ..deliveries import queue
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Conflict, Unknown
 from ..orders import attention, lookup
+from ..orders.models import Order
 from ..webhooks.models import LANE
 from ..webhooks.outbox import KIND as WEBHOOK
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
+from .edges import DryRun
 from .schemas import RetryBody
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
@@ -52,9 +54,25 @@ async def list_deliveries(
     return edges.page(request, views, found[limit - 1].id if len(found) > limit else None)
 
 
+@router.get("/{delivery_id}")
+async def get_delivery(
+    request: Request, _: Annotated[Operator, Depends(access.allow("viewer"))], delivery_id: edges.RowId
+) -> Response:
+    """One call with each of its attempts."""
+    async with request.app.state.database.transaction() as session:
+        delivery = await session.get(Delivery, delivery_id)
+        if delivery is None:
+            raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
+        (view,) = await _views(session, [delivery])
+    return edges.Answer(view)
+
+
 @router.post("/{delivery_id}/retry")
 async def retry_delivery(
-    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], delivery_id: edges.RowId
+    request: Request,
+    operator: Annotated[Operator, Depends(access.allow("operator"))],
+    delivery_id: edges.RowId,
+    dry_run: DryRun = False,
 ) -> Response:
     """Try a call now. One that is dead is verified first: the seller is read before anything is sent again."""
     async with request.app.state.database.transaction() as session:
@@ -67,6 +85,8 @@ async def retry_delivery(
         await _retry(session, delivery, operator)
         await session.refresh(delivery)
         (view,) = await _views(session, [delivery])
+        if dry_run:
+            return await edges.rehearsed(session, lambda: view)
         answer = once.keep(edges.Answer(view, 202))
     request.app.state.bell.ring("deliveries")
     return answer
@@ -77,6 +97,7 @@ async def retry_deliveries(
     request: Request,
     operator: Annotated[Operator, Depends(access.allow("operator"))],
     body: Annotated[RetryBody, Depends(edges.parsed(RetryBody, optional=True))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Try every call that matches, dead ones unless told otherwise; a result for each."""
     query = select(Delivery).where(Delivery.state == body.state, _of_kind(body.kind))
@@ -90,6 +111,8 @@ async def retry_deliveries(
         # Orders are locked in one order, so that two who retry at once cannot wait for each other.
         results = [await _result(session, one, operator) for one in sorted(found, key=lambda one: str(one.order_id))]
         results.sort(key=lambda result: int(result["id"]))
+        if dry_run:
+            return await edges.rehearsed(session, lambda: {"items": results})
         answer = once.keep(edges.Answer({"items": results}))
     request.app.state.bell.ring("deliveries")
     return answer
@@ -134,4 +157,9 @@ async def _views(session: AsyncSession, deliveries: list[Delivery]) -> list[dict
             select(Attempt).where(Attempt.delivery_id.in_([one.id for one in deliveries])).order_by(Attempt.id)
         )
     )
-    return [schemas.delivery_view(one, [a for a in attempts if a.delivery_id == one.id]) for one in deliveries]
+    of = select(Order.id, Order.order_group).where(Order.id.in_([one.order_id for one in deliveries if one.order_id]))
+    groups = {row.id: row.order_group for row in await session.execute(of)}
+    return [
+        schemas.delivery_view(one, [a for a in attempts if a.delivery_id == one.id], groups.get(one.order_id))
+        for one in deliveries
+    ]

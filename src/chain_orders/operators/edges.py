@@ -6,28 +6,37 @@ import base64
 import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
+import fastapi
 from asyncpg import InterfaceError
 from fastapi import FastAPI, Path, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from .. import body, errors, logs
 from ..database import is_passing
 from ..errors import Fault, Invalid, Malformed, Problem, Stale, Unavailable, Unconditional, Unknown
-from ..vtex.messages import faults
+from ..vtex.faults import faults, of_parameters, told
 
 log = logs.get("operators")
 
 Model = TypeVar("Model", bound=BaseModel)
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Limit = Annotated[int, fastapi.Query(ge=1, le=200)]
+Cursor = Annotated[str | None, fastapi.Query(max_length=100)]
+DryRun = Annotated[bool, fastapi.Query(alias="dryRun")]
+"""Say what would come of it: `rehearsed` takes everything back, and nothing is sent."""
 
 
 class Answer(JSONResponse):
@@ -61,14 +70,40 @@ def validated(model: type[Model], value: Any, *, under: str = "") -> Model:
         return model.model_validate(value)
     except ValidationError as wrong:
         found = [Fault(under + fault.pointer, fault.code, fault.detail) for fault in faults(wrong)]
-        told = "; ".join(f"{fault.pointer or '/'} {fault.detail}" for fault in found)
-        raise Invalid(found[0].code, told, faults=found) from wrong
+        raise Invalid(found[0].code, told(found), faults=found) from wrong
 
 
 def described(model: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
     """The OpenAPI description of a body that `parsed` reads."""
     schema = model.model_json_schema()
     return {"requestBody": {"required": not optional, "content": {"application/json": {"schema": schema}}}}
+
+
+def check_parameters(request: Request) -> None:
+    """Refuse what a route does not know: a filter that is spelt wrong must not be no filter. Raises Invalid."""
+    declared = _declared(request.scope["endpoint"], request.scope["route"].dependant)
+    unknown = [name for name in request.query_params if name not in declared]
+    if unknown:
+        found = [Fault(name, "unknown-parameter", "is not a parameter of this address") for name in unknown]
+        raise Invalid("parameter-invalid", told(found), faults=found)
+
+
+def invalid_parameter(name: str, code: str, detail: str) -> Invalid:
+    """What to raise for one parameter whose value breaks a rule."""
+    found = [Fault(name, code, detail)]
+    return Invalid("parameter-invalid", told(found), faults=found)
+
+
+def _declared(endpoint: Callable[..., Any], dependant: Dependant) -> frozenset[str]:
+    """The names of an endpoint's query parameters, looked up once."""
+    if endpoint not in _DECLARED:
+        _DECLARED[endpoint] = frozenset(
+            one.alias for one in get_flat_params(dependant) if isinstance(one.field_info, Query)
+        )
+    return _DECLARED[endpoint]
+
+
+_DECLARED: dict[Callable[..., Any], frozenset[str]] = {}
 
 
 def check_version(request: Request, version: int, *, required: bool) -> None:
@@ -78,12 +113,22 @@ def check_version(request: Request, version: int, *, required: bool) -> None:
         if required:
             raise Unconditional("if-match-missing", f'send `If-Match: "{version}"` with the version you read')
         return
-    if given.strip() not in {f'"{version}"', "*"}:
+    if not {f'"{version}"', "*"} & {one.strip() for one in given.split(",")}:
         raise Stale("version-differs", f"the version is {version} now", extra={"version": version})
 
 
 def etag(version: int) -> dict[str, str]:
     return {"ETag": f'"{version}"'}
+
+
+def wants_csv(request: Request) -> bool:
+    """Whether CSV is asked for, and not less than JSON."""
+    wanted: dict[str, float] = {}
+    for part in request.headers.get("accept", "").lower().split(","):
+        kind, *given = (one.strip() for one in part.split(";"))
+        weight = next((one.removeprefix("q=") for one in given if one.startswith("q=")), "1")
+        wanted[kind] = float(weight) if re.fullmatch(r"[01](\.\d{1,3})?", weight, re.ASCII) else 1.0
+    return wanted.get("text/csv", 0.0) > 0 and wanted["text/csv"] >= wanted.get("application/json", 0.0)
 
 
 def encode_cursor(position: str | int) -> str:
@@ -130,6 +175,21 @@ def page(request: Request, items: list[Any], after: str | int | None) -> Answer:
     return Answer({"items": items, "next": cursor}, headers=headers)
 
 
+def portion(request: Request, items: Sequence[Mapping[str, Any]], by: str, cursor: str | None, limit: int) -> Answer:
+    """A page of a list that is short enough to be read whole: after the cursor, in the order of the field `by`."""
+    after = decode_cursor(cursor)
+    rest = [item for item in sorted(items, key=lambda item: str(item[by])) if after is None or item[by] > after]
+    return page(request, rest[:limit], rest[limit - 1][by] if len(rest) > limit else None)
+
+
+async def rehearsed(session: AsyncSession, view: Callable[[], Mapping[str, Any]]) -> Answer:
+    """What an act would come to: it was done as it would have been, constraints included, and is taken back."""
+    await session.flush()
+    shown = {**view(), "dryRun": True}
+    await session.rollback()
+    return Answer(shown)
+
+
 def render(problem: Problem, request: Request) -> Response:
     return Answer(
         problem.as_dict(request.url.path),
@@ -139,9 +199,13 @@ def render(problem: Problem, request: Request) -> Response:
     )
 
 
-_NAMED: Mapping[int, tuple[str, str]] = {
-    404: ("not-found", "there is nothing at this address"),
-    405: ("method-not-allowed", "this address does not take that method"),
+_NAMED: Mapping[int, tuple[str, str, str]] = {
+    404: ("not-found", Unknown.title, "there is nothing at this address"),
+    405: (
+        "method-not-allowed",
+        "Not with this method",
+        "this address does not take that method",
+    ),
 }
 
 
@@ -154,18 +218,16 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _parameters(request: Request, wrong: RequestValidationError) -> Response:
-        found = [
-            Fault("/" + "/".join(str(part) for part in error["loc"]), error["type"].replace("_", "-"), error["msg"])
-            for error in wrong.errors()
-        ]
-        told = "; ".join(f"{fault.pointer} {fault.detail}" for fault in found)
-        return render(Invalid("parameter-invalid", told, faults=found), request)
+        found = of_parameters(wrong.errors())
+        return render(Invalid("parameter-invalid", told(found), faults=found), request)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, failure: HTTPException) -> Response:
-        code, detail = _NAMED.get(failure.status_code, (f"http-{failure.status_code}", str(failure.detail)))
+        code, title, detail = _NAMED.get(
+            failure.status_code, (f"http-{failure.status_code}", Problem.title, str(failure.detail))
+        )
         problem = Problem(code, detail, headers=dict(failure.headers or {}))
-        content = {**problem.as_dict(request.url.path), "status": failure.status_code, "title": detail}
+        content = {**problem.as_dict(request.url.path), "status": failure.status_code, "title": title}
         return Answer(content, failure.status_code, problem.headers, errors.MEDIA_TYPE)
 
     @app.exception_handler(OSError)
@@ -175,8 +237,8 @@ def install(app: FastAPI) -> None:
         if not is_passing(failure):
             raise failure
         log.warning("database-away", method=request.method, exc_info=failure)
-        told = "the database is away or busy; whether this was done is not known, so look before you repeat it"
-        return render(Unavailable("database-away", told, headers={"Retry-After": "2"}), request)
+        sentence = "the database is away or busy; whether this was done is not known, so look before you repeat it"
+        return render(Unavailable("database-away", sentence, headers={"Retry-After": "2"}), request)
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, failure: Exception) -> Response:

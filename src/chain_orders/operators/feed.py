@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import Malformed
+from ..database import Database
+from ..errors import Conflict, Malformed
 from ..events import feed
 from ..events.models import Event
 from . import access, edges, schemas
@@ -41,6 +44,8 @@ async def list_events(
     """
     async with request.app.state.database.transaction() as session:
         found = await feed.page(session, after, limit, feed.Wanted(tuple(type_ or ()), seller))
+        if found.position == after and not found.events:
+            await _start(session, after)
     following = found.position if found.more else None
     headers = {}
     if following is not None:
@@ -53,21 +58,48 @@ async def list_events(
 @router.get("/stream", responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}})
 async def stream_events(
     request: Request,
-    _: Viewing,
+    operator: Viewing,
     after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     type_: Types = None,
     seller: SellerId = None,
 ) -> Response:
     """The feed as server-sent events, from `Last-Event-ID` or `after`, else from now on.
 
-    A comment comes every 15 seconds of silence. The stream ends when the service stops: connect again.
+    It begins with the id of where it starts, so that whoever is cut off before the first event misses none. A comment
+    comes every 15 seconds of silence. The stream ends when the service stops or the key is revoked: connect again.
     """
-    start = _last_event_id(request)
-    events = request.app.state.tail.follow(
-        after if start is None else start, feed.Wanted(tuple(type_ or ()), seller), silence=SILENCE_SECONDS
-    )
+    last = _last_event_id(request)
+    database: Database = request.app.state.database
+    async with database.transaction() as session:
+        start = await _start(session, after if last is None else last)
+    wanted = feed.Wanted(tuple(type_ or ()), seller)
+    events = request.app.state.tail.follow(start, wanted, silence=SILENCE_SECONDS)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_written(events), media_type="text/event-stream", headers=headers)
+    written = _written(start, _while_allowed(events, database, operator))
+    return StreamingResponse(written, media_type="text/event-stream", headers=headers)
+
+
+async def _start(session: AsyncSession, after: int | None) -> int:
+    """Where a reader goes on; the end unless given. Raises Conflict for a position that the feed has not reached:
+    its events would be skipped one day, as after a restore of an older backup."""
+    end = await feed.last_position(session)
+    if after is not None and after > end:
+        told = f"the feed ends at {end}: it never gave out {after}, or was restored since; read again from a known one"
+        raise Conflict("position-unknown", told, extra={"position": end})
+    return end if after is None else after
+
+
+async def _while_allowed(
+    events: AsyncIterator[Event | None], database: Database, operator: Operator
+) -> AsyncIterator[Event | None]:
+    """The events, for as long as the key holds; it is looked up again every few seconds."""
+    looked = monotonic()
+    async for event in events:
+        if monotonic() - looked >= SILENCE_SECONDS:
+            if not await access.holds(database, operator):
+                return
+            looked = monotonic()
+        yield event
 
 
 def _last_event_id(request: Request) -> int | None:
@@ -79,8 +111,8 @@ def _last_event_id(request: Request) -> int | None:
     return int(given)
 
 
-async def _written(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
-    yield b"retry: 2000\n\n"
+async def _written(start: int, events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+    yield f"retry: 2000\nid: {start}\n\n".encode("ascii")
     async for event in events:
         yield b": nothing new\n\n" if event is None else _frame(schemas.feed_view(event))
 

@@ -71,7 +71,7 @@ def _search(
 ) -> Search:
     """The parameters of a search. Times without an offset are UTC; `createdTo` is the first moment left out."""
     if q is not None and ("\0" in q or q == "*"):
-        raise Invalid("parameter-invalid", "q must hold a part of an id", faults=[Fault("/query/q", "invalid", "")])
+        raise edges.invalid_parameter("q", "malformed", "must hold a part of an id")
     return Search(
         tuple(dict.fromkeys(status or ())),
         seller,
@@ -89,7 +89,7 @@ def _utc(name: str, time: datetime | None) -> datetime | None:
         return None
     time = time if time.tzinfo else time.replace(tzinfo=UTC)
     if not 1970 < time.year < 9999:
-        raise Invalid("parameter-invalid", f"{name} is out of range", faults=[Fault(f"/query/{name}", "invalid", "")])
+        raise edges.invalid_parameter(name, "malformed", "must lie between the years 1971 and 9998")
     return time
 
 
@@ -112,7 +112,7 @@ async def list_orders(
     """
     database: Database = request.app.state.database
     after = _position(cursor)
-    if _wants_csv(request):
+    if edges.wants_csv(request):
         rows = _csv(database, search, after)
         first = await anext(rows)  # what is wrong with the search is told before the answer begins
         headers = {"Content-Disposition": 'attachment; filename="orders.csv"', "Cache-Control": "no-store"}
@@ -193,7 +193,7 @@ async def _prefixed(session: AsyncSession, search: Search) -> set[uuid.UUID]:
     found = list(await session.scalars(named.limit(WIDEST_PREFIX + 1)))
     if len(found) > WIDEST_PREFIX:
         told = f"more than {WIDEST_PREFIX} ids and numbers begin like this; give more characters"
-        raise Invalid("prefix-too-wide", told, faults=[Fault("/query/q", "prefix-too-wide", told)])
+        raise Invalid("prefix-too-wide", told, faults=[Fault("q", "prefix-too-wide", told)])
     return set(found)
 
 
@@ -214,12 +214,6 @@ async def _matched(session: AsyncSession, search: Search, orders: Sequence[Order
 
 def _escaped(prefix: str) -> str:
     return prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _wants_csv(request: Request) -> bool:
-    return any(
-        part.partition(";")[0].strip().lower() == "text/csv" for part in request.headers.get("accept", "").split(",")
-    )
 
 
 COLUMNS = (

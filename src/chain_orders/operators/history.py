@@ -48,6 +48,7 @@ async def get_deliveries(
     deliveries = await _page_of(request, order_id, query, limit)
     shown = deliveries[:limit]
     async with request.app.state.database.transaction() as session:
+        group = await session.scalar(select(Order.order_group).where(Order.id == edges.order_id(order_id)))
         attempts = list(
             await session.scalars(
                 select(Attempt).where(Attempt.delivery_id.in_([one.id for one in shown])).order_by(Attempt.id)
@@ -55,7 +56,7 @@ async def get_deliveries(
         )
     of = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in shown}
     following = shown[-1].id if len(deliveries) > limit else None
-    return edges.page(request, [schemas.delivery_view(one, of[one.id]) for one in shown], following)
+    return edges.page(request, [schemas.delivery_view(one, of[one.id], group) for one in shown], following)
 
 
 @router.get("/notifications")

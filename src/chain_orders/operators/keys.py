@@ -14,6 +14,7 @@ from ..database import now
 from ..errors import Conflict, Unknown
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
+from .edges import DryRun
 from .models import ApiKey
 from .schemas import KeyRotation, NewKey
 
@@ -23,16 +24,19 @@ Admin = Annotated[Operator, Depends(access.allow("admin"))]
 
 
 @router.get("")
-async def list_keys(request: Request, _: Admin) -> Response:
+async def list_keys(request: Request, _: Admin, limit: edges.Limit = 200, cursor: edges.Cursor = None) -> Response:
     """Every key, by name, with its role and when it was last used. The keys themselves never come out."""
     async with request.app.state.database.transaction() as session:
         keys = list(await session.scalars(select(ApiKey).order_by(ApiKey.name)))
-    return edges.Answer({"items": [schemas.key_view(key) for key in keys], "next": None})
+    return edges.portion(request, [schemas.key_view(key) for key in keys], "name", cursor, limit)
 
 
 @router.post("", status_code=201, openapi_extra=edges.described(NewKey))
 async def create_key(
-    request: Request, operator: Admin, body: Annotated[NewKey, Depends(edges.parsed(NewKey))]
+    request: Request,
+    operator: Admin,
+    body: Annotated[NewKey, Depends(edges.parsed(NewKey))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Make a key. `key` is shown in this answer only; a repeat with the same `Idempotency-Key` shows null."""
     async with request.app.state.database.transaction() as session:
@@ -45,6 +49,8 @@ async def create_key(
         made = await session.scalar(select(ApiKey).where(ApiKey.name == body.name))
         view = schemas.key_view(made) if made is not None else {}
         audit.note(session, operator, "key.create", f"key:{view['id']}", name=body.name, role=body.role)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: {**view, "id": None, "key": None})
         headers = {"Location": f"/v1/keys/{view['id']}"}
         once.keep(edges.Answer({**view, "key": None}, 201, headers))
     return edges.Answer({**view, "key": key}, 201, headers)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database
 from ..deliveries.models import Delivery
-from ..errors import Conflict, Invalid, Stale, Unavailable
-from ..events.models import Event
+from ..errors import Conflict, Invalid, Unavailable
 from ..orders import authorizing, cancelling, lookup, taking
 from ..orders.authorizing import GivenReceipt
 from ..orders.models import Order
@@ -20,16 +19,15 @@ from ..orders.states import Status
 from ..outcome import Absent, Answered, Conflicting
 from ..sellers import directory
 from ..vtex.placement import RECEIPT
-from . import access, audit, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas, versions
 from .access import Operator
+from .edges import DryRun
 from .schemas import AuthorizationBody, CancellationBody, ReceiptBody
 
 router = APIRouter(prefix="/v1", tags=["orders"])
 
 Acting = Annotated[Operator, Depends(access.allow("operator"))]
 Viewing = Annotated[Operator, Depends(access.allow("viewer"))]
-DryRun = Annotated[bool, Query(alias="dryRun")]
-"""Say what would come of it; nothing is stored, nothing is sent."""
 
 _PLACEMENT_BODY = {
     "requestBody": {
@@ -56,7 +54,9 @@ async def place_order(request: Request, operator: Acting, seller_id: str, dry_ru
             seller = await directory.get(session, seller_id)
             taken = await taking.take(session, seller, document, receipt, state.bases, operator.actor)
             if dry_run:
-                return await _rehearsed(session, await lookup.loaded(session, taken.order_id), new=taken.created)
+                order = await lookup.loaded(session, taken.order_id)
+                view = schemas.order_view(order)
+                return await edges.rehearsed(session, lambda: {**view, "id": None} if taken.created else view)
             audit.note(session, operator, "order.place", f"order:{taken.order_id}", created=taken.created)
             once.keep_order(taken.order_id, 202 if taken.created else 200)
     state.bell.ring("deliveries")
@@ -65,28 +65,20 @@ async def place_order(request: Request, operator: Acting, seller_id: str, dry_ru
         await state.watch.decided(taken.order_id, waited)
     async with database.transaction() as session:
         order = await lookup.loaded(session, taken.order_id)
-        refusal = await _refusal(session, order)
+        failed = await _failed(session, order)
     headers = {"Location": f"/v1/orders/{order.id}", **edges.etag(order.version)}
     if waited:
         headers["Preference-Applied"] = f"wait={waited}"
     if once.order_id is not None:
         headers["Idempotency-Replayed"] = "true"
-    if refusal is not None and waited:
+    if order.status == Status.REJECTED and waited:
         raise Invalid(
             "seller-refused",
-            refusal.last_error or "the seller refused the order",
+            (failed.last_error if failed else None) or "the seller refused the order",
             headers=headers,
-            extra={"sellerCode": refusal.last_code, "orderId": str(order.id)},
+            extra={"sellerCode": failed.last_code if failed else None, "orderId": str(order.id)},
         )
-    return edges.Answer(schemas.order_view(order), _placement_status(order, taken.created), headers)
-
-
-async def _rehearsed(session: AsyncSession, order: Order, *, new: bool = False) -> Response:
-    """What an act would come to; everything is taken back."""
-    await session.flush()
-    view = {**schemas.order_view(order), "dryRun": True}
-    await session.rollback()
-    return edges.Answer({**view, "id": None} if new else view)
+    return edges.Answer(schemas.order_view(order, failed), _placement_status(order, taken.created), headers)
 
 
 def _placement_status(order: Order, created: bool) -> int:
@@ -104,12 +96,11 @@ def receipt_of(document: Any) -> GivenReceipt | None:
     return GivenReceipt(given.date, given.receipt)
 
 
-async def _refusal(session: AsyncSession, order: Order) -> Delivery | None:
-    if order.status != Status.REJECTED:
-        return None
+async def _failed(session: AsyncSession, order: Order) -> Delivery | None:
+    """The latest call of an order that has not done what it should. Served by deliveries_order_idx."""
     return await session.scalar(
         select(Delivery)
-        .where(Delivery.order_id == order.id, Delivery.kind == "place", Delivery.state == "rejected")
+        .where(Delivery.order_id == order.id, Delivery.state.not_in(("delivered", "withdrawn")))
         .order_by(Delivery.id.desc())
         .limit(1)
     )
@@ -126,10 +117,14 @@ def _preferred_wait(request: Request) -> int:
 
 @router.get("/orders/{order_id}")
 async def get_order(request: Request, _: Viewing, order_id: str) -> Response:
-    """One order: its chain orders, invoices, tracking, money, and whose turn it is."""
+    """One order: its chain orders, invoices, tracking, money, and whose turn it is.
+
+    `lastError` says why it is not further: in words, whether the call is tried again and when, and who must act.
+    """
     async with request.app.state.database.transaction() as session:
         order = await lookup.loaded(session, edges.order_id(order_id))
-    return edges.Answer(schemas.order_view(order), headers=edges.etag(order.version))
+        failed = await _failed(session, order)
+    return edges.Answer(schemas.order_view(order, failed), headers=edges.etag(order.version))
 
 
 @router.post(
@@ -159,13 +154,13 @@ async def authorize_order(
         if once.answer is not None:
             return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
-        await _check_version(request, session, order, required=False)
+        await versions.check_order(request, session, order, required=False)
         audit.note(session, operator, "order.authorize", order)
         authorizing.check_group(order, body.marketplace_order_group)
         seller = await directory.get(session, order.seller_id)
         await authorizing.authorize(session, order, seller, given, operator.actor, body.chain_order_id)
         if dry_run:
-            return await _rehearsed(session, order)
+            return await edges.rehearsed(session, lambda: schemas.order_view(order))
         await session.flush()
         waiting = {Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.PLACED, Status.AUTHORIZING}
         code = 202 if Status(order.status) in waiting else 200
@@ -192,12 +187,12 @@ async def cancel_order(
         if once.answer is not None:
             return once.answer
         order = await lookup.locked(session, edges.order_id(order_id))
-        await _check_version(request, session, order, required=False)
+        await versions.check_order(request, session, order, required=False)
         seller = await directory.get(session, order.seller_id)
         audit.note(session, operator, "order.cancel", order, reason=body.reason)
         await cancelling.request(session, order, seller, body.reason, operator.actor, body.chain_order_id)
         if dry_run:
-            return await _rehearsed(session, order)
+            return await edges.rehearsed(session, lambda: schemas.order_view(order))
         await session.flush()
         code = 200 if order.status == Status.CANCELLED else 202
         answer = once.keep(edges.Answer(schemas.order_view(order), code, edges.etag(order.version)))
@@ -206,14 +201,14 @@ async def cancel_order(
 
 
 @router.put("/orders/{order_id}/placement", status_code=202, openapi_extra=_PLACEMENT_BODY)
-async def correct_placement(request: Request, operator: Acting, order_id: str) -> Response:
+async def correct_placement(request: Request, operator: Acting, order_id: str, dry_run: DryRun = False) -> Response:
     """Give a rejected order a corrected body under the same group, once the seller shows no such order."""
     document = await edges.document(request)
     receipt = receipt_of(document)
     state = request.app.state
     async with state.database.transaction() as session:
         order = await lookup.loaded(session, edges.order_id(order_id))
-        await _check_version(request, session, order, required=True)
+        await versions.check_order(request, session, order, required=True)
         seller = await directory.get(session, order.seller_id)
     if order.status != Status.REJECTED:
         raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
@@ -227,19 +222,10 @@ async def correct_placement(request: Request, operator: Acting, order_id: str) -
             raise Unavailable("seller-unreadable", "the seller could not be read; nothing was changed")
     async with state.database.transaction() as session:
         order = await lookup.locked(session, order.id)
-        await _check_version(request, session, order, required=True)
+        await versions.check_order(request, session, order, required=True)
         audit.note(session, operator, "order.correct", order)
         await taking.correct(session, order, seller, document, receipt, state.bases, operator.actor)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: schemas.order_view(order))
     state.bell.ring("deliveries")
     return edges.Answer(schemas.order_view(order), 202, edges.etag(order.version))
-
-
-async def _check_version(request: Request, session: AsyncSession, order: Order, *, required: bool) -> None:
-    """Compare `If-Match`; whoever is too late is told what happened meanwhile. Raises Stale, Unconditional."""
-    try:
-        edges.check_version(request, order.version, required=required)
-    except Stale as stale:
-        latest = select(Event).where(Event.order_id == order.id).order_by(Event.id.desc()).limit(5)
-        found = [schemas.event_view(event) for event in await session.scalars(latest)]
-        stale.extra["latest"] = [{name: view[name] for name in ("type", "at", "actor")} for view in found]
-        raise

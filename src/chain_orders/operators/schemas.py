@@ -20,6 +20,7 @@ from ..orders.states import Status
 from ..sellers.models import Seller
 from ..vtex import codes
 from .models import ApiKey
+from .texts import Affiliate, Channel, Country, Currency, KeyName, Secret, SellerId
 
 
 class _Body(BaseModel):
@@ -28,15 +29,9 @@ class _Body(BaseModel):
     )
 
 
-SellerId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Secret = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
-Affiliate = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{2,3}$")]
-Channel = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
-
-
 class _SellerSettings(_Body):
     base_url: Annotated[str, StringConstraints(max_length=500)] | None = None
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    currency: Currency | None = None
     strict_amounts: bool | None = None
     callback_base: Annotated[str, StringConstraints(max_length=500)] | None = None
     callback_trust: Literal["base", "always-verify"] | None = None
@@ -108,7 +103,7 @@ class ResolutionBody(_Body):
 class NewKey(_Body):
     """`POST /v1/keys`."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")]
+    name: KeyName
     role: Literal["viewer", "operator", "admin"]
 
 
@@ -148,7 +143,7 @@ class SimulationBody(_Body):
 
     items: Annotated[list[SimulatedItem], Field(min_length=1, max_length=300)]
     postal_code: Annotated[str, StringConstraints(min_length=1, max_length=20)] | None = None
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    country: Country | None = None
     geo_coordinates: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
 
 
@@ -176,8 +171,8 @@ def seller_view(seller: Seller) -> dict[str, Any]:
     }
 
 
-def order_view(order: Order) -> dict[str, Any]:
-    """An order as scripts rely on it. Needs chain orders and invoices loaded."""
+def order_view(order: Order, failed: Delivery | None = None) -> dict[str, Any]:
+    """An order as scripts rely on it. Needs chain orders and invoices loaded. `failed`: the call that holds it up."""
     return {
         "id": str(order.id),
         "sellerId": order.seller_id,
@@ -186,7 +181,8 @@ def order_view(order: Order) -> dict[str, Any]:
         "status": order.status,
         "turn": states.turn(Status(order.status), attention=order.attention, has_receipt=order.receipt is not None),
         "attention": _attention(order),
-        "warnings": order.warnings,
+        "lastError": _last_error(order, failed),
+        "warnings": [{"pointer": "", **warning} for warning in order.warnings],  # older ones have no pointer
         "money": _money(order),
         "chainOrders": [_chain_view(chain) for chain in order.chain_orders],
         "authorizationReceipt": (
@@ -196,6 +192,26 @@ def order_view(order: Order) -> dict[str, Any]:
         "createdAt": moment(order.created_at),
         "updatedAt": moment(order.updated_at),
     }
+
+
+def _last_error(order: Order, delivery: Delivery | None) -> dict[str, Any] | None:
+    """Why the order is not further: its latest call that failed, whether that is tried again, and who must act."""
+    if delivery is None or delivery.last_error is None or Status(order.status) not in _UNDER_WAY:
+        return None
+    retried = delivery.state in {"ready", "sending", "retrying", "unknown"}
+    known = codes.lookup(delivery.last_code) if delivery.last_code else None
+    return {
+        "code": delivery.last_code,
+        "detail": delivery.last_error,
+        "retried": retried,
+        "owner": known.owner if known else ("nobody" if retried else "operator"),
+        "nextAttemptAt": moment(delivery.next_at) if retried else None,
+    }
+
+
+_UNDER_WAY = frozenset(
+    {Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.REJECTED, Status.AUTHORIZING, Status.PLACED}
+)
 
 
 def _attention(order: Order) -> dict[str, Any] | None:
@@ -292,12 +308,13 @@ class RetryBody(_Body):
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
-def delivery_view(delivery: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
+def delivery_view(delivery: Delivery, attempts: Sequence[Attempt], order_group: str | None) -> dict[str, Any]:
     waiting = delivery.state in {"ready", "retrying", "unknown"}
     whose, _, owner = delivery.lane.partition(":")
     return {
         "id": delivery.id,
         "orderId": str(delivery.order_id) if delivery.order_id else None,
+        "orderGroup": order_group,
         "sellerId": owner if whose == "seller" else None,
         "webhookId": owner if whose == "subscription" else None,
         "kind": delivery.kind,

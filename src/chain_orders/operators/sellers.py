@@ -10,8 +10,9 @@ from ..database import Database
 from ..deliveries import lanes
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import access, audit, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, schemas, versions
 from .access import Operator
+from .edges import DryRun
 from .schemas import NewSeller, SellerChange
 
 router = APIRouter(prefix="/v1/sellers", tags=["sellers"])
@@ -23,7 +24,10 @@ _NULLABLE = ("currency", "callback_base")
 
 @router.post("", status_code=201, openapi_extra=edges.described(NewSeller))
 async def add_seller(
-    request: Request, operator: Admin, body: Annotated[NewSeller, Depends(edges.parsed(NewSeller))]
+    request: Request,
+    operator: Admin,
+    body: Annotated[NewSeller, Depends(edges.parsed(NewSeller))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Put a seller on record, with the credentials that VTEX issued in its account."""
     state = request.app.state
@@ -42,16 +46,19 @@ async def add_seller(
         audit.note(session, operator, "seller.add", seller)
         await directory.add(session, seller)
         await lanes.keep(session, seller)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: schemas.seller_view(seller))
         headers = {"Location": f"/v1/sellers/{seller.id}", **edges.etag(seller.version)}
         return once.keep(edges.Answer(schemas.seller_view(seller), 201, headers))
 
 
 @router.get("")
-async def list_sellers(request: Request, _: Viewer) -> Response:
+async def list_sellers(request: Request, _: Viewer, limit: edges.Limit = 200, cursor: edges.Cursor = None) -> Response:
     """Every seller, by id."""
     async with request.app.state.database.transaction() as session:
         sellers = await directory.all_of(session)
-    return edges.Answer({"items": [schemas.seller_view(seller) for seller in sellers], "next": None})
+    views = [schemas.seller_view(seller) for seller in sellers]
+    return edges.portion(request, views, "sellerId", cursor, limit)
 
 
 @router.get("/{seller_id}")
@@ -68,6 +75,7 @@ async def change_seller(
     operator: Admin,
     seller_id: str,
     body: Annotated[SellerChange, Depends(edges.parsed(SellerChange))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Change what is given. New credentials or a new address also close the lane's breaker."""
     given = {**schemas.changes(body, nullable=_NULLABLE)}
@@ -79,15 +87,17 @@ async def change_seller(
     given |= _callback_base(request, given)
     async with request.app.state.database.transaction() as session:
         seller = await directory.get(session, seller_id, lock=True)
-        edges.check_version(request, seller.version, required=True)
+        await versions.check_seller(request, session, seller)
         audit.note(session, operator, "seller.change", seller, credentialsReplaced=bool(sealed))
         await directory.change(session, seller, {**given, **sealed})
         await lanes.keep(session, seller, forgive=bool(sealed or "base_url" in given))
+        if dry_run:
+            return await edges.rehearsed(session, lambda: schemas.seller_view(seller))
     request.app.state.bell.ring("deliveries")
     return edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version))
 
 
-async def _set_paused(request: Request, operator: Operator, seller_id: str, paused: bool) -> Response:
+async def _set_paused(request: Request, operator: Operator, seller_id: str, *, paused: bool, dry_run: bool) -> Response:
     async with request.app.state.database.transaction() as session:
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:
@@ -97,6 +107,8 @@ async def _set_paused(request: Request, operator: Operator, seller_id: str, paus
         if seller.paused != paused:
             await directory.change(session, seller, {"paused": paused})
             await lanes.keep(session, seller)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: schemas.seller_view(seller))
         answer = once.keep(edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version)))
     request.app.state.bell.ring("deliveries")
     return answer
@@ -104,18 +116,24 @@ async def _set_paused(request: Request, operator: Operator, seller_id: str, paus
 
 @router.post("/{seller_id}/pause")
 async def pause_seller(
-    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
+    request: Request,
+    operator: Annotated[Operator, Depends(access.allow("operator"))],
+    seller_id: str,
+    dry_run: DryRun = False,
 ) -> Response:
     """Stop the seller's lane: calls wait, none is dropped."""
-    return await _set_paused(request, operator, seller_id, True)
+    return await _set_paused(request, operator, seller_id, paused=True, dry_run=dry_run)
 
 
 @router.post("/{seller_id}/resume")
 async def resume_seller(
-    request: Request, operator: Annotated[Operator, Depends(access.allow("operator"))], seller_id: str
+    request: Request,
+    operator: Annotated[Operator, Depends(access.allow("operator"))],
+    seller_id: str,
+    dry_run: DryRun = False,
 ) -> Response:
     """Let the seller's lane go on."""
-    return await _set_paused(request, operator, seller_id, False)
+    return await _set_paused(request, operator, seller_id, paused=False, dry_run=dry_run)
 
 
 @router.post("/{seller_id}/callback-token")

@@ -16,14 +16,19 @@ from ..webhooks import directory, outbox
 from ..webhooks.models import Subscription
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
-from .schemas import SellerId, _Body
+from .schemas import _Body
+from .texts import SellerId, in_words
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 Admin = Annotated[Operator, Depends(access.allow("admin"))]
 _NULLABLE = ("description", "sellers")
 
-Pattern = Annotated[str, StringConstraints(pattern=r"^([a-z-]+(\.[a-z-]+)*(\.?\*)?|\*)$", max_length=100)]
+Pattern = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z-]+(\.[a-z-]+)*(\.?\*)?|\*)$", max_length=100),
+    in_words("must be a type such as order.placed, or the beginning of one and a *"),
+]
 
 
 class _Settings(_Body):
@@ -84,11 +89,11 @@ async def add_webhook(
 
 
 @router.get("")
-async def list_webhooks(request: Request, _: Admin) -> Response:
+async def list_webhooks(request: Request, _: Admin, limit: edges.Limit = 200, cursor: edges.Cursor = None) -> Response:
     """Every webhook, oldest first, without secrets."""
     async with request.app.state.database.transaction() as session:
         found = await directory.all_of(session)
-    return edges.Answer({"items": [webhook_view(one) for one in found], "next": None})
+    return edges.portion(request, [webhook_view(one) for one in found], "id", cursor, limit)
 
 
 @router.get("/{webhook_id}")

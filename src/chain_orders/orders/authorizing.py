@@ -64,8 +64,9 @@ def give_receipt(order: Order, given: GivenReceipt, actor: str, minted_at: datet
     """Store the receipt, once. Raises Conflict when another one, or other items, are stored."""
     if order.receipt is not None:
         if (given.receipt not in {None, order.receipt}) or (given.date not in {None, order.receipt_date}):
+            detail = "another authorization receipt is stored; a receipt is resent, never changed"
             raise Conflict(
-                "receipt-differs", "another authorization receipt is stored; a receipt is resent, never changed"
+                "receipt-differs", detail, faults=[Fault("/authorizationReceipt", "receipt-differs", detail)]
             )
         if given.items is not None and _listed(given.items) != _listed(order.authorization_items or order.items):
             told = "other items go with the authorization receipt; what was sent is resent, never changed"
@@ -180,7 +181,13 @@ def _priced(order: Order, chain: ChainOrder) -> list[dict[str, Any]]:
 def check_group(order: Order, group: str | None) -> None:
     """The seed's body names the order group: it must be this order's, or a chain order's id as some callers send."""
     if group is not None and group not in {order.order_group, *(c.chain_order_id for c in order.chain_orders)}:
-        raise Invalid("order-group-differs", f"marketplaceOrderGroup must be {order.order_group}")
+        raise other_group(f"must be {order.order_group}")
+
+
+def other_group(rule: str) -> Invalid:
+    """What to raise for a body that names another order group than the order's."""
+    fault = Fault("/marketplaceOrderGroup", "order-group-differs", rule)
+    return Invalid("order-group-differs", f"marketplaceOrderGroup {rule}", faults=[fault])
 
 
 class Authorize:

@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from ..deliveries.models import Delivery
-from ..errors import Conflict, Invalid
+from ..errors import Conflict, Fault, Invalid
 from ..sellers.models import Seller
 from ..vtex import addresses
+from ..vtex.faults import told
 from ..vtex.placement import ENDPOINT, Examined, Warning_, canonical, compose, examine
 from . import authorizing, lookup
 from .models import Order, PlacementRevision
@@ -92,14 +93,13 @@ def _examined(seller: Seller, document: Any) -> tuple[Examined, list[Warning_]]:
     warnings = list(examined.warnings)
     refusals = list(examined.refusals)
     if refusals:
-        raise Invalid(refusals[0].code, "the order cannot be sent as it is", faults=refusals)
-    if seller.strict_amounts and any(warning.code == "amounts-differ" for warning in warnings):
-        detail = next(warning.detail for warning in warnings if warning.code == "amounts-differ")
-        raise Invalid("amounts-differ", detail)
+        raise Invalid(refusals[0].code, f"the order cannot be sent as it is: {told(refusals)}", faults=refusals)
+    differ = next((warning for warning in warnings if warning.code == "amounts-differ"), None)
+    if seller.strict_amounts and differ is not None:
+        raise Invalid("amounts-differ", differ.detail, faults=[Fault(differ.pointer, differ.code, differ.detail)])
     if document.get(ENDPOINT):
-        warnings.append(
-            Warning_("endpoint-replaced", f"{ENDPOINT} was replaced: each order gets a callback address of its own")
-        )
+        replaced = f"{ENDPOINT} was replaced: each order gets a callback address of its own"
+        warnings.append(Warning_("endpoint-replaced", replaced, f"/{ENDPOINT}"))
     return examined, warnings
 
 
@@ -124,6 +124,7 @@ async def _repeated(
         raise Conflict(
             "order-group-taken",
             f"the order group {group} belongs to an order with another body; groups are never reused",
+            faults=[Fault("/marketplaceOrderGroup", "order-group-taken", "belongs to an order with another body")],
             extra={"orderId": str(order.id)},
         )
     if receipt is not None:
@@ -168,7 +169,7 @@ async def correct(
         raise Conflict("order-group-burnt", "the seller will never accept this order group again; use a new one")
     examined, warnings = _examined(seller, document)
     if examined.order_group != order.order_group:
-        raise Invalid("order-group-differs", f"marketplaceOrderGroup must stay {order.order_group}")
+        raise authorizing.other_group(f"must stay {order.order_group}")
     earlier = (
         await session.execute(select(Order.placement_body, Order.placement_digest).where(Order.id == order.id))
     ).one()

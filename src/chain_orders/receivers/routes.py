@@ -29,7 +29,8 @@ from ..notifications.applying import UNREADABLE, Message, model
 from ..notifications.inbox import Inbox, Incoming
 from ..vtex import addresses
 from ..vtex.addresses import Callback, Kind
-from ..vtex.messages import Change, faults
+from ..vtex.faults import faults, told
+from ..vtex.messages import Change
 from .callers import Caller, Doorkeeper, nothing_here
 from .description import describe
 from .traces import tell
@@ -172,8 +173,7 @@ def _read(called: Callback, raw: bytes) -> tuple[Message, bytes]:
         message: Message = model(called).model_validate(document)
     except ValidationError as wrong:
         found = faults(wrong)
-        told = "; ".join(f"{fault.pointer} {fault.detail}" for fault in found)
-        raise Malformed("schema-invalid", told, faults=found) from wrong
+        raise Malformed("schema-invalid", told(found), faults=found) from wrong
     return message, strict_json.canonical(_overlaid(document, message.model_dump(by_alias=True, mode="json")))
 
 

@@ -101,7 +101,7 @@ def _by_status(status: int, code: str | None, exchange: Exchange) -> Outcome:
         return Ambiguous(f"the seller answered {named}", code)
     if status < 400:
         return Ambiguous(f"the seller answered {named}: a redirect is not followed", code)
-    return Refused(f"the seller answered {named}", code or str(status))
+    return Refused(f"the seller answered {named}. {codes.UNLISTED}", code or str(status))
 
 
 def _throttled(exchange: Exchange, reason: str) -> Throttled:

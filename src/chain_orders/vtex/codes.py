@@ -24,6 +24,19 @@ CLASS_IN_WORDS: dict[str, str] = {
     "state": "The order's state at the seller does not allow this.",
     "not-yet": "The seller is not ready for this yet; it is tried again.",
 }
+_NEXT: dict[str, str] = {
+    "already-there": "The seller is read before it is believed.",
+    "burnt": "It is not tried again.",
+    "permanent": "It is not tried again.",
+    "transient": "It is tried again.",
+    "ambiguous": "The seller is read before anything is sent again.",
+    "credentials": "Calls to the seller wait.",
+    "state": "It is not tried again.",
+    "not-yet": "It is tried again.",
+}
+_SAID = ("tried again", "is read", "new order group")
+UNLISTED = "It is not tried again. An operator must act."
+"""What becomes of a refusal whose code nobody has listed."""
 _OWNER_IN_WORDS: dict[str, str] = {
     "nobody": "Nobody needs to act.",
     "us": "The service settles it by itself.",
@@ -60,8 +73,10 @@ def lookup(code: str) -> Code | None:
 
 
 def describe(code: str) -> str:
-    """The code in a sentence or two: what it means, and who must act."""
+    """The code in a few sentences: what it means, whether it is tried again, and who must act."""
     known = lookup(code)
     if known is None:
         return f"{code}: a code that is not in VTEX's published list."
-    return f"{code}: {known.meaning or CLASS_IN_WORDS[known.class_]} {_OWNER_IN_WORDS[known.owner]}"
+    meaning = known.meaning or CLASS_IN_WORDS[known.class_]
+    following = "" if any(said in meaning for said in _SAID) else f" {_NEXT[known.class_]}"
+    return f"{code}: {meaning}{following} {_OWNER_IN_WORDS[known.owner]}"

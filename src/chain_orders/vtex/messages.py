@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from .. import strict_json
-from ..errors import Fault
+from .faults import faults
 
 MAXIMUM_CENTS = 10**12
 MAXIMUM_NAME = 500
@@ -350,33 +350,6 @@ def authorization(group: str, date: str, receipt: str, items: list[dict[str, Any
 def cancellation_request(reason: str) -> bytes:
     """The body that asks a seller to cancel a chain order."""
     return strict_json.dump({"reason": reason, "requestedByUser": True})
-
-
-def faults(wrong: ValidationError) -> list[Fault]:
-    """A validation error as pointers, codes and sentences, without the input."""
-    return [
-        Fault(
-            pointer="".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error["loc"]),
-            code=_code(error["type"]),
-            detail="is missing" if error["type"] == "missing" else error["msg"],
-        )
-        for error in wrong.errors(include_url=False, include_input=False, include_context=False)
-    ]
-
-
-_CODES = {
-    "missing": "missing",
-    "extra_forbidden": "unknown-field",
-    "literal_error": "unknown-value",
-    "string_pattern_mismatch": "malformed",
-    "string_too_short": "blank",
-    "string_too_long": "too-long",
-}
-
-
-def _code(kind: str) -> str:
-    """Our own word for a kind of fault of the library's: its words may change with it."""
-    return _CODES.get(kind) or ("wrong-type" if kind.endswith(("_type", "_parsing")) else kind.replace("_", "-"))
 
 
 def _document(body: bytes) -> Any:

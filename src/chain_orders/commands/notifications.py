@@ -1,0 +1,46 @@
+"""`chain-orders notification …`: what sellers told us."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import show
+from .client import Api, DryRun, Limit
+from .orders import NOTIFICATIONS
+from .show import AsJson
+
+app = typer.Typer(name="notification", help="What sellers told us: list it, apply it again.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_notifications(
+    state: Annotated[list[str] | None, typer.Option(help="Only this state, such as parked; may be repeated.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only this kind, such as invoice; may be repeated.")] = None,
+    seller: Annotated[str | None, typer.Option(help="Only this seller's.")] = None,
+    limit: Limit = 50,
+    json_: AsJson = False,
+) -> None:
+    """List what sellers told us, newest first.
+
+    Example: chain-orders notification list --state conflict --state unreadable
+    """
+    with Api() as api:
+        filters = {"state": state or None, "kind": kind or None, "seller": seller}
+        api.listed("/v1/notifications", NOTIFICATIONS, limit, json_, **filters)
+
+
+@app.command()
+def replay(
+    notification: Annotated[int, typer.Argument(help="The notification's id.")],
+    dry_run: DryRun = False,
+    json_: AsJson = False,
+) -> None:
+    """Apply again what is parked, contradicts, or could not be read.
+
+    Example: chain-orders notification replay 17
+    """
+    with Api() as api:
+        found = api.post(f"/v1/notifications/{notification}/replay", dry_run=dry_run)
+    show.item(found, json_, without=("body", "path"))

@@ -1,0 +1,93 @@
+"""`chain-orders stats`, `alerts` and `audit`: how things stand, what a person must hear of, and who did what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import show
+from .client import Api, Limit
+from .show import AsJson, Column, field, time_of
+
+
+def stats(json_: AsJson = False) -> None:
+    """Open orders by status, what waits and since when, and how each seller fares.
+
+    Example: chain-orders stats
+    """
+    with Api() as api:
+        found = api.get("/v1/stats")
+    if json_:
+        return show.as_json(found)
+    told = {f"orders {name}": count for name, count in found["orders"].items()}
+    told["orders that want attention"] = found["attention"]["count"]
+    for queue in ("deliveries", "notifications"):
+        told |= {f"{queue} {state}": _waiting(one) for state, one in found[queue].items()}
+    told["open alerts"] = " ".join(one["code"] for one in found["alerts"])
+    show.facts(told)
+    show.table(_SELLERS, found["sellers"])
+    return None
+
+
+def _waiting(one: dict[str, float]) -> str:
+    return f"{one['count']}, the oldest since {int(one['oldestSeconds'])} s"
+
+
+_SELLERS = (
+    field("sellerId", "seller"),
+    field("waiting", right=True),
+    field("breaker"),
+    Column("paused", lambda one: "yes" if one["paused"] else ""),
+    field("calls", rank=2, right=True),
+    field("failedCalls", "failed", rank=2, right=True),
+    field("reason", rank=1, text=True),
+)
+
+
+def alerts(
+    state: Annotated[str | None, typer.Option(help="open or recovered; both unless given.")] = None,
+    seller: Annotated[str | None, typer.Option(help="Only this seller's.")] = None,
+    limit: Limit = 50,
+    json_: AsJson = False,
+) -> None:
+    """What a person must hear of, and what to do about it, newest first.
+
+    Example: chain-orders alerts --state open
+    """
+    with Api() as api:
+        api.listed("/v1/alerts", _ALERTS, limit, json_, state=state, seller=seller)
+
+
+_ALERTS = (
+    time_of("raisedAt", "raised"),
+    field("code"),
+    field("sellerId", "seller", rank=3),
+    time_of("recoveredAt", "over since", rank=2),
+    field("reason", text=True),
+    field("do", "what to do", rank=1, text=True),
+)
+
+
+def audit(
+    actor: Annotated[str | None, typer.Option(help="Only this actor's, such as operator:ann.")] = None,
+    about: Annotated[str | None, typer.Option("--object", help="Only about this, such as seller:acme.")] = None,
+    since: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
+    limit: Limit = 50,
+    json_: AsJson = False,
+) -> None:
+    """What operators did, newest first. Needs an admin's key.
+
+    Example: chain-orders audit --object seller:acme --since 2026-11-01
+    """
+    with Api() as api:
+        api.listed("/v1/audit", _AUDIT, limit, json_, actor=actor, object=about, since=since)
+
+
+_AUDIT = (
+    Column("at", lambda one: show.when(one["at"])),
+    field("actor"),
+    field("action"),
+    field("object", rank=1),
+    field("reason", rank=2, text=True),
+)

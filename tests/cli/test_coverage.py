@@ -1,0 +1,112 @@
+"""Whatever the API can do, a command can; and every command shows how it is used."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+
+from chain_orders import cli
+from chain_orders.app import create_app
+from chain_orders.settings import Settings
+
+from ..builders import settings_for
+
+NO_COMMAND = {
+    "GET /livez": "for a load balancer",
+    "GET /readyz": "for a load balancer",
+    "GET /metrics": "for Prometheus; `stats` has the same numbers",
+}
+COMMANDS = {
+    "GET /v1/stats": "stats",
+    "GET /v1/sellers": "seller list",
+    "POST /v1/sellers": "seller add",
+    "GET /v1/sellers/{seller_id}": "seller show",
+    "PATCH /v1/sellers/{seller_id}": "seller change",
+    "POST /v1/sellers/{seller_id}/callback-token": "seller callback-token",
+    "POST /v1/sellers/{seller_id}/check": "seller check",
+    "POST /v1/sellers/{seller_id}/simulation": "seller simulate",
+    "POST /v1/sellers/{seller_id}/pause": "seller pause",
+    "POST /v1/sellers/{seller_id}/resume": "seller resume",
+    "POST /v1/sellers/{seller_id}/orders": "order place",
+    "POST /v1/sellers/{seller_id}/orders/import": "order import",
+    "GET /v1/orders": "order list",
+    "GET /v1/orders/{order_id}": "order show",
+    "GET /v1/orders/{order_id}/timeline": "order timeline",
+    "GET /v1/orders/{order_id}/deliveries": "order deliveries",
+    "GET /v1/orders/{order_id}/notifications": "order notifications",
+    "POST /v1/orders/{order_id}/authorization": "order authorize",
+    "POST /v1/orders/{order_id}/cancellation": "order cancel",
+    "POST /v1/orders/{order_id}/resolution": "order resolve",
+    "POST /v1/orders/{order_id}/erasure": "order erase",
+    "GET /v1/orders/{order_id}/evidence": "order evidence",
+    "PUT /v1/orders/{order_id}/placement": "order correct",
+    "GET /v1/deliveries": "delivery list",
+    "GET /v1/deliveries/{delivery_id}": "delivery show",
+    "POST /v1/deliveries/retry": "delivery retry",
+    "POST /v1/deliveries/{delivery_id}/retry": "delivery retry",
+    "GET /v1/notifications": "notification list",
+    "POST /v1/notifications/{notification_id}/replay": "notification replay",
+    "GET /v1/events": "events list",
+    "GET /v1/events/stream": "events follow",
+    "GET /v1/keys": "key list",
+    "POST /v1/keys": "key create",
+    "POST /v1/keys/{key_id}/rotation": "key rotate",
+    "DELETE /v1/keys/{key_id}": "key revoke",
+    "GET /v1/audit": "audit",
+    "GET /v1/alerts": "alerts",
+    "GET /v1/webhooks": "webhook list",
+    "POST /v1/webhooks": "webhook add",
+    "GET /v1/webhooks/{webhook_id}": "webhook show",
+    "PATCH /v1/webhooks/{webhook_id}": "webhook change",
+    "DELETE /v1/webhooks/{webhook_id}": "webhook remove",
+    "POST /v1/webhooks/{webhook_id}/secret": "webhook rotate-secret",
+    "POST /v1/webhooks/{webhook_id}/test": "webhook test",
+    "POST /v1/webhooks/{webhook_id}/replay": "webhook replay",
+}
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
+
+
+TREE = dict(_commands(typer.main.get_command(cli.app)))
+
+
+def test_every_operation_of_the_api_has_a_command() -> None:
+    described = create_app(Settings(**settings_for("postgresql+asyncpg://nobody@127.0.0.1/none"))).openapi()["paths"]
+    operations = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}
+
+    assert operations == COMMANDS.keys() | NO_COMMAND.keys()
+    assert set(COMMANDS.values()) <= TREE.keys()
+
+
+@pytest.mark.parametrize("name", TREE)
+def test_every_command_shows_an_example_that_it_takes(name: str) -> None:
+    command = TREE[name]
+    examples = re.findall(r"Example: chain-orders (.*)", command.help)
+
+    assert examples
+    assert not re.search(r"(?<!\n\n)Example:", command.help)  # a blank line before each, so that it stays one line
+    for example in examples:
+        assert example.startswith(name)
+        parser = command.make_parser(command.context_class(command))
+        given, left, _ = parser.parse_args(args=shlex.split(example)[len(name.split()) :])
+        needed = {param.name for param in command.params if param.required and not getattr(param, "prompt", None)}
+        assert left == []
+        assert needed <= {name for name, value in given.items() if value}
+
+
+def test_the_help_begins_with_what_one_meets_first() -> None:
+    names = typer.main.get_command(cli.app).list_commands(None)  # type: ignore[attr-defined]
+
+    assert names[:5] == ["serve", "dev", "work", "simulate", "order"]
+    assert names[-1] == "rotate-credentials"
