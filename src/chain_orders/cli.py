@@ -167,14 +167,15 @@ def migrate() -> None:
 @app.command(rich_help_panel=RUN)
 def dev(
     data: Annotated[Path, typer.Option(help="Folder that keeps everything.", readable=False)] = Path(".chain-orders"),
-    port: Annotated[int, typer.Option(help="Port of the service.", min=1, max=65535)] = 8000,
-    seller_port: Annotated[int, typer.Option(help="Port of the simulated seller.", min=1, max=65535)] = 8001,
+    port: Annotated[str, typer.Option(help="Port of the service.")] = "8000",
+    seller_port: Annotated[str, typer.Option(help="Port of the simulated seller.")] = "8001",
 ) -> None:
     """Run everything on this machine: PostgreSQL, a simulated seller, and the service. Ctrl-C stops it all.
 
     Example: chain-orders dev --port 8080 --data /tmp/trial
     """
-    development.run(data, port, seller_port, os.environ.get("CHAIN_ORDERS_DATABASE_URL"))
+    ports = (development.port("PORT", port), development.port("SELLER_PORT", seller_port))
+    development.run(data, *ports, os.environ.get("CHAIN_ORDERS_DATABASE_URL"))
 
 
 @app.command(rich_help_panel=RUN)

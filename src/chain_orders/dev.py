@@ -43,6 +43,13 @@ class DevFailed(Exception):
     """One line that says why it does not run."""
 
 
+def port(name: str, given: str) -> int:
+    """A port as it was given to make or to the command."""
+    if not (given.isascii() and given.isdigit() and 0 < int(given[:6]) < 65536 and len(given) < 6):
+        raise DevFailed(f"{name}={given} is not a port: give a number between 1 and 65535")
+    return int(given)
+
+
 def run(data: Path, port: int, seller_port: int, database_url: str | None) -> None:
     """Run until Ctrl-C, SIGTERM or SIGHUP, or until a part of it ends."""
     data = data.absolute()
@@ -79,6 +86,7 @@ def _run(data: Path, port: int, seller_port: int, database_url: str | None) -> N
         api, seller = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{seller_port}"
         parts = Parts(data)
         stack.callback(parts.end)
+        stack.callback((data / "dev.json").unlink, missing_ok=True)  # nobody shall find what no longer runs
         parts.start("seller", "simulate", "--port", str(seller_port), "--book", str(data / "seller-orders.jsonl"))
         parts.start("service", "serve", "--port", str(port), environment=_environment(url, api, keys))
         parts.wait_for("seller", f"{seller}/control/behaviour")
@@ -95,7 +103,8 @@ def _make_folder(data: Path) -> None:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         (data / ".gitignore").write_text("*\n")
     except PermissionError:
-        raise DevFailed(f"{data} belongs to another user; choose another folder with DATA=") from None
+        whose = "belongs to another user" if data.exists() else "cannot be made there"
+        raise DevFailed(f"{data} {whose}; choose another folder with DATA=") from None
     except OSError as refused:
         raise DevFailed(f"{data} cannot be used ({refused.strerror}); choose another folder with DATA=") from None
 

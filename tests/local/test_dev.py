@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,6 +105,20 @@ def test_a_second_start_on_the_folder_says_that_it_runs(running: Development, tm
     assert "DATA=" in line
 
 
+@pytest.mark.parametrize("port", ["abc", "0", "99999", ""])
+def test_a_port_that_is_none_is_one_line(tmp_path: Path, port: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "chain_orders", "dev", "--data", str(tmp_path / "data"), "--seller-port", port],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"chain-orders: SELLER_PORT={port} is not a port: give a number between 1 and 65535\n"
+
+
 @pytest.mark.parametrize(("which", "told"), [("port", " PORT="), ("seller_port", " SELLER_PORT=")])
 def test_a_taken_port_is_one_line_that_says_what_to_do(
     running: Development, tmp_path: Path, which: str, told: str
@@ -120,6 +136,7 @@ def test_a_taken_port_is_one_line_that_says_what_to_do(
 def test_the_next_start_keeps_the_order(running: Development) -> None:
     placed = running.place()
     running.end()
+    assert not (running.data / "dev.json").exists()
 
     running.start()
 

@@ -79,17 +79,23 @@ class Book:
         os.fsync(self._file.fileno())
 
     def _load(self, path: Path) -> None:
+        _cut_torn_end(path)
         for line in path.read_text("utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:  # the last line of a crash
-                continue
+            entry = json.loads(line)
             if "created" in entry:
                 order = BookedOrder(**entry["created"])
                 self._orders.setdefault(order.chain_order_id, []).append(order)
             else:
                 changed = BookedOrder(**entry["changed"])
                 self._orders[changed.chain_order_id][0] = changed
+
+
+def _cut_torn_end(path: Path) -> None:
+    """A crash may leave half a line, which the next one would be glued to: what ends without a newline never was."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def new_orders(

@@ -66,7 +66,13 @@ def serve_control(app: FastAPI, seller: Seller) -> None:
     async def behave(request: Request) -> dict[str, Any]:
         """Change some switches; the others stay."""
         try:
-            seller.behaviour = seller.behaviour.merged(await request.json())
+            wanted = await request.json()
+        except ValueError:
+            raise HTTPException(400, "the body is not JSON") from None
+        if not isinstance(wanted, dict):
+            raise HTTPException(422, "the body must be a JSON object of switches")
+        try:
+            seller.behaviour = seller.behaviour.merged(wanted)
         except ValidationError as wrong:
             told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
             raise HTTPException(422, told) from None
