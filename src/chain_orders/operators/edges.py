@@ -201,11 +201,7 @@ def render(problem: Problem, request: Request) -> Response:
 
 _NAMED: Mapping[int, tuple[str, str, str]] = {
     404: ("not-found", Unknown.title, "there is nothing at this address"),
-    405: (
-        "method-not-allowed",
-        "Not with this method",
-        "this address does not take that method",
-    ),
+    405: ("method-not-allowed", "Not with this method", "this address does not take that method"),
 }
 
 
