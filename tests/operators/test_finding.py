@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chain_orders.database import Database
+from chain_orders.deliveries.models import Delivery
+from chain_orders.events.models import Event
 from chain_orders.operators import finding
 from chain_orders.operators.finding import Search
 from chain_orders.orders import states
@@ -187,3 +189,43 @@ async def _plan(session: AsyncSession, query: Any) -> str:
     written = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
     rows = await session.scalars(text("explain " + str(written).replace(":", "\\:")))
     return "\n".join(rows)
+
+
+_MANY = (
+    "set local session_replication_role = replica",  # rows of orders that are not there
+    """
+    insert into events (position, type, order_id, seller_id, order_group, actor, data)
+    select n, case n % 4000 when 0 then 'order.rejected' else 'order.placed' end, gen_random_uuid(),
+           case n % 5000 when 1 then 'rare' else 'acme' end, 'G' || n, 'service', '{}'
+      from generate_series(1, 20000) n
+    """,
+    """
+    insert into deliveries (lane, kind, state, method, target)
+    select case n % 5000 when 0 then 'seller:rare' else 'seller:acme' end, 'place', 'delivered', 'PUT', '/'
+      from generate_series(1, 20000) n
+    """,
+    "analyze events",
+    "analyze deliveries",
+)
+FEW = [
+    (
+        select(Event).where(Event.position > 0, Event.type.in_(["order.rejected"])).order_by(Event.position),
+        "events_type_idx",
+    ),
+    (select(Event).where(Event.position > 0, Event.seller_id == "rare").order_by(Event.position), "events_seller_idx"),
+    (select(Delivery).where(Delivery.lane == "seller:rare").order_by(Delivery.id.desc()), "deliveries_lane_idx"),
+]
+
+
+async def test_what_matches_few_of_many_is_not_looked_for_in_all(database: Database) -> None:
+    async with database.transaction() as session:
+        for statement in _MANY:
+            await session.execute(text(statement))
+        plans = [(await _plan(session, query.limit(51)), index) for query, index in FEW]
+        await session.rollback()
+
+    for plan, index in plans:
+        assert index in plan
+        assert "Index Cond" in plan
+        assert "Seq Scan" not in plan
+        assert "Sort" not in plan

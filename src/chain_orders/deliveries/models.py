@@ -68,6 +68,7 @@ class Delivery(Base):
         ),
         Index("deliveries_sending_idx", "lane", "lease_until", postgresql_where=text("state = 'sending'")),
         Index("deliveries_order_idx", "order_id", "id"),
+        Index("deliveries_lane_idx", "lane", "id"),
         Index("deliveries_failed_idx", "state", "id", postgresql_where=text(_FAILED)),
         {"postgresql_with": {"fillfactor": "70"}},
     )

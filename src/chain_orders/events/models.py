@@ -21,6 +21,8 @@ class Event(Base):
     __tablename__ = "events"
     __table_args__ = (
         Index("events_order_idx", "order_id", "id"),
+        Index("events_type_idx", "type", "position"),
+        Index("events_seller_idx", "seller_id", "position"),
         Index("events_unnumbered_idx", "id", postgresql_where=text("position is null")),
     )
 
