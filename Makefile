@@ -17,6 +17,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
 .PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
 .PHONY: bench-console seed fuzz
+.PHONY: fuzz-api
+.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload bench-send bench-hear bench-claim
+.PHONY: bench-console seed
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
@@ -55,6 +58,9 @@ faults-hear-sabotage: $(VENV)/ready  ## The same on broken builds. Options: NOTI
 
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
 .PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
+
+fuzz-api: $(VENV)/ready  ## Many more requests than the suite tries against the description. Options: EXAMPLES=
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest tests/operators/test_description.py $(ARGS)
 
 bench-send: $(VENV)/ready  ## Placements per second beside a bare loop. Options: ARGS=
 	$(BIN)/python -m benchmarks.send $(ARGS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from typing import Any
 
 from ..errors import MEDIA_TYPE
+from . import answers
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -57,6 +60,9 @@ _HEADERS = {
     "Idempotency-Key": "Names the request: sent again with the same body, it is done once and gets the same answer.",
     "If-Match": 'The version that was read, as `ETag` gave it: `"3"`. Another one answers 412.',
 }
+_EXAMPLES: dict[str, Any] = json.loads(resources.files(__package__).joinpath("examples.json").read_text("utf-8"))
+"""A body for each operation that takes one. A test sends them."""
+_FEED = frozenset({"/v1/events", "/v1/events/stream"})
 _OPEN = frozenset({"/livez", "/readyz"})
 _NOT_NAMED = ("/check", "/simulation", "/import")
 
@@ -64,33 +70,69 @@ _NOT_NAMED = ("/check", "/simulation", "/import")
 def complete(schema: dict[str, Any]) -> None:
     """Add to an OpenAPI document what holds for every operation."""
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = _PROBLEM
+    schemas |= {"Problem": _PROBLEM, **answers.shapes()}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
-            answers = operation.setdefault("responses", {})
-            answers |= {str(s): {"description": told, **_json()} for s, told in _SUCCESSES.get(path, {}).items()}
-            if path in _OPEN:
-                operation["security"] = []
-                answers["503"] = {"description": "It cannot serve now.", **_json()}
-                continue
-            if path == "/metrics":
-                answers["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-            known = _READING if method == "get" else {**_READING, **_ACTING}
-            answers |= {str(status): _problem(told) for status, told in known.items()}
-            operation.setdefault("parameters", []).extend(_headers(method, path))
+            _complete(method, path, operation)
 
 
-def _headers(method: str, path: str) -> list[dict[str, Any]]:
+def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
+    given = operation.setdefault("responses", {})
+    told = dict(_SUCCESSES.get(path, {}))
+    if any(parameter["name"] == "dryRun" for parameter in operation.get("parameters", [])):
+        told.setdefault(200, "What would come of it: this was a dry run.")
+    for status, words in told.items():
+        given[str(status)] = {"description": words, **given.get(str(status), {}), **_json()}
+        given[str(status)]["description"] = words
+    if path in _OPEN:
+        operation["security"] = []
+        given["503"] = {"description": "It cannot serve now.", **_json()}
+        return
+    if path == "/metrics":
+        given["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    shape = answers.of(f"{method.upper()} {path}")
+    for status, answer in given.items():
+        if status.startswith("2") and "application/json" in answer.get("content", {}):
+            answer["content"]["application/json"]["schema"] = shape
+    example = _EXAMPLES.get(f"{method.upper()} {path}")
+    if example is not None:
+        operation["requestBody"]["content"]["application/json"]["example"] = example
+    given |= {str(status): _problem(words) for status, words in _refusals(method, path).items()}
+    operation.setdefault("parameters", []).extend(_headers(method, path))
+
+
+def _refusals(method: str, path: str) -> dict[int, str]:
+    """What an operation may answer besides a success."""
+    if method == "get":
+        return {**_READING, 409: "The feed has not reached that position."} if path in _FEED else _READING
+    known = {**_READING, **_ACTING}
+    if "If-Match" not in _headers_of(method, path):
+        del known[412]
+    if not _needs_version(method, path):
+        del known[428]
+    return known
+
+
+def _headers_of(method: str, path: str) -> list[str]:
     names = []
     if method == "post" and not path.endswith(_NOT_NAMED):
         names.append("Idempotency-Key")
-    if method in {"patch", "put"} or path.endswith(("/authorization", "/cancellation", "/resolution")):
+    optional = path.endswith(("/authorization", "/cancellation")) or path.startswith("/v1/webhooks/{webhook_id}")
+    if optional or _needs_version(method, path):
         names.append("If-Match")
+    return names
+
+
+def _needs_version(method: str, path: str) -> bool:
+    return method in {"patch", "put"} or path.endswith("/resolution")
+
+
+def _headers(method: str, path: str) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "header", "required": False, "description": _HEADERS[name], "schema": {"type": "string"}}
-        for name in names
+        for name in _headers_of(method, path)
     ]
 
 
