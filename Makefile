@@ -16,10 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test test-browser screenshots check lock clean help FORCE
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
 .PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
-.PHONY: bench-console seed fuzz
-.PHONY: fuzz-api
-.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload bench-send bench-hear bench-claim
-.PHONY: bench-console seed
+.PHONY: bench-console seed fuzz fuzz-api
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \

@@ -120,7 +120,7 @@ def _headers_of(method: str, path: str) -> list[str]:
     if method == "post" and not path.endswith(_NOT_NAMED):
         names.append("Idempotency-Key")
     optional = path.endswith(("/authorization", "/cancellation")) or path.startswith("/v1/webhooks/{webhook_id}")
-    if optional or _needs_version(method, path):
+    if (method != "get" and optional) or _needs_version(method, path):
         names.append("If-Match")
     return names
 
