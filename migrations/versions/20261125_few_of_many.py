@@ -3,15 +3,15 @@
 Works with the release now running: it may use them or not. Each table cannot be written while its index is made, some
 seconds for each million rows; concurrently would wait for the other replica that migrates, which waits for this one.
 
-Revision: 0014, after 0013
+Revision: 0015, after 0014
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
