@@ -18,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 _PIPED_WIDTH = 200
 _LEAST_TEXT = 12
-_GAP = 2
+_GAP = 3
 _STYLES = {
     "rejected": "red", "dead": "red", "cancelled": "dim", "placement-unknown": "yellow", "cancel-requested": "yellow",
     "invoiced": "green", "delivered": "green", "operator": "bold yellow", "unknown": "yellow", "conflict": "red",
