@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +21,6 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as SATimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.sql.elements import ColumnElement
 
 from . import logs
 
@@ -58,9 +58,28 @@ class Base(DeclarativeBase):
     }
 
 
-def now() -> ColumnElement[datetime]:
-    """The database's clock, which also moves inside a transaction: the only clock that due times know."""
-    return func.clock_timestamp(type_=TIMESTAMP(timezone=True))
+_moment: ContextVar[datetime | None] = ContextVar("moment", default=None)
+
+
+def now() -> Any:
+    """The database's clock, which also moves inside a transaction: the only clock that due times know.
+
+    An SQL expression; inside `one_moment` a time. It goes into a column and adds to a timedelta either way.
+    """
+    return _moment.get() or func.clock_timestamp(type_=TIMESTAMP(timezone=True))
+
+
+@contextlib.contextmanager
+def one_moment(moment: datetime) -> Iterator[None]:
+    """Let everything in the block happen at this time of the database's clock.
+
+    An expression in a row costs a statement of its own for each row; rows with times are written many at once.
+    """
+    token = _moment.set(moment)
+    try:
+        yield
+    finally:
+        _moment.reset(token)
 
 
 # Classes of SQLSTATE that pass by themselves: connection, rollback (deadlock, serialization), resources, lock
@@ -80,7 +99,7 @@ def is_passing(failure: BaseException) -> bool:
 
 async def read_clock(session: AsyncSession) -> datetime:
     """The database's time, read now, in UTC."""
-    moment = (await session.execute(select(now()))).scalar_one()
+    moment: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     return moment.astimezone(UTC)
 
 

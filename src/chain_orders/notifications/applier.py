@@ -10,6 +10,7 @@ import asyncio
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
 
@@ -18,9 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs
-from ..database import Bell, Database, is_passing, wait_for
+from ..database import Bell, Database, is_passing, one_moment, read_clock, wait_for
 from ..orders import authorizing, lookup, reads
-from ..orders.models import Order
+from ..orders.models import ChainOrder, Order
 from ..sellers.models import Seller
 from ..vtex.addresses import Kind
 from . import repeats, routing
@@ -137,14 +138,16 @@ class Applier:
         ):
             if note.order_id is not None:
                 waiting[note.order_id].append(note)
-        for order_id, notes in waiting.items():
-            order = by_id[order_id]
-            await self._apply_in_order(session, order, notes, distrusted=order.seller_id in distrusted)
-        await lookup.save_names(session, by_id.values())
+        with one_moment(await read_clock(session)):
+            moved = [
+                self._apply_in_order(by_id[order_id], notes, distrusted=by_id[order_id].seller_id in distrusted)
+                for order_id, notes in waiting.items()
+            ]
+            await _follow(session, moved)
+            await lookup.save_names(session, by_id.values())
+            await session.flush()
 
-    async def _apply_in_order(
-        self, session: AsyncSession, order: Order, notes: Sequence[Notification], *, distrusted: bool
-    ) -> None:
+    def _apply_in_order(self, order: Order, notes: Sequence[Notification], *, distrusted: bool) -> _Moved:
         before = {chain.key: chain.status for chain in order.chain_orders}
         look, invoiced = False, False
         for note in notes:
@@ -153,14 +156,29 @@ class Applier:
             if note.state == "parked":
                 put_off(note, self._sweep)
             invoiced |= note.kind == Kind.INVOICE and note.state == "applied"
-        if invoiced:
-            await session.flush()
-            await lookup.recheck(session, order.id, INVOICE_UNKNOWN)
-        if look:
-            await reads.confirm(session, order.id, f"seller:{order.seller_id}")
-        for chain in order.chain_orders:
-            if chain.status != before[chain.key] and before[chain.key] in authorizing.UNSETTLED:
-                await authorizing.overtake(session, order, chain, f"the seller says that it is {chain.status}")
+        chains = [c for c in order.chain_orders if c.status != before[c.key] and before[c.key] in authorizing.UNSETTLED]
+        return _Moved(order, look, invoiced, chains)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """An order after its notifications. `look`: its seller is to be read. `chains` have moved past a call of ours."""
+
+    order: Order
+    look: bool
+    invoiced: bool
+    chains: Sequence[ChainOrder]
+
+
+async def _follow(session: AsyncSession, moved: Sequence[_Moved]) -> None:
+    """What follows from what was applied, for the whole batch together where every order would ask the same."""
+    await session.flush()
+    await lookup.recheck(session, [one.order.id for one in moved if one.invoiced], INVOICE_UNKNOWN)
+    for one in moved:
+        if one.look:
+            await reads.confirm(session, one.order.id, f"seller:{one.order.seller_id}")
+        for chain in one.chains:
+            await authorizing.overtake(session, one.order, chain, f"the seller says that it is {chain.status}")
 
 
 def _is_away(failure: BaseException) -> bool:

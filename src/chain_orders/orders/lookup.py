@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -88,24 +87,33 @@ async def save_names(session: AsyncSession, orders: Iterable[Order]) -> None:
     """Make the orders findable by the names they gained. A name that is known stays."""
     names = sorted((order.id, *name) for order in orders for name in order.new_names)
     if names:
-        rows = [{"order_id": order_id, "kind": kind, "value": value} for order_id, kind, value in names]
-        await session.execute(insert(OrderName).values(rows).on_conflict_do_nothing())
+        ids, kinds, values = zip(*names, strict=True)
+        await session.execute(_SAVE_NAMES, {"ids": list(ids), "kinds": list(kinds), "values": list(values)})
     for order in orders:
         order.new_names.clear()
 
 
-async def recheck(session: AsyncSession, order_id: uuid.UUID, reason: str | None = None) -> None:
-    """Wake what was parked because this order was not ready for it: all, or what waits for `reason`.
+_SAVE_NAMES = text(
+    """
+    insert into order_names (order_id, kind, value)
+    select * from unnest(cast(:ids as uuid[]), cast(:kinds as text[]), cast(:values as text[]))
+        on conflict do nothing
+    """
+)
+
+
+async def recheck(session: AsyncSession, order_ids: Sequence[uuid.UUID], reason: str | None = None) -> None:
+    """Wake what was parked because these orders were not ready for it: all, or what waits for `reason`.
 
     A sweep would find them anyway, later. This try is not counted.
     """
-    await session.execute(_RECHECK, {"order_id": order_id, "reason": reason})
+    await session.execute(_RECHECK, {"orders": list(order_ids), "reason": reason})
 
 
 _RECHECK = text(
     """
     update notifications set state = 'received', tries = greatest(tries - 1, 0)
-     where order_id = :order_id and state = 'parked' and reason = coalesce(:reason, reason)
+     where order_id = any(cast(:orders as uuid[])) and state = 'parked' and reason = coalesce(:reason, reason)
     """
 )
 

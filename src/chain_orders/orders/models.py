@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, func, text
-from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, WriteOnlyCollection, WriteOnlyMapped, mapped_column, relationship
 
 from .. import tracing
 from ..database import Base, now
@@ -113,13 +113,18 @@ class Order(Base):
         """Ids and numbers, as (kind, value), that the order can be found by once `lookup.save_names` has run."""
         return set()
 
+    @cached_property
+    def _timeline(self) -> WriteOnlyCollection[Event]:
+        """Made once: each look at `events` composes a query that adding to it does not need."""
+        return self.events
+
     @property
     def attention(self) -> bool:
         return self.attention_code is not None
 
     def tell(self, type_: str, actor: str, *, chain_order: ChainOrder | None = None, **data: Any) -> None:
         """Append a fact to the order's timeline."""
-        self.events.add(
+        self._timeline.add(
             Event(
                 type=type_,
                 actor=actor,

@@ -179,7 +179,7 @@ class Place:
         await session.flush()
         await self._owe_what_waited(session, order, recalled)
         await reads.watch(session, order.id, claimed.lane, self._plan)
-        await recheck(session, order.id)
+        await recheck(session, [order.id])
 
     @staticmethod
     async def _owe_what_waited(session: AsyncSession, order: Order, recalled: bool) -> None:
