@@ -13,7 +13,9 @@ import tempfile
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,8 @@ class Told:
     plan: Plan
     wanted: dict[str, Any] = field(default_factory=dict)
     heard: Counter[str] = field(default_factory=Counter)
+    proven: list[tuple[str, Any]] = field(default_factory=list)
+    """The id and the document of each that was received, verified while it was fresh: the library refuses old ones."""
     altered: list[str] = field(default_factory=list)
     """Those whose body is not what the feed shows."""
     owed_at_kill: list[int] = field(default_factory=list)
@@ -70,6 +74,13 @@ class Told:
             f"{self.repeated} of them more than once, missing {len(self.missing)}, altered {len(self.altered)}"
         )
 
+    def take(self, receiver: Receiver, secret: str) -> int:
+        """Verify what came since the last time; how many distinct ones there are."""
+        for one in receiver.accepted[len(self.proven) :]:
+            self.proven.append((one.id, one.proven(secret)))
+            self.heard[one.id] += 1
+        return len(self.heard)
+
     def hold(self) -> None:
         """Raise AssertionError unless every promise held in a run that put it to the test."""
         assert (self.missing, self.altered) == ([], []), str(self)
@@ -87,12 +98,13 @@ async def run(plan: Plan, database: Database, seller_url: str) -> Told:
         await marketplace.add_seller(seller_url)
         placed = await marketplace.place()
         made = await subscribe(marketplace, receiver.url, events=[_TYPE], concurrency=20, ratePerSecond=1000)
+        take = partial(told.take, receiver, made["secret"])
         burst = asyncio.create_task(_burst(database, placed["id"], plan.webhooks))
         try:
             for nth in range(1, plan.kills + 1):
-                await _progress(receiver, plan.webhooks * nth // (plan.kills + 4), plan.silence)
+                await _progress(take, plan.webhooks * nth // (plan.kills + 4), plan.silence)
                 service.kill()
-                told.owed_at_kill.append(plan.webhooks - _distinct(receiver))
+                told.owed_at_kill.append(plan.webhooks - take())
                 await service.start()
         finally:
             await burst
@@ -102,23 +114,18 @@ async def run(plan: Plan, database: Database, seller_url: str) -> Told:
             return shown if len(shown) == plan.webhooks else {}
 
         told.wanted = await until(all_numbered, 120)
-        await _progress(receiver, plan.webhooks, plan.silence)
-        told.heard = Counter(one.id for one in receiver.accepted)
-        told.altered = [one.id for one in receiver.accepted if one.proven(made["secret"]) != told.wanted.get(one.id)]
+        await _progress(take, plan.webhooks, plan.silence)
+        told.altered = [id_ for id_, document in told.proven if document != told.wanted.get(id_)]
     told.seconds = time.monotonic() - began
     return told
 
 
-def _distinct(receiver: Receiver) -> int:
-    return len({one.id for one in receiver.accepted})
-
-
-async def _progress(receiver: Receiver, many: int, silence: float) -> None:
+async def _progress(take: Callable[[], int], many: int, silence: float) -> None:
     """Wait until so many were received, for as long as more of them come."""
-    seen, since = _distinct(receiver), time.monotonic()
+    seen, since = take(), time.monotonic()
     while seen < many and time.monotonic() - since < silence:
         await asyncio.sleep(0.1)
-        if (count := _distinct(receiver)) > seen:
+        if (count := take()) > seen:
             seen, since = count, time.monotonic()
 
 
