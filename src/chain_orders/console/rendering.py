@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from . import assets, words
-from .texts import _, translations
+from . import assets, texts, words
+from .texts import _
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Characters that are not seen, or that turn the text around them: a stranger's text shows them as escapes."""
@@ -56,9 +56,9 @@ def span(seconds: float | timedelta | None) -> str:
         return ""
     left = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
     parts: list[str] = []
-    for size, unit in ((86400, _("d")), (3600, _("h")), (60, _("min")), (1, _("s"))):
+    for size, unit in ((86400, _("%s d")), (3600, _("%s h")), (60, _("%s min")), (1, _("%s s"))):
         if left >= size:
-            parts.append(f"{left // size} {unit}")
+            parts.append(unit % (left // size))
             left %= size
         elif parts:
             break
@@ -80,7 +80,7 @@ def until(at: datetime | None) -> str:
 def duration(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
-    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+    return _("%s ms") % milliseconds if milliseconds < 1000 else _("%.1f s") % (milliseconds / 1000)
 
 
 def count(number: int | float | None) -> str:
@@ -141,10 +141,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
-    made.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]  # from the extension
+    made.install_gettext_callables(texts._, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
     filters = (told, brief, money, moment, span, ago, until, duration, count, link, text_of, dump)
     made.filters.update({one.__name__: one for one in filters})
-    made.globals.update(asset=assets.address, words=words, word=words.word, query=query)
+    made.globals.update(asset=assets.address, words=words, word=words.word, query=query, language=texts.language)
     return made
 
 

@@ -11,7 +11,21 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import Problem, Unknown
 from ..operators.access import Role
-from . import acts, assets, deciding, deliveries, health, keys, notifications, order, orders, overview, sellers, signing
+from . import (
+    acts,
+    assets,
+    deciding,
+    deliveries,
+    health,
+    keys,
+    notifications,
+    order,
+    orders,
+    overview,
+    sellers,
+    signing,
+    texts,
+)
 from .texts import _
 from .visits import HOME, Desk, Handler, Visit, act, page, public
 
@@ -48,6 +62,7 @@ class Console(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = Visit(Request(scope, receive), self._desk)
+        texts.speak(visit.request.headers.get("accept-language", ""))
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

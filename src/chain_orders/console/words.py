@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from .texts import _
+from .texts import N_, _
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,185 +18,245 @@ class Word:
     sentence: str = ""
 
 
-STATUSES: Mapping[str, Word] = {
-    "accepted": Word(_("Accepted"), "busy", _("Taken from you; the call that places it is about to leave.")),
-    "placing": Word(_("Placing"), "busy", _("The call that places it is on its way to the seller.")),
-    "placement-unknown": Word(
-        _("Placement unclear"), "wait", _("The seller may or may not have it. It is being read before anything more.")
-    ),
-    "rejected": Word(_("Rejected"), "bad", _("The seller refused the order as it was sent.")),
-    "placed": Word(
-        _("Placed"), "wait", _("The seller has the order and waits for your word that payment is approved.")
-    ),
-    "authorizing": Word(_("Authorizing"), "busy", _("The authorization is on its way to the seller.")),
-    "authorized": Word(_("Authorized"), "busy", _("Payment is approved; the seller prepares the goods.")),
-    "partially-invoiced": Word(
-        _("Partly invoiced"), "busy", _("Some of the goods are invoiced; the seller owes the rest.")
-    ),
-    "invoiced": Word(_("Invoiced"), "good", _("Everything is invoiced. Nothing is left to do.")),
-    "cancel-requested": Word(
-        _("Cancellation asked"), "wait", _("The seller was asked to cancel, and has not said how it ends.")
-    ),
-    "cancelled": Word(_("Cancelled"), "quiet", _("The order is cancelled. Nothing is left to do.")),
-}
+Meaning = TypeVar("Meaning")
 
-TURNS: Mapping[str, Word] = {
-    "operator": Word(_("Your turn"), "wait", _("It goes on once you have acted.")),
-    "us": Word(_("Our turn"), "busy", _("The service is at work; you need not do anything.")),
-    "seller": Word(_("Seller's turn"), "busy", _("It goes on when the seller acts.")),
-    "nobody": Word(_("Nobody's turn"), "quiet", _("It is finished.")),
-}
 
-KINDS: Mapping[str, str] = {
-    "place": _("Place the order"),
-    "authorize": _("Authorize"),
-    "cancel": _("Ask to cancel"),
-}
+class Told(Mapping[str, Meaning]):
+    """Words by name, each translated when it is looked up."""
 
-DELIVERY_STATES: Mapping[str, Word] = {
-    "ready": Word(_("Ready"), "busy", _("It leaves as soon as the seller's lane lets it.")),
-    "sending": Word(_("Sending"), "busy", _("It is under way right now.")),
-    "retrying": Word(_("Retrying"), "wait", _("It failed, and is tried again by itself.")),
-    "unknown": Word(_("Unclear"), "wait", _("It may have arrived. The seller is read before it is sent again.")),
-    "delivered": Word(_("Delivered"), "good", _("The seller has it.")),
-    "rejected": Word(_("Rejected"), "bad", _("The seller refused it; it is not sent again.")),
-    "dead": Word(_("Dead"), "bad", _("Its tries are used up. It waits for you to try it again.")),
-    "withdrawn": Word(_("Withdrawn"), "quiet", _("It was taken back before it was done.")),
-}
+    def __init__(self, words: dict[str, Meaning]) -> None:
+        self._words = words
 
-NOTIFICATION_STATES: Mapping[str, Word] = {
-    "received": Word(_("Received"), "busy", _("Stored and acknowledged; applied in a moment.")),
-    "applied": Word(_("Applied"), "good", _("The order shows what it says.")),
-    "parked": Word(_("Parked"), "wait", _("It cannot be applied yet, and is tried again by itself.")),
-    "conflict": Word(_("Conflict"), "bad", _("It contradicts what is known. Both facts are kept for you to decide.")),
-    "ignored": Word(_("Ignored"), "quiet", _("It says nothing new.")),
-    "unreadable": Word(_("Unreadable"), "bad", _("It is not what the protocol says. Its bytes are kept.")),
-}
+    def __getitem__(self, name: str) -> Meaning:
+        return _told(self._words[name])
 
-NOTIFICATION_KINDS: Mapping[str, str] = {
-    "invoice": _("Invoice"),
-    "cancellation": _("Cancellation"),
-    "tracking": _("Tracking"),
-    "change": _("Change"),
-    "unreadable": _("Something unreadable"),
-}
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
 
-PARKED: Mapping[str, str] = {
-    "not-placed": _("The order is not known to be placed yet."),
-    "verifying": _("It waits until the seller itself shows it."),
-    "foreign-id": _("It came to this order's address and names another order."),
-    "ambiguous": _("It does not say which of several chain orders it means."),
-    "order-unknown": _("No order goes by the names in it."),
-    "rejected-but-known": _("The seller speaks of an order that it refused."),
-    "path-unknown": _("It came to a path that is not understood."),
-    "apply-failed": _("Applying it failed; it is kept and tried again."),
-}
+    def __len__(self) -> int:
+        return len(self._words)
 
-EVENTS: Mapping[str, tuple[str, str]] = {
-    "order.accepted": (_("Order taken"), "busy"),
-    "order.corrected": (_("Order corrected"), "busy"),
-    "order.placed": (_("Order placed at the seller"), "good"),
-    "order.rejected": (_("Order refused by the seller"), "bad"),
-    "order.placement-unknown": (_("Nobody knows yet whether it was placed"), "wait"),
-    "order.authorization-given": (_("Authorization receipt given"), "busy"),
-    "order.authorization-unknown": (_("Nobody knows yet whether the authorization arrived"), "wait"),
-    "order.attention": (_("Needs attention"), "bad"),
-    "order.attention-cleared": (_("Attention cleared"), "good"),
-    "order.resolved": (_("Decided"), "good"),
-    "order.cancellation-asked": (_("Cancellation asked for"), "wait"),
-    "order.cancelled": (_("Order cancelled"), "quiet"),
-    "order.notified": (_("The seller sent word of another kind"), "quiet"),
-    "order.imported": (_("Order imported"), "busy"),
-    "order.sealed": (_("Personal data removed"), "quiet"),
-    "delivery.retried": (_("Tried again by hand"), "busy"),
-    "chain-order.authorized": (_("Authorized at the seller"), "good"),
-    "chain-order.authorization-refused": (_("Authorization refused by the seller"), "bad"),
-    "chain-order.authorization-withdrawn": (_("Authorization withdrawn"), "quiet"),
-    "chain-order.cancellation-asked": (_("Cancellation asked for"), "wait"),
-    "chain-order.cancellation-requested": (_("The seller took the request to cancel"), "wait"),
-    "chain-order.cancellation-denied": (_("The seller does not cancel"), "bad"),
-    "chain-order.cancellation-after-invoice": (_("Cancelled after it was invoiced"), "bad"),
-    "chain-order.cancelled": (_("Cancelled"), "quiet"),
-    "chain-order.invoiced": (_("Invoiced"), "good"),
-    "chain-order.partially-invoiced": (_("Partly invoiced"), "busy"),
-    "chain-order.invoice-after-cancellation": (_("Invoiced after it was cancelled"), "bad"),
-    "chain-order.invoice-changed": (_("An invoice came again with another value"), "bad"),
-    "chain-order.returned": (_("Goods returned"), "wait"),
-    "chain-order.tracked": (_("Tracking came"), "busy"),
-    "chain-order.change-told": (_("The seller tells a change"), "wait"),
-    "chain-order.change-refused": (_("A change was refused"), "quiet"),
-    "chain-order.changed": (_("Its value changed"), "busy"),
-    "notification.replayed": (_("A notification is applied again"), "busy"),
-}
 
-FACTS: Mapping[str, str] = {
-    "code": _("code"),
-    "reason": _("reason"),
-    "number": _("number"),
-    "type": _("type"),
-    "value": _("value"),
-    "total": _("total"),
-    "receipt": _("receipt"),
-    "date": _("date"),
-    "courier": _("courier"),
-    "trackingNumber": _("tracking number"),
-    "warnings": _("warnings"),
-    "verified": _("found by reading"),
-    "chainOrderIds": _("chain orders"),
-    "withoutItems": _("left out, without items"),
-    "notificationId": _("notification"),
-    "was": _("it was"),
-    "requestId": _("request"),
-    "kind": _("kind"),
-    "deliveryId": _("delivery"),
-    "source": _("learnt from"),
-    "decision": _("decision"),
-    "notification": _("notification"),
-}
+def _told(found: Meaning) -> Meaning:
+    said: object = found
+    if isinstance(found, Word):
+        said = Word(_(found.label), found.tone, _(found.sentence))
+    elif isinstance(found, str):
+        said = _(found)
+    elif isinstance(found, tuple):
+        said = (_(found[0]), *found[1:])
+    return cast(Meaning, said)
 
-OUTCOMES: Mapping[str, Word] = {
-    "answered": Word(_("done"), "good"),
-    "absent": Word(_("not there"), "quiet"),
-    "refused": Word(_("refused"), "bad"),
-    "conflicting": Word(_("contradicts"), "bad"),
-    "already-there": Word(_("there already"), "wait"),
-    "again": Word(_("failed"), "wait"),
-    "ambiguous": Word(_("unclear"), "wait"),
-    "throttled": Word(_("told to wait"), "wait"),
-    "denied": Word(_("credentials refused"), "bad"),
-    "given-back": Word(_("not sent"), "quiet"),
-    "recalled": Word(_("taken back"), "quiet"),
-    "abandoned": Word(_("the worker stopped"), "wait"),
-}
 
-ROLES: Mapping[str, str] = {
-    "viewer": _("Viewer: sees everything, changes nothing"),
-    "operator": _("Operator: acts on orders and deliveries"),
-    "admin": _("Admin: also sellers and keys"),
-}
+STATUSES: Mapping[str, Word] = Told(
+    {
+        "accepted": Word(N_("Accepted"), "busy", N_("Taken from you; the call that places it is about to leave.")),
+        "placing": Word(N_("Placing"), "busy", N_("The call that places it is on its way to the seller.")),
+        "placement-unknown": Word(
+            N_("Placement unclear"),
+            "wait",
+            N_("The seller may or may not have it. It is being read before anything more."),
+        ),
+        "rejected": Word(N_("Rejected"), "bad", N_("The seller refused the order as it was sent.")),
+        "placed": Word(
+            N_("Placed"), "wait", N_("The seller has the order and waits for your word that payment is approved.")
+        ),
+        "authorizing": Word(N_("Authorizing"), "busy", N_("The authorization is on its way to the seller.")),
+        "authorized": Word(N_("Authorized"), "busy", N_("Payment is approved; the seller prepares the goods.")),
+        "partially-invoiced": Word(
+            N_("Partly invoiced"), "busy", N_("Some of the goods are invoiced; the seller owes the rest.")
+        ),
+        "invoiced": Word(N_("Invoiced"), "good", N_("Everything is invoiced. Nothing is left to do.")),
+        "cancel-requested": Word(
+            N_("Cancellation asked"), "wait", N_("The seller was asked to cancel, and has not said how it ends.")
+        ),
+        "cancelled": Word(N_("Cancelled"), "quiet", N_("The order is cancelled. Nothing is left to do.")),
+    }
+)
 
-NAMES: Mapping[str, str] = {
-    "id": _("our id"),
-    "order-group": _("order group"),
-    "chain-order": _("chain order"),
-    "seller-order": _("seller's order"),
-    "seller-group": _("seller's order group"),
-    "invoice": _("invoice number"),
-    "tracking": _("tracking number"),
-}
+TURNS: Mapping[str, Word] = Told(
+    {
+        "operator": Word(N_("Your turn"), "wait", N_("It goes on once you have acted.")),
+        "us": Word(N_("Our turn"), "busy", N_("The service is at work; you need not do anything.")),
+        "seller": Word(N_("Seller's turn"), "busy", N_("It goes on when the seller acts.")),
+        "nobody": Word(N_("Nobody's turn"), "quiet", N_("It is finished.")),
+    }
+)
 
-DONE: Mapping[str, str] = {
-    "authorized": _("The authorization is given. What is owed to the seller is on its way."),
-    "cancel": _("The cancellation is asked for. The order shows how it ends."),
-    "retried": _("The call is tried again now."),
-    "resolved": _("Your decision is on record."),
-    "added": _("The seller is on record. Its calls can begin."),
-    "changed": _("The changes are saved."),
-    "paused": _("The lane is paused. Calls wait; none is dropped."),
-    "resumed": _("The lane goes on."),
-    "replayed": _("The notification is applied again."),
-    "revoked": _("The key is revoked. Its sessions are over."),
-}
+KINDS: Mapping[str, str] = Told(
+    {
+        "place": N_("Place the order"),
+        "authorize": N_("Authorize"),
+        "cancel": N_("Ask to cancel"),
+    }
+)
+
+DELIVERY_STATES: Mapping[str, Word] = Told(
+    {
+        "ready": Word(N_("Ready"), "busy", N_("It leaves as soon as the seller's lane lets it.")),
+        "sending": Word(N_("Sending"), "busy", N_("It is under way right now.")),
+        "retrying": Word(N_("Retrying"), "wait", N_("It failed, and is tried again by itself.")),
+        "unknown": Word(N_("Unclear"), "wait", N_("It may have arrived. The seller is read before it is sent again.")),
+        "delivered": Word(N_("Delivered"), "good", N_("The seller has it.")),
+        "rejected": Word(N_("Rejected"), "bad", N_("The seller refused it; it is not sent again.")),
+        "dead": Word(N_("Dead"), "bad", N_("Its tries are used up. It waits for you to try it again.")),
+        "withdrawn": Word(N_("Withdrawn"), "quiet", N_("It was taken back before it was done.")),
+    }
+)
+
+NOTIFICATION_STATES: Mapping[str, Word] = Told(
+    {
+        "received": Word(N_("Received"), "busy", N_("Stored and acknowledged; applied in a moment.")),
+        "applied": Word(N_("Applied"), "good", N_("The order shows what it says.")),
+        "parked": Word(N_("Parked"), "wait", N_("It cannot be applied yet, and is tried again by itself.")),
+        "conflict": Word(
+            N_("Conflict"), "bad", N_("It contradicts what is known. Both facts are kept for you to decide.")
+        ),
+        "ignored": Word(N_("Ignored"), "quiet", N_("It says nothing new.")),
+        "unreadable": Word(N_("Unreadable"), "bad", N_("It is not what the protocol says. Its bytes are kept.")),
+    }
+)
+
+NOTIFICATION_KINDS: Mapping[str, str] = Told(
+    {
+        "invoice": N_("Invoice"),
+        "cancellation": N_("Cancellation"),
+        "tracking": N_("Tracking"),
+        "change": N_("Change"),
+        "unreadable": N_("Something unreadable"),
+    }
+)
+
+PARKED: Mapping[str, str] = Told(
+    {
+        "not-placed": N_("The order is not known to be placed yet."),
+        "verifying": N_("It waits until the seller itself shows it."),
+        "foreign-id": N_("It came to this order's address and names another order."),
+        "ambiguous": N_("It does not say which of several chain orders it means."),
+        "order-unknown": N_("No order goes by the names in it."),
+        "rejected-but-known": N_("The seller speaks of an order that it refused."),
+        "path-unknown": N_("It came to a path that is not understood."),
+        "apply-failed": N_("Applying it failed; it is kept and tried again."),
+    }
+)
+
+EVENTS: Mapping[str, tuple[str, str]] = Told(
+    {
+        "order.accepted": (N_("Order taken"), "busy"),
+        "order.corrected": (N_("Order corrected"), "busy"),
+        "order.placed": (N_("Order placed at the seller"), "good"),
+        "order.rejected": (N_("Order refused by the seller"), "bad"),
+        "order.placement-unknown": (N_("Nobody knows yet whether it was placed"), "wait"),
+        "order.authorization-given": (N_("Authorization receipt given"), "busy"),
+        "order.authorization-unknown": (N_("Nobody knows yet whether the authorization arrived"), "wait"),
+        "order.attention": (N_("Needs attention"), "bad"),
+        "order.attention-cleared": (N_("Attention cleared"), "good"),
+        "order.resolved": (N_("Decided"), "good"),
+        "order.cancellation-asked": (N_("Cancellation asked for"), "wait"),
+        "order.cancelled": (N_("Order cancelled"), "quiet"),
+        "order.notified": (N_("The seller sent word of another kind"), "quiet"),
+        "order.imported": (N_("Order imported"), "busy"),
+        "order.sealed": (N_("Personal data removed"), "quiet"),
+        "delivery.retried": (N_("Tried again by hand"), "busy"),
+        "chain-order.authorized": (N_("Authorized at the seller"), "good"),
+        "chain-order.authorization-refused": (N_("Authorization refused by the seller"), "bad"),
+        "chain-order.authorization-withdrawn": (N_("Authorization withdrawn"), "quiet"),
+        "chain-order.cancellation-asked": (N_("Cancellation asked for"), "wait"),
+        "chain-order.cancellation-requested": (N_("The seller took the request to cancel"), "wait"),
+        "chain-order.cancellation-denied": (N_("The seller does not cancel"), "bad"),
+        "chain-order.cancellation-after-invoice": (N_("Cancelled after it was invoiced"), "bad"),
+        "chain-order.cancelled": (N_("Cancelled"), "quiet"),
+        "chain-order.invoiced": (N_("Invoiced"), "good"),
+        "chain-order.partially-invoiced": (N_("Partly invoiced"), "busy"),
+        "chain-order.invoice-after-cancellation": (N_("Invoiced after it was cancelled"), "bad"),
+        "chain-order.invoice-changed": (N_("An invoice came again with another value"), "bad"),
+        "chain-order.returned": (N_("Goods returned"), "wait"),
+        "chain-order.tracked": (N_("Tracking came"), "busy"),
+        "chain-order.change-told": (N_("The seller tells a change"), "wait"),
+        "chain-order.change-refused": (N_("A change was refused"), "quiet"),
+        "chain-order.changed": (N_("Its value changed"), "busy"),
+        "notification.replayed": (N_("A notification is applied again"), "busy"),
+    }
+)
+
+FACTS: Mapping[str, str] = Told(
+    {
+        "code": N_("code"),
+        "reason": N_("reason"),
+        "number": N_("number"),
+        "type": N_("type"),
+        "value": N_("value"),
+        "total": N_("total"),
+        "receipt": N_("receipt"),
+        "date": N_("date"),
+        "courier": N_("courier"),
+        "trackingNumber": N_("tracking number"),
+        "warnings": N_("warnings"),
+        "verified": N_("found by reading"),
+        "chainOrderIds": N_("chain orders"),
+        "withoutItems": N_("left out, without items"),
+        "notificationId": N_("notification"),
+        "was": N_("it was"),
+        "requestId": N_("request"),
+        "kind": N_("kind"),
+        "deliveryId": N_("delivery"),
+        "source": N_("learnt from"),
+        "decision": N_("decision"),
+        "notification": N_("notification"),
+    }
+)
+
+OUTCOMES: Mapping[str, Word] = Told(
+    {
+        "answered": Word(N_("done"), "good"),
+        "absent": Word(N_("not there"), "quiet"),
+        "refused": Word(N_("refused"), "bad"),
+        "conflicting": Word(N_("contradicts"), "bad"),
+        "already-there": Word(N_("there already"), "wait"),
+        "again": Word(N_("failed"), "wait"),
+        "ambiguous": Word(N_("unclear"), "wait"),
+        "throttled": Word(N_("told to wait"), "wait"),
+        "denied": Word(N_("credentials refused"), "bad"),
+        "given-back": Word(N_("not sent"), "quiet"),
+        "recalled": Word(N_("taken back"), "quiet"),
+        "abandoned": Word(N_("the worker stopped"), "wait"),
+    }
+)
+
+ROLES: Mapping[str, str] = Told(
+    {
+        "viewer": N_("Viewer: sees everything, changes nothing"),
+        "operator": N_("Operator: acts on orders and deliveries"),
+        "admin": N_("Admin: also sellers and keys"),
+    }
+)
+
+NAMES: Mapping[str, str] = Told(
+    {
+        "id": N_("our id"),
+        "order-group": N_("order group"),
+        "chain-order": N_("chain order"),
+        "seller-order": N_("seller's order"),
+        "seller-group": N_("seller's order group"),
+        "invoice": N_("invoice number"),
+        "tracking": N_("tracking number"),
+    }
+)
+
+DONE: Mapping[str, str] = Told(
+    {
+        "authorized": N_("The authorization is given. What is owed to the seller is on its way."),
+        "cancel": N_("The cancellation is asked for. The order shows how it ends."),
+        "retried": N_("The call is tried again now."),
+        "resolved": N_("Your decision is on record."),
+        "added": N_("The seller is on record. Its calls can begin."),
+        "changed": N_("The changes are saved."),
+        "paused": N_("The lane is paused. Calls wait; none is dropped."),
+        "resumed": N_("The lane goes on."),
+        "replayed": N_("The notification is applied again."),
+        "revoked": N_("The key is revoked. Its sessions are over."),
+    }
+)
 
 _OTHER = Word("", "quiet")
 
