@@ -294,10 +294,14 @@ def _desk(parts: Parts, version: str) -> Desk:
         parts.database,
         parts.bell,
         parts.vault,
+        parts.wire,
+        parts.bases,
+        parts.place,
         settings.development,
         settings.seller_hosts,
         settings.public_url,
         version,
+        settings.evidence_seed,
         settings.shown(),
     )
 

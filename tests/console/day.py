@@ -131,6 +131,6 @@ async def dead(marketplace: Marketplace, simulated: SimulatedSeller) -> str:
         (delivery,) = (await marketplace.get(taken["id"], "/deliveries"))["items"]
         return delivery if delivery["state"] == "dead" else None
 
-    await until(stuck)
+    await until(stuck, 60)
     await simulated.behave(fail=0)
     return str(taken["id"])

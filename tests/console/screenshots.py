@@ -1,6 +1,7 @@
 """Pictures of every page for the documentation: `make screenshots` writes them to docs/images.
 
-Plays the invented day against a service, a simulated seller and a PostgreSQL of their own.
+Plays the invented day against a service, a simulated seller and a PostgreSQL of their own. Every page is taken at 1280
+pixels; those that people look at most also on a small screen and a large one, in light and in dark.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -24,12 +26,17 @@ from chain_orders.simulator.server import running
 
 from ..builders import Marketplace, SimulatedSeller, settings_for
 from ..conftest import serving
-from .browsing import NARROW, WIDE, browser, sign_in, window
+from .browsing import browser, sign_in, window
 from .day import play
 from .visitor import key_of
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "images"
 _TALLEST = 1900
+_USUAL = ((1280, "light"),)
+_EVERY = (*_USUAL, (1280, "dark"), (360, "light"), (360, "dark"), (2560, "light"), (2560, "dark"))
+_MOST_SEEN = ("overview", "order")
+
+Step = Callable[[Page], Awaitable[object]]
 
 
 def _take(folder: Path, names: list[str]) -> None:
@@ -56,31 +63,38 @@ async def _stage(url: str, folder: Path, names: list[str]) -> None:
         simulated = SimulatedSeller(seller_url, client)
         async with database.transaction() as session:
             await session.execute(update(ApiKey).values(name="shop backend"))
+        keys = {role: await key_of(marketplace, role, name) for role, name in _PEOPLE.items()}
+        await _photograph(opened, marketplace, keys["admin"], names, folder, {"empty": _at("/console/orders")})
         await marketplace.add_seller(seller_url)
         await marketplace.add_seller("https://dockside.vtexcommercestable.com.br", "dockside", currency="EUR")
         day = await play(marketplace, simulated)
-        key = await key_of(marketplace, "admin", "harbor desk")
-        for scheme in ("light", "dark"):
-            for width, size in (("wide", WIDE), ("narrow", NARROW)):
-                await _photograph(opened, marketplace, key, day, folder, names, (scheme, width, size))
+        await marketplace.client.post("/v1/webhooks", json=_WEBHOOK)
+        seen = await _pages(marketplace, day)
+        await _photograph(opened, marketplace, keys["viewer"], names, folder, {"viewer": seen["seller"]})
+        await _photograph(opened, marketplace, keys["admin"], names, folder, seen | _forms(day))
     await database.close()
 
 
+_PEOPLE = {"admin": "harbor desk", "viewer": "night shift"}
+_WEBHOOK = {"url": "http://127.0.0.1:9/told", "events": ["order.*"], "description": "the warehouse"}
+
+
 async def _photograph(
-    opened: Browser, marketplace: Marketplace, key: str, day: dict[str, str], folder: Path, names: list[str],
-    look: tuple[str, str, dict[str, int]],
-) -> None:  # fmt: skip
-    scheme, width, size = look
-    async with window(opened, marketplace.url, viewport=size, color_scheme=scheme) as (page, _strayed):
-        await page.goto("/console/sign-in")
-        for name, path in {"sign-in": "/console/sign-in", **await _pages(marketplace, day)}.items():
-            if names and name not in names:
-                continue
-            if name != "sign-in":
-                if not await page.context.cookies():
+    opened: Browser, marketplace: Marketplace, key: str, names: list[str], folder: Path, steps: dict[str, Step]
+) -> None:
+    for width, scheme in _EVERY:
+        chosen = {
+            name: step
+            for name, step in steps.items()
+            if (not names or name in names) and ((width, scheme) in _USUAL or name in _MOST_SEEN)
+        }
+        size = {"width": width, "height": 900}
+        async with window(opened, marketplace.url, viewport=size, color_scheme=scheme) as (page, _strayed):
+            for name, step in chosen.items():
+                if name != "sign-in" and not await page.context.cookies():
                     await sign_in(page, key)
-                await page.goto(path)
-            await _shoot(page, folder / f"{name}-{width}-{scheme}.png", size["width"])
+                await step(page)
+                await _shoot(page, folder / f"{name}-{width}-{scheme}.png", width)
 
 
 async def _shoot(page: Page, path: Path, width: int) -> None:
@@ -90,27 +104,67 @@ async def _shoot(page: Page, path: Path, width: int) -> None:
     await page.screenshot(path=path, full_page=True, clip=shown)
 
 
-async def _pages(marketplace: Marketplace, day: dict[str, str]) -> dict[str, str]:
+def _at(path: str, *presses: str, reason: str = "") -> Step:
+    """Go to a page, say why where it asks, and press these buttons one after the other."""
+
+    async def step(page: Page) -> None:
+        await page.goto(path)
+        for name in presses:
+            if reason and await page.locator("#reason:visible").count():
+                await page.locator("#reason").fill(reason)
+            await page.get_by_role("button", name=name).first.click()
+            await page.wait_for_load_state()
+
+    return step
+
+
+async def _pages(marketplace: Marketplace, day: dict[str, str]) -> dict[str, Step]:
     dead = (await marketplace.client.get("/v1/deliveries", params={"state": "dead"})).json()["items"][0]["id"]
     bad = (await marketplace.client.get("/v1/notifications", params={"state": "unreadable"})).json()["items"][0]["id"]
-    return {
+    hook = (await marketplace.client.get("/v1/webhooks")).json()["items"][0]["id"]
+    paths = {
+        "sign-in": "/console/sign-in",
         "overview": "/console",
         "orders": "/console/orders",
         "order": f"/console/orders/{day['story']}",
+        "rejected": f"/console/orders/{day['rejected']}",
         "authorize": f"/console/orders/{day['placed']}/authorize",
-        "cancel": f"/console/orders/{day['placed']}/cancel",
         "decide": f"/console/orders/{day['conflict']}/resolve",
+        "correct": f"/console/orders/{day['rejected']}/correct",
         "deliveries": "/console/deliveries",
         "delivery": f"/console/deliveries/{dead}",
         "retry": f"/console/deliveries/{dead}/retry",
         "notifications": "/console/notifications",
         "notification": f"/console/notifications/{bad}",
+        "alerts": "/console/alerts",
         "sellers": "/console/sellers",
         "seller": "/console/sellers/acme",
-        "seller-new": "/console/sellers/new",
+        "webhook": f"/console/webhooks/{hook}",
         "keys": "/console/keys",
+        "audit": "/console/audit",
         "health": "/console/health",
+        "error": "/console/nowhere",
     }
+    return {name: _at(path) for name, path in paths.items()}
+
+
+def _forms(day: dict[str, str]) -> dict[str, Step]:
+    """Previews, findings and results."""
+    return {
+        "cancel": _at(f"/console/orders/{day['split']}/cancel", "Show what will be sent", reason="out of stock"),
+        "check": _at("/console/sellers/acme/check", "Check now"),
+        "bulk": _bulk,
+        "results": _at(
+            "/console/deliveries?state=dead", "Try all that match", "Try them again now", reason="its host is back"
+        ),
+    }
+
+
+async def _bulk(page: Page) -> None:
+    await page.goto("/console/orders?chosen=all")
+    await page.locator("#what").select_option("cancel")
+    await page.get_by_role("button", name="Show what would come of it").click()
+    await page.wait_for_load_state()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,13 @@ def _addresses(html: str) -> set[str]:
     return {one.replace("&amp;", "&") for one in re.findall(r'href="(/console[^"#]*)', html) if "/static/" not in one}
 
 
+async def _noted(marketplace: Marketplace) -> tuple[str, str | None]:
+    """The latest act in the audit, with its reason."""
+    async with marketplace.database.transaction() as session:
+        noted = (await session.execute(select(Audit.action, Audit.reason).order_by(Audit.id.desc()).limit(1))).one()
+    return noted.action, noted.reason
+
+
 async def test_every_page_that_can_be_reached_is_there_and_small_and_safe(day: dict[str, str], admin: Visitor) -> None:
     todo, seen = {"/console"}, set[str]()
     while todo:
@@ -94,7 +101,10 @@ async def test_unreadable_bytes_are_shown_safely_and_can_be_applied_again(
 
     assert "\\xff\\xfe&lt;script&gt;alert(1)&lt;/script&gt;\\u0000\\u0001" in page
     assert "ff fe 3c 73" in page
-    again = await admin.post(f"{path}/replay", csrf=await admin.secret())
+    without = await admin.send(f"{path}/replay", reason=" ")
+    again = await admin.send(f"{path}/replay", reason="the seller sent it again", confirm="yes")
+    assert without.status_code == 422
+    assert "Say why" in without.text
     assert again.headers["location"] == f"{path}?done=replayed"
     assert "notification.replayed" in await marketplace.story(order_id)
 
@@ -120,9 +130,7 @@ async def test_filters_live_in_the_address(day: dict[str, str], admin: Visitor) 
     mine = await admin.page("/console/orders?turn=operator")
     nothing = await admin.page("/console/orders?q=no-such-order")
 
-    assert re.findall(r"<th scope=\"row\"><a class=\"id\" href=\"/console/orders/([^\"]+)\"", rejected) == [
-        day["rejected"]
-    ]
+    assert re.findall(r'<a class="id nowrap" href="/console/orders/([^"]+)"', rejected) == [day["rejected"]]
     assert day["placed"] in mine
     assert day["cancel"] not in mine
     assert "No order is like that." in nothing
@@ -136,7 +144,7 @@ async def test_lists_go_on_over_pages(marketplace: Marketplace, admin: Visitor, 
     (following,) = [one for one in _addresses(first) if "cursor=" in one]
     second = await admin.page(following)
 
-    shown = [re.findall(r'class="id" href="/console/orders/([0-9a-f-]{36})"', page) for page in (first, second)]
+    shown = [re.findall(r'class="id nowrap" href="/console/orders/([0-9a-f-]{36})"', page) for page in (first, second)]
     assert shown == [[ids[2], ids[1]], [ids[0]]]
 
 
@@ -214,9 +222,7 @@ async def test_deciding_shows_both_facts_and_records_the_reason(
     assert "sellerOrderCancelled" in page
     assert untouched == "invoiced"
     assert done.headers["location"].endswith("?done=resolved")
-    async with marketplace.database.transaction() as session:
-        noted = (await session.execute(select(Audit.action, Audit.reason).order_by(Audit.id))).all()
-    assert tuple(noted[-1]) == ("order.resolve", "the seller called: it is cancelled")
+    assert await _noted(marketplace) == ("order.resolve", "the seller called: it is cancelled")
     after = await marketplace.get(order_id)
     assert (after["status"], after["attention"]) == ("cancelled", None)
     assert "the seller called: it is cancelled" in await admin.page(f"/console/orders/{order_id}")
@@ -227,9 +233,13 @@ async def test_a_dead_call_is_tried_again(marketplace: Marketplace, simulated: S
     page = await admin.page(f"/console/orders/{order_id}")
     (path,) = {one for one in _addresses(page) if one.endswith("/retry")}
 
-    answer = await admin.send(path)
+    without = await admin.send(path, confirm="yes")
+    answer = await admin.send(path, reason="its host is back", confirm="yes")
 
+    assert without.status_code == 422
+    assert 'aria-invalid="true"' in without.text
     assert answer.headers["location"] == f"/console/orders/{order_id}?done=retried"
+    assert await _noted(marketplace) == ("delivery.retry", "its host is back")
     await marketplace.becomes(order_id, "placed")
 
 
@@ -241,13 +251,17 @@ async def test_chosen_calls_are_tried_again_with_a_result_each(
     stuck = (await marketplace.client.get("/v1/deliveries", params={"state": "dead"})).json()["items"]
     done = (await marketplace.client.get("/v1/deliveries", params={"state": "delivered"})).json()["items"]
 
-    answer = await admin.post(
-        "/console/deliveries/retry", csrf=await admin.secret(), id=[str(stuck[0]["id"]), str(done[0]["id"])]
-    )
+    form = {"csrf": await admin.secret(), "id": [str(stuck[0]["id"]), str(done[0]["id"])]}
+    preview = await admin.post("/console/deliveries/retry", **form)
+    matching = await admin.post("/console/deliveries/retry", csrf=form["csrf"], all="yes", state="dead")
+    without = await admin.post("/console/deliveries/retry", **form, confirm="yes")
+    answer = await admin.post("/console/deliveries/retry", **form, confirm="yes", reason="its host is back")
 
-    assert answer.status_code == 200
-    assert "tried again" in answer.text
-    assert "A call that is delivered is not tried again." in answer.text
+    for page in (preview, matching):
+        assert re.findall(r'name="id" value="(\d+)"', page.text) == [str(stuck[0]["id"])]
+    assert without.status_code == 422
+    assert "It is tried again now." in answer.text
+    assert "It has ended (Delivered) and is not tried again." in answer.text
 
 
 async def test_a_seller_is_added_changed_and_paused(marketplace: Marketplace, admin: Visitor) -> None:
@@ -260,7 +274,8 @@ async def test_a_seller_is_added_changed_and_paused(marketplace: Marketplace, ad
     chosen = {"callbackTrust": "always-verify", "changePolicy": "record", "authorizationGroup": "group"}
 
     changed = await admin.send(one, currency="EUR", concurrency="3", **chosen)
-    paused = await admin.post(f"{one}/pause", csrf=await admin.secret())
+    paused = await admin.send(f"{one}/pause", reason="stocktaking")
+    assert await _noted(marketplace) == ("seller.pause", "stocktaking")
 
     stored = (await marketplace.client.get("/v1/sellers/dockside")).json()
     assert changed.headers["location"] == f"{one}?done=changed", changed.text
@@ -290,9 +305,13 @@ async def test_a_key_is_shown_once_and_can_be_revoked(marketplace: Marketplace, 
     key = re.search(r"co_[\w-]{43}", made.text)
     assert key is not None
     listed = await admin.page("/console/keys")
-    (key_id,) = re.findall(r'name="id" value="([^"]+)"><button class="danger" aria-label="Revoke night shift"', listed)
+    (path,) = re.findall(r'href="(/console/keys/revoke[^"]+)" aria-label="Revoke night shift"', listed)
 
-    await admin.post("/console/keys/revoke", csrf=await admin.secret(), id=key_id)
+    asked = await admin.page(path)
+    await admin.post("/console/keys/revoke", **fields(asked), reason="she left")
+
+    assert "night shift" in asked
+    assert await _noted(marketplace) == ("key.revoke", "she left")
 
     assert key[0] not in listed
     answer = await marketplace.client.get("/v1/orders", headers={"Authorization": f"Bearer {key[0]}"})
@@ -305,6 +324,13 @@ FORMS = (
     ("/console/sellers/new", "admin"),
     ("/console/keys", "admin"),
     ("/console/keys/revoke", "admin"),
+    ("/console/sellers/acme/check", "operator"),
+    ("/console/sellers/acme/token", "admin"),
+    ("/console/webhooks/{order}/test", "admin"),
+    ("/console/webhooks/{order}/enable", "admin"),
+    ("/console/webhooks/{order}/disable", "admin"),
+    ("/console/orders/many", "operator"),
+    ("/console/orders/{order}/correct", "operator"),
     ("/console/deliveries/retry", "operator"),
     ("/console/deliveries/1/retry", "operator"),
     ("/console/orders/{order}/authorize", "operator"),
@@ -331,7 +357,7 @@ async def test_the_pictures_say_in_words_what_they_show(marketplace: Marketplace
     await marketplace.place()
     page = await admin.page("/console")
 
-    assert page.count('<svg viewBox="0 0 600 100"') == 3
+    assert page.count('<svg viewBox="0 0 600 100"') + page.count("Nothing to draw yet") == 3
     assert re.search(
         r'role="img" aria-label="Orders a minute\. \d+ orders taken and \d+ placed in the last hour\."', page
     )

@@ -25,6 +25,7 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers import directory
 from ..sellers.models import Seller
+from . import mistakes
 from .texts import _
 from .visits import Visit
 
@@ -39,9 +40,10 @@ class Rehearsed(Exception):
         self.after_status = str(order.status)
 
 
-async def rehearse(visit: Visit, move: Move) -> Rehearsed:
-    """What the move would do: the order after it, the calls it owes, the calls it takes back."""
-    order_id = _id(visit)
+async def rehearse(visit: Visit, move: Move, order_id: uuid.UUID | None = None) -> Rehearsed:
+    """What the move would do to the order of the page, or to another: the order after it, the calls it owes, the
+    calls it takes back."""
+    order_id = order_id or _id(visit)
     try:
         async with visit.desk.database.transaction() as session:
             last = await session.scalar(select(func.max(Delivery.id)))
@@ -65,23 +67,23 @@ async def rehearse(visit: Visit, move: Move) -> Rehearsed:
 
 async def perform(visit: Visit, move: Move, done: str) -> Response:
     order_id = _id(visit)
-    async with visit.desk.database.transaction() as session:
-        order = await lookup.locked(session, order_id)
-        _check_version(visit, order)
-        seller = await directory.get(session, order.seller_id)
-        await move(session, order, seller)
+    await perform_on(visit, order_id, visit.given("version"), move)
     visit.desk.bell.ring("deliveries")
     return visit.redirect(f"/console/orders/{order_id}?done={done}")
 
 
+async def perform_on(visit: Visit, order_id: uuid.UUID, version: str, move: Move) -> None:
+    """Raises Stale when somebody, or the seller, has moved the order since it was looked at."""
+    async with visit.desk.database.transaction() as session:
+        order = await lookup.locked(session, order_id)
+        if version != str(order.version):
+            raise Stale("version-differs", _("The order has changed since you looked. Go back to it, and look again."))
+        seller = await directory.get(session, order.seller_id)
+        await move(session, order, seller)
+
+
 def _id(visit: Visit) -> uuid.UUID:
     return edges.order_id(visit.request.path_params["order_id"])
-
-
-def _check_version(visit: Visit, order: Order) -> None:
-    """Raises Stale when somebody, or the seller, has moved the order since the preview."""
-    if visit.given("version") != str(order.version):
-        raise Stale("version-differs", _("The order has changed since you looked. Go back to it, and look again."))
 
 
 async def looked_at(visit: Visit) -> tuple[Order, Seller]:
@@ -126,9 +128,17 @@ async def show_cancel(visit: Visit, problem: Problem | None = None) -> Response:
     order, seller = await looked_at(visit)
     status = 200 if problem is None else problem.status
     return visit.render(
-        "act_cancel.html", status, order=order, seller=seller, problem=problem, reason=visit.given("reason"),
-        chosen=visit.given("chain"), preview=None, open_chains=_open(order),
-    )  # fmt: skip
+        "act_cancel.html",
+        status,
+        order=order,
+        seller=seller,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        reason=visit.given("reason"),
+        chosen=visit.given("chain"),
+        preview=None,
+        open_chains=_open(order),
+    )
 
 
 async def cancel(visit: Visit) -> Response:
@@ -137,7 +147,7 @@ async def cancel(visit: Visit) -> Response:
         body = edges.validated(
             CancellationBody, {"reason": visit.given("reason"), "chainOrderId": visit.given("chain") or None}
         )
-        move = _cancellation(visit, body)
+        move = cancellation(visit, body)
         if visit.given("confirm"):
             return await perform(visit, move, "cancel")
         rehearsed = await rehearse(visit, move)
@@ -147,12 +157,12 @@ async def cancel(visit: Visit) -> Response:
         return await show_cancel(visit, problem)
     order, seller = await looked_at(visit)
     return visit.render(
-        "act_cancel.html", order=order, seller=seller, problem=None, reason=body.reason,
+        "act_cancel.html", order=order, seller=seller, banner="", wrong={}, reason=body.reason,
         chosen=body.chain_order_id or "", preview=rehearsed, open_chains=_open(order),
     )  # fmt: skip
 
 
-def _cancellation(visit: Visit, body: CancellationBody) -> Move:
+def cancellation(visit: Visit, body: CancellationBody) -> Move:
     async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
         actor = visit.operator.actor
         audit.note(session, visit.operator, "order.cancel", order, reason=body.reason)

@@ -101,13 +101,13 @@ class Kept:
     """The pictures of one process, for a while: many look at them, and they change slowly. One at a time draws them."""
 
     def __init__(self) -> None:
-        self._drawn: Sequence[Chart] = ()
-        self._until = 0.0
+        self._drawn: dict[str, tuple[float, Sequence[Chart]]] = {}
         self._drawing = asyncio.Lock()
 
-    async def get(self, draw: Callable[[], Awaitable[Sequence[Chart]]]) -> Sequence[Chart]:
+    async def get(self, language: str, draw: Callable[[], Awaitable[Sequence[Chart]]]) -> Sequence[Chart]:
         async with self._drawing:
-            if self._until < time.monotonic():
-                self._drawn = await draw()
-                self._until = time.monotonic() + KEPT_SECONDS
-            return self._drawn
+            until, drawn = self._drawn.get(language, (0.0, ()))
+            if until < time.monotonic():
+                drawn = await draw()
+                self._drawn[language] = time.monotonic() + KEPT_SECONDS, drawn
+            return drawn

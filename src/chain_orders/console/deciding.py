@@ -16,7 +16,7 @@ from ..orders import resolving
 from ..orders.models import ChainOrder, Order
 from ..orders.states import Status
 from ..sellers.models import Seller
-from . import acts
+from . import acts, mistakes
 from .texts import _
 from .visits import Visit
 
@@ -55,7 +55,8 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         choices=choices(order),
         chosen=visit.given("decision", _DISMISS),
         reason=visit.given("reason"),
-        problem=problem,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
         preview=preview,
     )
 
@@ -92,7 +93,7 @@ async def decide(visit: Visit) -> Response:
         body = edges.validated(
             ResolutionBody, {"decision": decision, "reason": visit.given("reason"), "chainOrderId": chain or None}
         )
-        move = _resolution(visit, body)
+        move = resolution(visit, body)
         if visit.given("confirm"):
             return await acts.perform(visit, move, "resolved")
         return await show(visit, preview=await acts.rehearse(visit, move))
@@ -102,7 +103,7 @@ async def decide(visit: Visit) -> Response:
         return await show(visit, problem)
 
 
-def _resolution(visit: Visit, body: ResolutionBody) -> acts.Move:
+def resolution(visit: Visit, body: ResolutionBody) -> acts.Move:
     async def move(session: AsyncSession, order: Order, _seller: Seller) -> None:
         actor = visit.operator.actor
         audit.note(session, visit.operator, "order.resolve", order, reason=body.reason)

@@ -8,6 +8,7 @@ from sqlalchemy import func, select, text
 from starlette.responses import Response
 
 from ..operators import stats
+from . import rendering, sentences
 from .texts import _
 from .visits import Visit
 from .words import Word
@@ -27,8 +28,10 @@ async def show(visit: Visit) -> Response:
         (_("Database"), Word(_("answers"), "good"), _("PostgreSQL %s, in %s ms") % (version, took)),
         (
             _("Commits are kept"),
-            Word(_("yes"), "good") if kept in {"on", "remote_apply"} else Word(str(kept), "wait"),
-            "synchronous_commit = " + str(kept),
+            Word(_("yes"), "good") if kept in {"on", "remote_apply"} else Word(_("no"), "wait"),
+            _("A commit is answered once it is on disk.")
+            if kept in {"on", "remote_apply"}
+            else _("A power cut may lose it."),
         ),
         _queue(_("Calls to sellers"), numbers["deliveries"], ("ready", "retrying", "unknown")),
         _queue(_("What sellers told us"), numbers["notifications"], ("received",)),
@@ -38,7 +41,7 @@ async def show(visit: Visit) -> Response:
         _("Schema"): str(schema),
         _("Size of the database"): str(size),
         _("Public address"): visit.desk.public_url,
-        **visit.desk.facts,
+        **dict(sentences.setting(name, value) for name, value in visit.desk.facts.items()),
     }
     return visit.render("health.html", checks=checks, facts=facts)
 
@@ -49,5 +52,5 @@ def _queue(name: str, states: dict[str, dict[str, float]], waiting: tuple[str, .
     oldest = max([states[state]["oldestSeconds"] for state in waiting if state in states], default=0.0)
     if not count:
         return name, Word(_("nothing waits"), "good"), ""
-    told = _("%(count)s wait, the oldest for %(seconds)s s") % {"count": count, "seconds": int(oldest)}
+    told = _("%(count)s wait, the oldest for %(span)s") % {"count": count, "span": rendering.span(oldest)}
     return name, Word(_("behind"), "wait") if oldest > 60 else Word(_("at work"), "busy"), told

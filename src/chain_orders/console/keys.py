@@ -15,6 +15,7 @@ from ..errors import Conflict, Fault, Invalid, Problem, Unknown
 from ..operators import access, audit
 from ..operators.access import Role
 from ..operators.models import ROLES, ApiKey
+from . import mistakes
 from .models import ConsoleSession
 from .texts import _
 from .visits import Visit
@@ -46,7 +47,8 @@ async def _page(visit: Visit, made: str = "", problem: Problem | None = None) ->
         keys=keys,
         sessions=sessions,
         made=made,
-        problem=problem,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
         name=visit.given("name") if problem else "",
         roles=ROLES,
     )
@@ -72,14 +74,35 @@ async def make(visit: Visit) -> Response:
     return await _page(visit, made)
 
 
+async def show_revoke(visit: Visit, problem: Problem | None = None) -> Response:
+    """Whose key it is, what ends with it, and why."""
+    async with visit.desk.database.transaction() as session:
+        key = await _found(session, visit.given("id"))
+        opened = select(func.count()).where(ConsoleSession.key_id == key.id, ConsoleSession.expires_at > now())
+        sessions = await session.scalar(opened)
+    return visit.render(
+        "act_revoke.html",
+        200 if problem is None else problem.status,
+        key=key,
+        sessions=sessions or 0,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        reason=visit.given("reason"),
+    )
+
+
 async def revoke(visit: Visit) -> Response:
     """End a key, and with it every session that was opened with it."""
+    try:
+        reason = mistakes.reason_of(visit)
+    except Problem as problem:
+        return await show_revoke(visit, problem)
     try:
         async with visit.desk.database.transaction() as session:
             key = await _found(session, visit.given("id"))
             if key.name == visit.operator.name:
                 raise Conflict("key-in-use", _("You are signed in with this key. Sign in with another to revoke it."))
-            audit.note(session, visit.operator, "key.revoke", key)
+            audit.note(session, visit.operator, "key.revoke", key, reason=reason)
             key.revoked_at = await session.scalar(select(now()))
     except Problem as problem:
         return await _page(visit, problem=problem)

@@ -7,14 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 from starlette.responses import Response
 
-from ..errors import Conflict, Unknown
+from ..errors import Conflict, Problem, Unknown
+from ..evidence import masking
 from ..notifications.applying import UNREADABLE
 from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt
 from ..operators import audit, edges
 from ..orders import lookup
 from ..orders.models import Order
+from ..sellers import directory
 from ..vtex import addresses
+from . import mistakes, words
 from .texts import _
 from .visits import Visit
 
@@ -26,8 +29,11 @@ async def show(visit: Visit) -> Response:
     """Those that a person may have to look at, newest first; others when they are asked for."""
     state = visit.given("state")
     state = state if state in {*STATES, "all"} else ""
+    seller = visit.given("seller")[:63].replace("\x00", "")
     before = edges.number(visit.given("cursor") or None)
     query = select(Notification)
+    if seller:
+        query = query.where(Notification.order_id.in_(select(Order.id).where(Order.seller_id == seller)))
     if state != "all":
         query = query.where(Notification.state.in_([state] if state else TROUBLED))
     if before:
@@ -37,12 +43,14 @@ async def show(visit: Visit) -> Response:
         ids = {note.order_id for note in found if note.order_id is not None}
         rows = await session.execute(select(Order.id, Order.order_group, Order.seller_id).where(Order.id.in_(ids)))
         orders = {row.id: row for row in rows}
+        sellers = await directory.all_of(session)
     shown = found[:PAGE]
     return visit.render(
         "notifications.html",
         rows=shown,
         orders=orders,
-        parameters={"state": state},
+        parameters={"state": state, "seller": seller},
+        sellers=[(one.id, one.id) for one in sellers],
         following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
         started=bool(before),
     )
@@ -61,11 +69,39 @@ async def show_one(visit: Visit) -> Response:
         again=note.state in TROUBLED and visit.may("operator"),
         order=order,
         is_text=_is_text(note.body),
+        mask_headers=masking.mask_headers,
     )
+
+
+async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
+    """What applying it again will do, and why it is done."""
+    async with visit.desk.database.transaction() as session:
+        note = await find(session, visit)
+        order = await session.get(Order, note.order_id) if note.order_id is not None else None
+    if note.state not in TROUBLED:
+        raise _settled(note)
+    return visit.render(
+        "act_replay.html",
+        200 if problem is None else problem.status,
+        note=note,
+        order=order,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        reason=visit.given("reason"),
+    )
+
+
+def _settled(note: Notification) -> Conflict:
+    state = words.word(words.NOTIFICATION_STATES, note.state).label
+    return Conflict("notification-settled", _("It is settled (%s) and is not applied again.") % state)
 
 
 async def replay(visit: Visit) -> Response:
     """Apply it again: the next time the applier looks."""
+    try:
+        reason = mistakes.reason_of(visit)
+    except Problem as problem:
+        return await show_replay(visit, problem)
     async with visit.desk.database.transaction() as session:
         note = await find(session, visit)
         if note.order_id is not None:
@@ -75,8 +111,8 @@ async def replay(visit: Visit) -> Response:
             order.tell("notification.replayed", visit.operator.actor, notificationId=note.id, was=note.state)
         await session.refresh(note, with_for_update=True)
         if note.state not in TROUBLED:
-            raise Conflict("notification-settled", _("A notification that is %s is not applied again.") % note.state)
-        audit.note(session, visit.operator, "notification.replay", note)
+            raise _settled(note)
+        audit.note(session, visit.operator, "notification.replay", note, reason=reason)
         called = addresses.callback(addresses.split(note.path))
         if note.kind == UNREADABLE and called is not None:
             note.kind = called.kind

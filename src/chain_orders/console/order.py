@@ -11,11 +11,12 @@ from starlette.responses import Response
 
 from ..deliveries.models import Delivery
 from ..operators import edges, schemas
+from ..operators.evidence import download
 from ..orders import lookup
 from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers import directory
-from . import story
+from . import story, words
 from .texts import _
 from .visits import Visit
 
@@ -30,8 +31,10 @@ async def show(visit: Visit) -> Response:
     async with visit.desk.database.transaction() as session:
         order = await lookup.loaded(session, order_id)
         seller = await directory.get(session, order.seller_id)
-        told = await story.tell(session, order.id, seller.currency, before)
+        told = await story.tell(session, order.id, seller.currency, before, seen=visit.seen)
         dead = (await session.scalars(dead_of(order.id))).all()
+        refused = order.status == Status.REJECTED
+        refusal = await session.scalar(refusal_of(order.id)) if refused else None
     return visit.render(
         "order.html",
         order=order,
@@ -41,8 +44,24 @@ async def show(visit: Visit) -> Response:
         story=told,
         before=before,
         dead=dead,
+        refusal=refusal,
+        meaning=words.code(refusal.last_code) if refusal is not None else "",
         may=legal(order) if visit.may("operator") else {},
     )
+
+
+async def evidence(visit: Visit) -> Response:
+    """All that is stored of the order as one archive, without names and addresses."""
+    order_id = edges.order_id(visit.request.path_params["order_id"])
+    return await download(visit.desk.database, visit.operator, order_id, visit.desk.evidence_seed)
+
+
+def refusal_of(order_id: uuid.UUID) -> Any:
+    """The placement that the seller refused last."""
+    refused = select(Delivery).where(
+        Delivery.order_id == order_id, Delivery.kind == "place", Delivery.state == "rejected"
+    )
+    return refused.order_by(Delivery.id.desc()).limit(1)
 
 
 def dead_of(order_id: uuid.UUID) -> Any:
@@ -60,6 +79,8 @@ def legal(order: Order) -> dict[str, str]:
     asked = living and all(chain.status in {Status.INVOICED, Status.CANCEL_REQUESTED} for chain in living)
     if status in _CANCELLABLE and not asked:
         found["cancel"] = _("Ask the seller to cancel, with a reason.")
+    if status == Status.REJECTED:
+        found["correct"] = _("Correct what the seller refused, and send it again.")
     if order.attention:
         found["resolve"] = _("Say what holds, and why.")
     return found

@@ -18,6 +18,7 @@ from ..orders.states import Status, Turn
 from ..sellers import directory
 from ..sellers.models import Seller
 from . import finding, rendering, words
+from .bulk import ACTS
 from .visits import Visit
 
 _CSV_PAGE = 500
@@ -61,6 +62,8 @@ async def show(visit: Visit) -> Response:
         following=str(shown[-1].id) if len(orders) > finding.PAGE else "",
         sellers=[(seller.id, seller.id) for seller in sellers],
         statuses=[(status, words.STATUSES[status].label) for status in Status],
+        bulk=ACTS,
+        every=visit.given("chosen") == "all",
         turns=[(turn, words.TURNS[turn].label) for turn in Turn],
     )
 

@@ -16,7 +16,7 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..outcome import UNSENT, WELL
 from ..sellers import directory
-from . import charts, words
+from . import charts, rendering, texts, words
 from .charts import Chart, Series
 from .texts import _
 from .visits import Visit
@@ -62,7 +62,7 @@ _TIMES = text(
     """
 )
 _BAD = frozenset({"refused", "conflicting", "denied"})
-_LENGTHS = ((60, "1 min"), (600, "10 min"), (3600, "1 h"), (21600, "6 h"), (86400, "1 d"), (259200, "3 d"))
+_LENGTHS = (60, 600, 3600, 21600, 86400, 259200)
 
 
 async def show(visit: Visit) -> Response:
@@ -94,7 +94,7 @@ async def show(visit: Visit) -> Response:
         sellers=sellers,
         numbers={lane["sellerId"]: lane for lane in lanes if "sellerId" in lane},
         dead=queues["deliveries"].get("dead", {"count": 0})["count"],
-        pictures=await visit.desk.pictures.get(lambda: _draw(visit)),
+        pictures=await visit.desk.pictures.get(texts.language(), lambda: _draw(visit)),
     )
 
 
@@ -156,14 +156,14 @@ def _calls(now: datetime, outcomes: dict[int, Counter[str]]) -> Chart:
 
 
 def _times(seconds: list[float]) -> Chart:
-    labels = [label for _limit, label in _LENGTHS] + [_("later")]
+    labels = [rendering.span(limit) for limit in _LENGTHS] + [_("later")]
     counts = [0] * len(labels)
     for one in seconds:
-        counts[next((at for at, (limit, _label) in enumerate(_LENGTHS) if one < limit), len(_LENGTHS))] += 1
+        counts[next((at for at, limit in enumerate(_LENGTHS) if one < limit), len(_LENGTHS))] += 1
     series = [Series(_("orders"), "good", counts)]
     if seconds:
         middle = sorted(seconds)[len(seconds) // 2]
-        within = next((label for limit, label in _LENGTHS if middle < limit), None)
+        within = next((rendering.span(limit) for limit in _LENGTHS if middle < limit), None)
         half = _("within %s") % within if within else _("later than that")
         summary = _("Of the latest %(count)s invoices, half came %(half)s.") % {
             "count": f"{len(seconds):,}",

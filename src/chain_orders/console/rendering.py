@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from . import assets, texts, words
+from . import assets, sentences, texts, words
 from .texts import _
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -144,7 +144,9 @@ def _environment() -> Environment:
     made.install_gettext_callables(texts._, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
     filters = (told, brief, money, moment, span, ago, until, duration, count, link, text_of, dump)
     made.filters.update({one.__name__: one for one in filters})
-    made.globals.update(asset=assets.address, words=words, word=words.word, query=query, language=texts.language)
+    made.globals.update(
+        asset=assets.address, sentences=sentences, words=words, word=words.word, query=query, language=texts.language
+    )
     return made
 
 

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import func, select
 from starlette.responses import Response
 
 from ..deliveries import lanes
-from ..deliveries.models import Lane
-from ..errors import Problem, Stale
+from ..deliveries.models import WAITING, Delivery, Lane
+from ..errors import Invalid, Problem, Stale
 from ..operators import audit, edges, schemas, stats
 from ..operators.schemas import NewSeller, SellerChange
 from ..sellers import directory
 from ..sellers.models import Seller
+from . import checking, mistakes
 from .texts import _
 from .visits import Visit
 
@@ -34,7 +35,8 @@ async def show(visit: Visit) -> Response:
     async with visit.desk.database.transaction() as session:
         sellers = await directory.all_of(session)
         numbers = {lane["sellerId"]: lane for lane in await stats.lanes(session) if "sellerId" in lane}
-    return visit.render("sellers.html", sellers=sellers, numbers=numbers)
+        keys = await checking.callback_keys(session, visit)
+    return visit.render("sellers.html", sellers=sellers, numbers=numbers, callback_keys=keys)
 
 
 async def show_new(visit: Visit) -> Response:
@@ -58,8 +60,9 @@ async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: P
         seller=seller,
         lane=lane,
         values=values,
-        problem=problem,
-        wrong=_wrong(problem),
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        minting=visit.desk.bases.keyring.minting,
         new=False,
         may_change=visit.may("admin"),
     )
@@ -71,8 +74,8 @@ def _form(visit: Visit, seller: None, values: Mapping[str, str], problem: Proble
         "seller_new.html",
         200 if problem is None else problem.status,
         values={**shown, "ratePerSecond": "50", **values},
-        problem=problem,
-        wrong=_wrong(problem),
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
         new=True,
         may_change=True,
         seller=seller,
@@ -123,9 +126,29 @@ async def change(visit: Visit) -> Response:
     return visit.redirect(f"/console/sellers/{seller_id}?done=changed")
 
 
+async def show_pause(visit: Visit, problem: Problem | None = None) -> Response:
+    """What pausing means, what waits already, and why it is done."""
+    async with visit.desk.database.transaction() as session:
+        seller = await directory.get(session, visit.request.path_params["seller_id"])
+        waiting = select(func.count()).where(Delivery.lane == seller.lane, Delivery.state.in_(WAITING))
+        waits = await session.scalar(waiting)
+    return visit.render(
+        "act_pause.html",
+        200 if problem is None else problem.status,
+        seller=seller,
+        waits=waits or 0,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        reason=visit.given("reason"),
+    )
+
+
 async def pause(visit: Visit) -> Response:
     """Stop the lane: calls wait, none is dropped."""
-    return await _set_paused(visit, True)
+    try:
+        return await _set_paused(visit, True, mistakes.reason_of(visit))
+    except Invalid as problem:
+        return await show_pause(visit, problem)
 
 
 async def resume(visit: Visit) -> Response:
@@ -133,12 +156,12 @@ async def resume(visit: Visit) -> Response:
     return await _set_paused(visit, False)
 
 
-async def _set_paused(visit: Visit, paused: bool) -> Response:
+async def _set_paused(visit: Visit, paused: bool, reason: str | None = None) -> Response:
     seller_id = visit.request.path_params["seller_id"]
     async with visit.desk.database.transaction() as session:
         seller = await directory.get(session, seller_id, lock=True)
         if seller.paused != paused:
-            audit.note(session, visit.operator, "seller.pause" if paused else "seller.resume", seller)
+            audit.note(session, visit.operator, "seller.pause" if paused else "seller.resume", seller, reason=reason)
             await directory.change(session, seller, {"paused": paused})
             await lanes.keep(session, seller)
     visit.desk.bell.ring("deliveries")
@@ -190,10 +213,3 @@ def _values(seller: Seller) -> dict[str, str]:
     view = schemas.seller_view(seller)
     texts = {name: "" if value is None else str(value) for name, value in view.items()}
     return {**texts, **{name: "yes" if view[name] else "" for name in _FLAGS}}
-
-
-def _wrong(problem: Problem | None) -> dict[str, str]:
-    """What is wrong with each field, by its name."""
-    if problem is None:
-        return {}
-    return {fault.pointer.lstrip("/"): fault.detail for fault in problem.faults}

@@ -13,7 +13,12 @@ from ..errors import Problem, Unknown
 from ..operators.access import Role
 from . import (
     acts,
+    alerts,
     assets,
+    auditing,
+    bulk,
+    checking,
+    correcting,
     deciding,
     deliveries,
     health,
@@ -22,10 +27,12 @@ from . import (
     order,
     orders,
     overview,
+    retrying,
     sellers,
     signing,
     texts,
-)
+    webhooks,
+)  # fmt: skip
 from .texts import _
 from .visits import HOME, Desk, Handler, Visit, act, page, public
 
@@ -102,16 +109,21 @@ def _routes(desk: Desk) -> list[BaseRoute]:
         Route("/console/sign-out", act(desk, signing.sign_out, "viewer"), methods=["POST"]),
         *_orders(desk),
         Route("/console/deliveries", page(desk, deliveries.show)),
-        Route("/console/deliveries/retry", act(desk, deliveries.retry_many), methods=["POST"]),
+        Route("/console/deliveries/retry", act(desk, retrying.retry_many), methods=["POST"]),
         Route("/console/deliveries/{delivery_id}", page(desk, deliveries.show_one)),
-        *_form(desk, "/console/deliveries/{delivery_id}/retry", deliveries.show_retry, deliveries.retry),
+        *_form(desk, "/console/deliveries/{delivery_id}/retry", retrying.show, retrying.retry),
         Route("/console/notifications", page(desk, notifications.show)),
         Route("/console/notifications/{notification_id}", page(desk, notifications.show_one)),
-        Route("/console/notifications/{notification_id}/replay", act(desk, notifications.replay), methods=["POST"]),
+        *_form(
+            desk, "/console/notifications/{notification_id}/replay", notifications.show_replay, notifications.replay
+        ),
         *_sellers(desk),
         Route("/console/keys", page(desk, keys.show), methods=["GET"]),
         Route("/console/keys", act(desk, keys.make, "admin"), methods=["POST"]),
-        Route("/console/keys/revoke", act(desk, keys.revoke, "admin"), methods=["POST"]),
+        *_form(desk, "/console/keys/revoke", keys.show_revoke, keys.revoke, "admin"),
+        Route("/console/alerts", page(desk, alerts.show)),
+        *_webhooks(desk),
+        Route("/console/audit", page(desk, auditing.show, "admin")),
         Route("/console/health", page(desk, health.show)),
     ]
 
@@ -121,7 +133,10 @@ def _orders(desk: Desk) -> list[Route]:
         Route("/console", page(desk, overview.show)),
         Route("/console/orders", page(desk, orders.show)),
         Route("/console/orders.csv", page(desk, orders.download)),
+        Route("/console/orders/many", act(desk, bulk.act), methods=["POST"]),
         Route("/console/orders/{order_id}", page(desk, order.show)),
+        Route("/console/orders/{order_id}/evidence", page(desk, order.evidence)),
+        *_form(desk, "/console/orders/{order_id}/correct", correcting.show, correcting.correct),
         *_form(desk, "/console/orders/{order_id}/authorize", acts.show_authorize, acts.authorize),
         *_form(desk, "/console/orders/{order_id}/cancel", acts.show_cancel, acts.cancel),
         *_form(desk, "/console/orders/{order_id}/resolve", deciding.show, deciding.decide),
@@ -134,8 +149,21 @@ def _sellers(desk: Desk) -> list[Route]:
         *_form(desk, "/console/sellers/new", sellers.show_new, sellers.add, "admin"),
         Route("/console/sellers/{seller_id}", page(desk, sellers.show_one), methods=["GET"]),
         Route("/console/sellers/{seller_id}", act(desk, sellers.change, "admin"), methods=["POST"]),
-        Route("/console/sellers/{seller_id}/pause", act(desk, sellers.pause), methods=["POST"]),
+        *_form(desk, "/console/sellers/{seller_id}/pause", sellers.show_pause, sellers.pause),
         Route("/console/sellers/{seller_id}/resume", act(desk, sellers.resume), methods=["POST"]),
+        *_form(desk, "/console/sellers/{seller_id}/check", checking.show, checking.run),
+        *_form(desk, "/console/sellers/{seller_id}/token", checking.show_token, checking.make_token, "admin"),
+    ]
+
+
+def _webhooks(desk: Desk) -> list[Route]:
+    one = "/console/webhooks/{webhook_id}"
+    return [
+        Route("/console/webhooks", page(desk, webhooks.show, "admin")),
+        Route(one, page(desk, webhooks.show_one, "admin"), methods=["GET"]),
+        Route(f"{one}/test", act(desk, webhooks.send_test, "admin"), methods=["POST"]),
+        Route(f"{one}/enable", act(desk, webhooks.enable, "admin"), methods=["POST"]),
+        Route(f"{one}/disable", act(desk, webhooks.disable, "admin"), methods=["POST"]),
     ]
 
 

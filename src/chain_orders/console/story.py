@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..deliveries.models import WAITING, Attempt, Delivery
 from ..events.models import Event
 from ..notifications.models import Notification
-from ..vtex import codes
+from ..orders.models import Order
 from . import rendering, words
 from .texts import _
 from .words import Word
@@ -50,14 +50,17 @@ class Story:
     earlier: datetime | None
 
 
+Seen = Callable[[bytes | None], bytes]
+
+
 async def tell(
-    session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: datetime | None = None
+    session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: datetime | None = None, *, seen: Seen
 ) -> Story:
-    """The latest part of an order's story, or what came before a moment."""
+    """The latest part of an order's story, or what came before a moment. `seen` makes of a body what may be shown."""
     entries = [
         *[_of_event(event, currency) for event in await _events(session, order_id, before)],
-        *await _calls(session, order_id, before),
-        *[_of_notification(note) for note in await _notifications(session, order_id, before)],
+        *await _calls(session, order_id, before, seen),
+        *[_of_notification(note, seen) for note in await _notifications(session, order_id, before)],
     ]
     entries.sort(key=lambda entry: entry.at, reverse=True)
     shown = _affordable(entries[:PAGE])
@@ -90,7 +93,7 @@ async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: dat
     return (await session.scalars(query.order_by(Notification.id.desc()).limit(PAGE + 1))).all()
 
 
-async def _calls(session: AsyncSession, order_id: uuid.UUID, before: datetime | None) -> list[Entry]:
+async def _calls(session: AsyncSession, order_id: uuid.UUID, before: datetime | None, seen: Seen) -> list[Entry]:
     """Attempts of the order's calls, and the calls of which none has been made yet."""
     query = select(Attempt, Delivery).join(Delivery, Delivery.id == Attempt.delivery_id)
     query = query.where(Delivery.order_id == order_id)
@@ -99,7 +102,13 @@ async def _calls(session: AsyncSession, order_id: uuid.UUID, before: datetime | 
         query, unmade = query.where(Attempt.at < before), unmade.where(Delivery.created_at < before)
     rows = (await session.execute(query.order_by(Attempt.id.desc()).limit(PAGE + 1))).all()
     owed = await session.scalars(unmade.order_by(Delivery.id.desc()).limit(PAGE + 1))
-    return [*[_of_attempt(attempt, delivery) for attempt, delivery in rows], *[_of_owed(one) for one in owed]]
+    placed = await session.scalar(select(Order.placement_body).where(Order.id == order_id))
+
+    def sent(delivery: Delivery) -> str:
+        return rendering.text_of(seen(placed if delivery.kind == "place" else delivery.body), _CLIPPED)
+
+    made = [_of_attempt(attempt, delivery, sent(delivery), seen(attempt.response)) for attempt, delivery in rows]
+    return [*made, *[_of_owed(one, sent(one)) for one in owed]]
 
 
 def _of_event(event: Event, currency: str | None) -> Entry:
@@ -116,28 +125,28 @@ def actor(name: str) -> str:
     return {"operator": who, "service": _("the service"), "seller": _("the seller")}.get(kind, name)
 
 
-def _of_attempt(attempt: Attempt, delivery: Delivery) -> Entry:
+def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, answer: bytes) -> Entry:
     outcome = words.word(words.OUTCOMES, attempt.outcome) if attempt.outcome else Word(_("under way"), "busy")
     read = attempt.phase == "verify"
     title = _("Read the seller") if read else words.KINDS.get(delivery.kind, delivery.kind)
     number = {"number": attempt.number}
     facts: list[tuple[str, str]] = [(_("attempt"), str(attempt.number))]
     if not read:
-        facts.append((_("request"), f"{delivery.method} {delivery.target.partition('?')[0]}"))
+        facts.append((_("request"), f"{delivery.method} {delivery.target}"))
     if attempt.status:
         facts.append((_("answer"), str(attempt.status)))
     if attempt.duration_ms is not None:
         facts.append((_("took"), rendering.duration(attempt.duration_ms)))
     if attempt.error:
         facts.append((_("failure"), attempt.error))
-    if attempt.code:
-        facts.append((_("code"), codes.describe(attempt.code)))
+    if meaning := words.code(attempt.code):
+        facts.append((_("meaning"), meaning))
     facts += next_try(attempt, delivery)
     folds = []
-    if delivery.body and not read and attempt.number == 1:
-        folds.append((_("What was sent"), rendering.text_of(delivery.body, _CLIPPED)))
-    if attempt.response:
-        folds.append((_("Answer to attempt %(number)s") % number, rendering.text_of(attempt.response, _CLIPPED)))
+    if sent and not read:
+        folds.append((_("What was sent"), sent))
+    if answer:
+        folds.append((_("Answer to attempt %(number)s") % number, rendering.text_of(answer, _CLIPPED)))
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
     return Entry(attempt.at, "out", title, outcome.tone, _("the service"), outcome, facts, folds, *link)
 
@@ -150,27 +159,27 @@ def next_try(attempt: Attempt, delivery: Delivery) -> list[tuple[str, str]]:
     return [(what, rendering.until(delivery.next_at))]
 
 
-def _of_owed(delivery: Delivery) -> Entry:
+def _of_owed(delivery: Delivery, sent: str) -> Entry:
     state = words.word(words.DELIVERY_STATES, delivery.state)
-    facts: list[tuple[str, str]] = [(_("request"), f"{delivery.method} {delivery.target.partition('?')[0]}")]
+    facts: list[tuple[str, str]] = [(_("request"), f"{delivery.method} {delivery.target}")]
     if delivery.state in WAITING:
         facts.append((_("leaves"), rendering.until(delivery.next_at)))
     if delivery.last_error:
         facts.append((_("reason"), delivery.last_error))
     title = _("%s: owed to the seller") % words.KINDS.get(delivery.kind, delivery.kind)
-    folds = [(_("What will be sent"), rendering.text_of(delivery.body, _CLIPPED))] if delivery.body else []
+    folds = [(_("What will be sent"), sent)] if sent else []
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
     return Entry(delivery.created_at, "out", title, state.tone, _("the service"), state, facts, folds, *link)
 
 
-def _of_notification(note: Notification) -> Entry:
+def _of_notification(note: Notification, seen: Seen) -> Entry:
     state = words.word(words.NOTIFICATION_STATES, note.state)
     facts: list[tuple[str, str]] = [(_("path"), rendering.text_of(note.path, 200))]
     if note.reason:
         facts.append((_("reason"), words.PARKED.get(note.reason, note.reason)))
     facts.append((_("receipt"), note.receipt))
     title = _("Told by the seller: %s") % words.NOTIFICATION_KINDS.get(note.kind, note.kind).lower()
-    folds = [(_("What it said"), rendering.text_of(note.body, _CLIPPED))]
+    folds = [(_("What it said"), rendering.text_of(seen(note.body), _CLIPPED))]
     link = (f"/console/notifications/{note.id}", _("Notification %s") % note.id)
     return Entry(note.received_at, "in", title, state.tone, _("the seller"), state, facts, folds, *link)
 

@@ -18,8 +18,11 @@ from starlette.responses import RedirectResponse, Response
 from .. import body, logs
 from ..database import Bell, Database
 from ..errors import Forbidden, Problem, UnsupportedMedia
+from ..evidence import masking
 from ..operators.access import Operator, Role
 from ..operators.models import ROLES
+from ..orders.placing import Bases, Place
+from ..outbound import Wire
 from ..sellers.vault import Vault
 from . import rendering, sessions, words
 from .charts import Kept
@@ -42,10 +45,14 @@ class Desk:
     database: Database
     bell: Bell
     vault: Vault
+    wire: Wire
+    bases: Bases
+    place: Place
     development: bool
     seller_hosts: list[str]
     public_url: str
     version: str
+    evidence_seed: bytes | None = field(default=None, repr=False)
     facts: dict[str, str] = field(default_factory=dict)
     """Settings worth showing, none of them secret."""
     pictures: Kept = field(default_factory=Kept)
@@ -80,6 +87,12 @@ class Visit:
 
     def may(self, least: Role) -> bool:
         return self.signed_in is not None and ROLES.index(self.operator.role) >= ROLES.index(least)
+
+    def seen(self, raw: bytes | None) -> bytes:
+        """A body as this visitor may see it: without names and addresses for a viewer."""
+        if not raw or self.may("operator"):
+            return raw or b""
+        return masking.mask_body(raw)
 
     def given(self, name: str, default: str = "") -> str:
         """A field of the form, or a parameter of the address, without the blanks around it."""

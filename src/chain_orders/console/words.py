@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from ..vtex import codes
 from .texts import N_, _
 
 
@@ -44,7 +45,7 @@ def _told(found: Meaning) -> Meaning:
     elif isinstance(found, str):
         said = _(found)
     elif isinstance(found, tuple):
-        said = (_(found[0]), *found[1:])
+        said = tuple(_(one) for one in found)
     return cast(Meaning, said)
 
 
@@ -140,42 +141,42 @@ PARKED: Mapping[str, str] = Told(
     }
 )
 
-EVENTS: Mapping[str, tuple[str, str]] = Told(
+EVENTS: Mapping[str, Word] = Told(
     {
-        "order.accepted": (N_("Order taken"), "busy"),
-        "order.corrected": (N_("Order corrected"), "busy"),
-        "order.placed": (N_("Order placed at the seller"), "good"),
-        "order.rejected": (N_("Order refused by the seller"), "bad"),
-        "order.placement-unknown": (N_("Nobody knows yet whether it was placed"), "wait"),
-        "order.authorization-given": (N_("Authorization receipt given"), "busy"),
-        "order.authorization-unknown": (N_("Nobody knows yet whether the authorization arrived"), "wait"),
-        "order.attention": (N_("Needs attention"), "bad"),
-        "order.attention-cleared": (N_("Attention cleared"), "good"),
-        "order.resolved": (N_("Decided"), "good"),
-        "order.cancellation-asked": (N_("Cancellation asked for"), "wait"),
-        "order.cancelled": (N_("Order cancelled"), "quiet"),
-        "order.notified": (N_("The seller sent word of another kind"), "quiet"),
-        "order.imported": (N_("Order imported"), "busy"),
-        "order.sealed": (N_("Personal data removed"), "quiet"),
-        "delivery.retried": (N_("Tried again by hand"), "busy"),
-        "chain-order.authorized": (N_("Authorized at the seller"), "good"),
-        "chain-order.authorization-refused": (N_("Authorization refused by the seller"), "bad"),
-        "chain-order.authorization-withdrawn": (N_("Authorization withdrawn"), "quiet"),
-        "chain-order.cancellation-asked": (N_("Cancellation asked for"), "wait"),
-        "chain-order.cancellation-requested": (N_("The seller took the request to cancel"), "wait"),
-        "chain-order.cancellation-denied": (N_("The seller does not cancel"), "bad"),
-        "chain-order.cancellation-after-invoice": (N_("Cancelled after it was invoiced"), "bad"),
-        "chain-order.cancelled": (N_("Cancelled"), "quiet"),
-        "chain-order.invoiced": (N_("Invoiced"), "good"),
-        "chain-order.partially-invoiced": (N_("Partly invoiced"), "busy"),
-        "chain-order.invoice-after-cancellation": (N_("Invoiced after it was cancelled"), "bad"),
-        "chain-order.invoice-changed": (N_("An invoice came again with another value"), "bad"),
-        "chain-order.returned": (N_("Goods returned"), "wait"),
-        "chain-order.tracked": (N_("Tracking came"), "busy"),
-        "chain-order.change-told": (N_("The seller tells a change"), "wait"),
-        "chain-order.change-refused": (N_("A change was refused"), "quiet"),
-        "chain-order.changed": (N_("Its value changed"), "busy"),
-        "notification.replayed": (N_("A notification is applied again"), "busy"),
+        "order.accepted": Word(N_("Order taken"), "busy"),
+        "order.corrected": Word(N_("Order corrected"), "busy"),
+        "order.placed": Word(N_("Order placed at the seller"), "good"),
+        "order.rejected": Word(N_("Order refused by the seller"), "bad"),
+        "order.placement-unknown": Word(N_("Nobody knows yet whether it was placed"), "wait"),
+        "order.authorization-given": Word(N_("Authorization receipt given"), "busy"),
+        "order.authorization-unknown": Word(N_("Nobody knows yet whether the authorization arrived"), "wait"),
+        "order.attention": Word(N_("Needs attention"), "bad"),
+        "order.attention-cleared": Word(N_("Attention cleared"), "good"),
+        "order.resolved": Word(N_("Decided"), "good"),
+        "order.cancellation-asked": Word(N_("Cancellation asked for"), "wait"),
+        "order.cancelled": Word(N_("Order cancelled"), "quiet"),
+        "order.notified": Word(N_("The seller sent word of another kind"), "quiet"),
+        "order.imported": Word(N_("Order imported"), "busy"),
+        "order.sealed": Word(N_("Personal data removed"), "quiet"),
+        "delivery.retried": Word(N_("Tried again by hand"), "busy"),
+        "chain-order.authorized": Word(N_("Authorized at the seller"), "good"),
+        "chain-order.authorization-refused": Word(N_("Authorization refused by the seller"), "bad"),
+        "chain-order.authorization-withdrawn": Word(N_("Authorization withdrawn"), "quiet"),
+        "chain-order.cancellation-asked": Word(N_("Cancellation asked for"), "wait"),
+        "chain-order.cancellation-requested": Word(N_("The seller took the request to cancel"), "wait"),
+        "chain-order.cancellation-denied": Word(N_("The seller does not cancel"), "bad"),
+        "chain-order.cancellation-after-invoice": Word(N_("Cancelled after it was invoiced"), "bad"),
+        "chain-order.cancelled": Word(N_("Cancelled"), "quiet"),
+        "chain-order.invoiced": Word(N_("Invoiced"), "good"),
+        "chain-order.partially-invoiced": Word(N_("Partly invoiced"), "busy"),
+        "chain-order.invoice-after-cancellation": Word(N_("Invoiced after it was cancelled"), "bad"),
+        "chain-order.invoice-changed": Word(N_("An invoice came again with another value"), "bad"),
+        "chain-order.returned": Word(N_("Goods returned"), "wait"),
+        "chain-order.tracked": Word(N_("Tracking came"), "busy"),
+        "chain-order.change-told": Word(N_("The seller tells a change"), "wait"),
+        "chain-order.change-refused": Word(N_("A change was refused"), "quiet"),
+        "chain-order.changed": Word(N_("Its value changed"), "busy"),
+        "notification.replayed": Word(N_("A notification is applied again"), "busy"),
     }
 )
 
@@ -248,6 +249,10 @@ DONE: Mapping[str, str] = Told(
         "authorized": N_("The authorization is given. What is owed to the seller is on its way."),
         "cancel": N_("The cancellation is asked for. The order shows how it ends."),
         "retried": N_("The call is tried again now."),
+        "corrected": N_("The corrected order is on its way to the seller."),
+        "tested": N_("A test is on its way. Its attempt stands below."),
+        "enabled": N_("The webhook goes on where it stopped."),
+        "disabled": N_("The webhook is stopped. What it is owed waits."),
         "resolved": N_("Your decision is on record."),
         "added": N_("The seller is on record. Its calls can begin."),
         "changed": N_("The changes are saved."),
@@ -258,6 +263,25 @@ DONE: Mapping[str, str] = Told(
     }
 )
 
+WARNINGS: Mapping[str, str] = Told(
+    {
+        "amounts-adjusted": N_("amounts were adjusted"),
+        "amounts-differ": N_("amounts do not add up"),
+        "endpoint-replaced": N_("the callback address was replaced"),
+        "lock-ttl-missing": N_("no time that stock is reserved for"),
+        "logistics-missing": N_("an item without its logistics"),
+        "order-group-hyphen": N_("a hyphen in the order group"),
+        "order-group-long": N_("a long order group"),
+        "pickup-address-missing": N_("a pickup without its address"),
+        "profile-thin": N_("little of the shopper"),
+        "postal-code-missing": N_("a delivery without a postal code"),
+        "sku-repeated": N_("one SKU in several lines"),
+    }
+)
+
+INVOICE_TYPES: Mapping[str, str] = Told({"Output": N_("sale"), "Input": N_("return")})
+
+_SAID: Mapping[str, Mapping[str, str]] = {"type": INVOICE_TYPES, "kind": KINDS}
 _OTHER = Word("", "quiet")
 
 
@@ -266,9 +290,15 @@ def word(words: Mapping[str, Word], name: str | None) -> Word:
     return words.get(name or "") or Word(name or "", _OTHER.tone)
 
 
+def code(name: str | None) -> str:
+    """What a code of VTEX's means; of our own, the sentence beside it says it."""
+    return codes.describe(name) if name and codes.lookup(name) is not None else ""
+
+
 def event(type_: str) -> tuple[str, str]:
     """An event's label and tone."""
-    return EVENTS.get(type_) or (type_.replace(".", ": ").replace("-", " "), "quiet")
+    known = EVENTS.get(type_)
+    return (known.label, known.tone) if known else (type_.replace(".", ": ").replace("-", " "), "quiet")
 
 
 def facts(data: Mapping[str, Any], money: Any) -> list[tuple[str, str]]:
@@ -277,7 +307,11 @@ def facts(data: Mapping[str, Any], money: Any) -> list[tuple[str, str]]:
     for name, value in data.items():
         if value is None or value is False or value in ([], ""):
             continue
-        if isinstance(value, list):
+        if name in _SAID:
+            text = _SAID[name].get(str(value), str(value))
+        elif name == "warnings":
+            text = ", ".join(WARNINGS.get(str(one), str(one)) for one in value)
+        elif isinstance(value, list):
             text = ", ".join(str(one) for one in value)
         elif name in {"value", "total"} and isinstance(value, int):
             text = money(value)

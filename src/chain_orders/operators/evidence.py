@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..database import read_clock
+from ..database import Database, read_clock
 from ..errors import Forbidden, Invalid
 from ..events.models import Event
 from ..evidence import archive, gathering
@@ -42,16 +43,31 @@ async def get_evidence(
         raise Forbidden("role-too-low", f"whole evidence needs the role admin; the key has the role {operator.role}")
     if whole and reason is None:
         raise Invalid("reason-missing", "say with `reason` why personal data is needed")
-    settings = request.app.state.limits
-    async with request.app.state.database.transaction() as session:
+    state = request.app.state
+    return await download(
+        state.database, operator, edges.order_id(order_id), state.limits.evidence_seed, whole=whole, reason=reason
+    )
+
+
+async def download(
+    database: Database,
+    operator: Operator,
+    order_id: uuid.UUID,
+    seed: bytes | None,
+    *,
+    whole: bool = False,
+    reason: str | None = None,
+) -> Response:
+    """The archive as a file to keep. Raises Unknown."""
+    async with database.transaction() as session:
         await session.execute(text("set transaction isolation level repeatable read"))
-        order = await lookup.loaded(session, edges.order_id(order_id))
+        order = await lookup.loaded(session, order_id)
         if whole:
             audit.note(session, operator, "order.evidence", order, reason=reason)
         files = await gathering.gather(session, order.id, await _views(session, order), whole=whole)
         made_at = schemas.moment(await read_clock(session))
     about = {"orderId": str(order.id), "orderGroup": order.order_group, "madeAt": made_at, "madeFor": operator.actor}
-    packed = archive.pack(files, {**about, "masked": not whole}, settings.evidence_seed)
+    packed = archive.pack(files, {**about, "masked": not whole}, seed)
     name = f"evidence-{order.id}{'' if whole else '-masked'}.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Response(packed, media_type="application/zip", headers=headers)

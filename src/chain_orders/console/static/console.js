@@ -16,9 +16,9 @@
     }
   }
 
-  /* A part that somebody is in the middle of, with an open fold or the focus inside, is left alone. */
+  /* A part that somebody is in the middle of, with an open fold, a mark or the focus inside, is left alone. */
   function busy(part) {
-    return part.contains(document.activeElement) || part.querySelector("details[open]") !== null;
+    return part.contains(document.activeElement) || part.querySelector("details[open], input:checked") !== null;
   }
 
   const last = new Map();

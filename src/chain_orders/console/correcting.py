@@ -1,0 +1,108 @@
+"""Correcting a rejected order: its document as it was sent, why the seller refused it, and sending another one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from .. import body, strict_json
+from ..errors import Conflict, Malformed, Problem, Stale, Unavailable
+from ..operators import audit
+from ..operators.orders import receipt_of
+from ..orders import taking
+from ..orders.models import Order
+from ..orders.states import Status
+from ..outcome import Absent, Answered, Conflicting
+from ..sellers.models import Seller
+from ..vtex.placement import ENDPOINT
+from . import acts, mistakes, words
+from .order import refusal_of
+from .texts import _
+from .visits import Visit
+
+
+async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehearsed | None = None) -> Response:
+    """The document, to be corrected, below what the seller said about it."""
+    order, seller = await acts.looked_at(visit)
+    if order.status != Status.REJECTED:
+        raise Conflict("order-not-rejected", _("Only a rejected order can be corrected."))
+    async with visit.desk.database.transaction() as session:
+        sent = await session.scalar(select(Order.placement_body).where(Order.id == order.id))
+        refusal = await session.scalar(refusal_of(order.id))
+    return visit.render(
+        "act_correct.html",
+        200 if problem is None else problem.status,
+        order=order,
+        seller=seller,
+        refusal=refusal,
+        meaning=words.code(refusal.last_code) if refusal is not None else "",
+        document=visit.given("document") or _pretty(sent or b""),
+        banner=_above(problem),
+        wrong=mistakes.beside(problem),
+        preview=preview,
+        body=preview.order.placement_body if preview else None,
+    )
+
+
+def _above(problem: Problem | None) -> str:
+    if problem is not None and problem.faults:
+        return _("The order cannot be sent as it is. What is wrong is listed by its place in the document.")
+    return mistakes.banner(problem)
+
+
+def _pretty(sent: bytes) -> str:
+    """What was sent, without the callback address: every order is given its own."""
+    try:
+        document = strict_json.parse(sent)
+    except strict_json.NotJson:
+        return ""
+    if isinstance(document, dict):
+        document.pop(ENDPOINT, None)
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+async def correct(visit: Visit) -> Response:
+    """The preview, and once it is confirmed, the correction: if the seller shows no order of the group."""
+    try:
+        move = _correction(visit, _document(visit))
+        if not visit.given("confirm"):
+            return await show(visit, preview=await acts.rehearse(visit, move))
+        await _check_absent(visit)
+        return await acts.perform(visit, move, "corrected")
+    except Stale:
+        raise
+    except Problem as problem:
+        return await show(visit, problem)
+
+
+def _document(visit: Visit) -> dict[str, Any]:
+    found = body.parse(visit.given("document").encode())
+    if not isinstance(found, dict):
+        raise Malformed("not-json", _("The document must be a JSON object."))
+    return found
+
+
+def _correction(visit: Visit, document: dict[str, Any]) -> acts.Move:
+    receipt = receipt_of(document)
+
+    async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
+        audit.note(session, visit.operator, "order.correct", order)
+        await taking.correct(session, order, seller, document, receipt, visit.desk.bases, visit.operator.actor)
+
+    return move
+
+
+async def _check_absent(visit: Visit) -> None:
+    """Read the seller first, outside of any transaction: what it has is not sent again."""
+    order, seller = await acts.looked_at(visit)
+    match (await visit.desk.place.find(order, seller, window_over=True)).outcome:
+        case Absent():
+            return
+        case Answered() | Conflicting():
+            raise Conflict("order-at-seller", _("The seller shows an order of this group; it cannot be corrected."))
+        case _:
+            raise Unavailable("seller-unreadable", _("The seller could not be read; nothing was changed."))

@@ -1,0 +1,41 @@
+"""What is wrong with a form, in words: one sentence above it, and one beside each field. Pointers are for programs."""
+
+from __future__ import annotations
+
+from ..errors import Fault, Invalid, Problem
+from .texts import _
+from .visits import Visit
+
+_LONGEST_REASON = 500
+
+
+def banner(problem: Problem | None) -> str:
+    """What stands above a form that was refused."""
+    if problem is None:
+        return ""
+    if not problem.faults:
+        return _(problem.detail)
+    return _("Nothing was changed. What is wrong is said beside each field.")
+
+
+def beside(problem: Problem | None) -> dict[str, str]:
+    """What is wrong with each field, by its name."""
+    return {fault.pointer.lstrip("/"): _said(fault) for fault in (problem.faults if problem else ())}
+
+
+def _said(fault: Fault) -> str:
+    if fault.code in {"missing", "blank"}:
+        return _("Fill this in.")
+    return _(fault.detail)
+
+
+def reason_of(visit: Visit) -> str:
+    """Why somebody does it, for the audit. Raises Invalid without one."""
+    reason = visit.given("reason")
+    if not reason:
+        told = _("Say why: it stands in the audit beside your name.")
+    elif len(reason) > _LONGEST_REASON:
+        told = _("Say it in at most %s characters.") % _LONGEST_REASON
+    else:
+        return reason
+    raise Invalid("reason-missing", told, faults=[Fault("/reason", "reason-missing", told)])

@@ -1,0 +1,141 @@
+"""Trying calls again: one, those that were chosen, or all that match; shown first, with a reason, a result for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from ..deliveries import queue
+from ..deliveries.models import Delivery
+from ..errors import Conflict, Problem, Unknown
+from ..operators import audit
+from ..operators.access import Operator
+from ..orders import attention, lookup
+from . import deliveries, mistakes, words
+from .deliveries import RETRIABLE
+from .texts import _
+from .visits import Visit
+
+AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one of many."""
+
+    label: str
+    link: str
+    ok: bool
+    told: str
+
+
+async def show(visit: Visit, problem: Problem | None = None) -> Response:
+    """What trying it again will do."""
+    async with visit.desk.database.transaction() as session:
+        delivery = await deliveries.found_one(session, visit)
+        if delivery.state not in RETRIABLE:
+            raise Conflict("delivery-ended", _("This call is not waiting any more; there is nothing to try again."))
+        order, seller, body = await deliveries.about(session, delivery)
+    status = 200 if problem is None else problem.status
+    return visit.render(
+        "act_retry.html", status, delivery=delivery, order=order, seller=seller, body=body, **_form(visit, problem)
+    )
+
+
+def _form(visit: Visit, problem: Problem | None) -> dict[str, object]:
+    return {
+        "banner": mistakes.banner(problem),
+        "wrong": mistakes.beside(problem),
+        "reason": visit.given("reason"),
+    }
+
+
+async def retry(visit: Visit) -> Response:
+    """Make it due now. Raises Conflict when it has ended or is under way."""
+    try:
+        reason = mistakes.reason_of(visit)
+    except Problem as problem:
+        return await show(visit, problem)
+    async with visit.desk.database.transaction() as session:
+        delivery = await deliveries.found_one(session, visit)
+        await retry_one(session, delivery, visit.operator, reason)
+        order_id = delivery.order_id
+    visit.desk.bell.ring("deliveries")
+    return visit.redirect(
+        f"/console/orders/{order_id}?done=retried" if order_id else "/console/deliveries?done=retried"
+    )
+
+
+async def retry_many(visit: Visit) -> Response:
+    """The preview of those that were chosen, and once it is confirmed, a result for each."""
+    if not visit.given("confirm"):
+        return await _preview(visit)
+    try:
+        reason = mistakes.reason_of(visit)
+    except Problem as problem:
+        return await _preview(visit, problem)
+    results = [await _result(visit, delivery_id, reason) for delivery_id in _ids(visit)]
+    visit.desk.bell.ring("deliveries")
+    return visit.render("results.html", results=results, back="/console/deliveries", what=_("Try again"))
+
+
+async def _preview(visit: Visit, problem: Problem | None = None) -> Response:
+    """What will be tried: at most so many at once, the oldest first."""
+    chosen = deliveries.filters(visit)
+    query = deliveries.matching(chosen).where(Delivery.state.in_(RETRIABLE))
+    if not visit.given("all"):
+        query = query.where(Delivery.id.in_(_ids(visit)))
+    async with visit.desk.database.transaction() as session:
+        rows = list(await session.scalars(query.order_by(Delivery.id).limit(AT_ONCE)))
+        groups = await deliveries.groups_of(session, rows)
+        matching = len(rows)
+        if matching == AT_ONCE:
+            bounded = query.with_only_columns(Delivery.id).limit(10_001).subquery()
+            matching = await session.scalar(select(func.count()).select_from(bounded)) or 0
+    return visit.render(
+        "act_retry_many.html",
+        200 if problem is None else problem.status,
+        rows=rows,
+        groups=groups,
+        matching=matching,
+        back="/console/deliveries",
+        **_form(visit, problem),
+    )
+
+
+def _ids(visit: Visit) -> list[int]:
+    given = visit.form.get("id", [])
+    return [int(one) for one in given if one.isascii() and one.isdigit() and len(one) < 19][:AT_ONCE]
+
+
+async def _result(visit: Visit, delivery_id: int, reason: str) -> Result:
+    label, link = _("Delivery %s") % delivery_id, f"/console/deliveries/{delivery_id}"
+    try:
+        async with visit.desk.database.transaction() as session:
+            delivery = await session.get(Delivery, delivery_id)
+            if delivery is None:
+                raise Unknown("delivery-unknown", _("There is no such delivery."))
+            await retry_one(session, delivery, visit.operator, reason)
+    except (Conflict, Unknown) as refused:
+        return Result(label, link, False, refused.detail)
+    return Result(label, link, True, _("It is tried again now."))
+
+
+async def retry_one(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> None:
+    """Locks the order, then the delivery. Raises Conflict when there is nothing to try again."""
+    if delivery.order_id is None:
+        raise Conflict("delivery-ended", _("The call belongs to no order."))
+    order = await lookup.locked(session, delivery.order_id)
+    audit.note(session, operator, "delivery.retry", delivery, reason=reason)
+    if not await queue.retry(session, delivery.id):
+        await session.refresh(delivery)
+        if delivery.state == "sending":
+            raise Conflict("delivery-in-flight", _("The call is under way right now."))
+        state = words.word(words.DELIVERY_STATES, delivery.state).label
+        raise Conflict("delivery-ended", _("It has ended (%s) and is not tried again.") % state)
+    if delivery.last_code is not None:
+        await attention.settle(session, order, operator.actor, delivery.last_code)
+    order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)

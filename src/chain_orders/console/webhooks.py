@@ -1,0 +1,109 @@
+"""Who is told of events: how far each webhook is, what was tried, and sending a test, stopping it, letting it go on."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from ..database import read_clock
+from ..deliveries.models import WAITING, Attempt, Delivery
+from ..errors import Problem, Unknown
+from ..events import feed
+from ..operators import audit
+from ..webhooks import directory, outbox
+from . import mistakes
+from .texts import _
+from .visits import Visit
+
+_ATTEMPTS = 25
+
+
+async def show(visit: Visit) -> Response:
+    """Every webhook, oldest first."""
+    async with visit.desk.database.transaction() as session:
+        found = await directory.all_of(session)
+        last = await feed.last_position(session)
+    behind = {one.id: max(last - one.position, 0) for one in found}
+    return visit.render("webhooks.html", rows=found, behind=behind)
+
+
+async def show_one(visit: Visit) -> Response:
+    return await _page(visit)
+
+
+async def _page(visit: Visit, problem: Problem | None = None) -> Response:
+    """One webhook: what waits for it, and what was tried last."""
+    async with visit.desk.database.transaction() as session:
+        found = await directory.get(session, _id(visit))
+        waiting = select(func.count()).where(Delivery.lane == found.lane, Delivery.state.in_(WAITING))
+        recent = (
+            select(Attempt, Delivery.state)
+            .join(Delivery, Delivery.id == Attempt.delivery_id)
+            .where(Delivery.lane == found.lane)
+            .order_by(Attempt.id.desc())
+            .limit(_ATTEMPTS)
+        )
+        attempts = (await session.execute(recent)).all()
+        last = await feed.last_position(session)
+        waits = await session.scalar(waiting)
+    return visit.render(
+        "webhook.html",
+        200 if problem is None else problem.status,
+        webhook=found,
+        behind=max(last - found.position, 0),
+        waits=waits or 0,
+        attempts=attempts,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        reason=visit.given("reason"),
+    )
+
+
+async def send_test(visit: Visit) -> Response:
+    """Send it an event of the type `webhook.test`, whatever it asked for."""
+    async with visit.desk.database.transaction() as session:
+        found = await directory.get(session, _id(visit))
+        audit.note(session, visit.operator, "webhook.test", found)
+        await outbox.test(session, found, await read_clock(session))
+    return _done(visit, "tested")
+
+
+async def enable(visit: Visit) -> Response:
+    """Let it go on where it stopped, in order."""
+    async with visit.desk.database.transaction() as session:
+        await _set_enabled(visit, session, True)
+    return _done(visit, "enabled")
+
+
+async def disable(visit: Visit) -> Response:
+    """Stop calling: what it is owed waits."""
+    try:
+        reason = mistakes.reason_of(visit)
+    except Problem as problem:
+        return await _page(visit, problem)
+    async with visit.desk.database.transaction() as session:
+        await _set_enabled(visit, session, False, reason)
+    return _done(visit, "disabled")
+
+
+async def _set_enabled(visit: Visit, session: AsyncSession, enabled: bool, reason: str | None = None) -> None:
+    found = await directory.get(session, _id(visit), lock=True)
+    if found.enabled != enabled:
+        audit.note(session, visit.operator, "webhook.change", found, reason=reason)
+        await directory.change(session, found, {"enabled": enabled})
+
+
+def _done(visit: Visit, done: str) -> Response:
+    for topic in (feed.TOPIC, "deliveries"):
+        visit.desk.bell.ring(topic)
+    return visit.redirect(f"/console/webhooks/{_id(visit)}?done={done}")
+
+
+def _id(visit: Visit) -> uuid.UUID:
+    try:
+        return uuid.UUID(str(visit.request.path_params["webhook_id"]))
+    except ValueError:
+        raise Unknown("webhook-unknown", _("There is no such webhook.")) from None

@@ -1,0 +1,182 @@
+"""What an operator does beside one order's acts: many at once, correcting, checking, and looking things up."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from typing import Any
+
+import pytest
+
+from chain_orders.alerts.models import Alert
+
+from ..builders import Marketplace, SimulatedSeller, order
+from .day import conflict, dead, rejected
+from .visitor import Visitor, fields
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
+
+
+async def test_many_orders_are_acted_upon_with_a_result_each(marketplace: Marketplace, admin: Visitor) -> None:
+    one, other = await marketplace.place(order("MANY1")), await marketplace.place(order("MANY2"))
+    ids = [one["id"], other["id"]]
+    form = {"csrf": await admin.secret(), "what": "cancel"}
+
+    preview = await admin.post("/console/orders/many", **form, order=ids)
+    looked_at = re.findall(r'name="order" value="([^"]+)"', preview.text)
+    untouched = [(await marketplace.get(one_id))["status"] for one_id in ids]
+    without = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes")
+    await marketplace.authorize(ids[1])
+    done = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes", reason="the fair is off")
+
+    assert [one_id for one_id in ids if one_id not in preview.text] == []
+    assert "/cancel" in preview.text
+    assert untouched == ["placed", "placed"]
+    assert without.status_code == 422
+    assert done.text.count(">done<") == 1
+    assert "The order has changed since you looked" in done.text
+    await marketplace.becomes(ids[0], "cancelled")
+
+
+async def test_attention_is_cleared_and_dead_calls_are_tried_for_many(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    contradicted, stuck = await conflict(marketplace, simulated), await dead(marketplace, simulated)
+    for what, order_id in (("clear", contradicted), ("retry", stuck)):
+        form = {"csrf": await admin.secret(), "what": what}
+        preview = await admin.post("/console/orders/many", **form, order=[order_id])
+        looked_at = re.findall(r'name="order" value="([^"]+)"', preview.text)
+        assert looked_at, preview.text[preview.text.index("<h1") :]
+        done = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes", reason="seen")
+        assert ">done<" in done.text, done.text
+
+    assert (await marketplace.get(contradicted))["attention"] is None
+    await marketplace.becomes(stuck, "placed")
+
+
+async def test_a_rejected_order_is_corrected_and_sent_again(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    order_id = await rejected(marketplace, simulated)
+    path = f"/console/orders/{order_id}/correct"
+    page = await admin.page(f"/console/orders/{order_id}")
+    form = await admin.page(path)
+    document = order("HARBOR-1007")
+    wrong = {name: value for name, value in document.items() if name != "items"}
+
+    no_json = await admin.send(path, document="{")
+    faulty = await admin.send(path, document=json.dumps(wrong))
+    preview = await admin.send(path, document=json.dumps(document))
+    untouched = (await marketplace.get(order_id))["status"]
+    done = await admin.post(path, **fields(preview.text), confirm="yes")
+
+    assert "The seller refused it" in page
+    assert "An item has run out of stock" in page
+    assert "marketplacePaymentValue" in form
+    assert "marketplaceServicesEndpoint" not in form
+    assert no_json.status_code == 400
+    assert faulty.status_code == 422
+    assert re.search(r"items</strong> Fill this in", faulty.text)
+    assert "/api/checkout/pvt/orders" in preview.text
+    assert untouched == "rejected"
+    assert done.headers["location"] == f"/console/orders/{order_id}?done=corrected", done.text
+    await marketplace.becomes(order_id, "placed")
+
+
+async def test_a_seller_is_checked_in_words_and_its_token_is_shown_once(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await marketplace.place()
+    found = await admin.send("/console/sellers/acme/check", sku="8")
+    asked = await admin.page("/console/sellers/acme/token")
+    shown = await admin.send("/console/sellers/acme/token", confirm="yes")
+    listed = await admin.page("/console/sellers")
+    one = await admin.page("/console/sellers/acme")
+
+    assert "the seller accepts the AppKey and AppToken" in found.text
+    assert "a call to a callback address reaches this service" in found.text
+    token = re.search(r"k1\.acme\.[a-z2-7]+", shown.text)
+    assert token is not None
+    assert token[0] not in asked + listed + one
+    assert re.search(r'>k1</th>.*?New orders get an address under it.*?class="number">1<', listed, re.DOTALL)
+    assert "callback key k1" in one
+
+
+async def test_the_evidence_of_an_order_is_downloaded_without_names(marketplace: Marketplace, viewer: Visitor) -> None:
+    placed = await marketplace.place()
+    assert f"/console/orders/{placed['id']}/evidence" in await viewer.page(f"/console/orders/{placed['id']}")
+
+    answer = await viewer.get(f"/console/orders/{placed['id']}/evidence")
+
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        everything = b"".join(packed.read(name) for name in packed.namelist())
+    assert b"HARBOR" in everything
+    assert b"Iara" not in everything
+
+
+async def test_a_viewer_sees_what_was_sent_without_names(
+    marketplace: Marketplace, admin: Visitor, viewer: Visitor
+) -> None:
+    placed = await marketplace.place()
+    path = f"/console/orders/{placed['id']}"
+
+    whole, masked = await admin.page(path), await viewer.page(path)
+
+    for page in (whole, masked):
+        assert "What was sent" in page
+        assert "PUT /api/checkout/pvt/orders?sc=1&amp;affiliateId=MKP" in page
+    assert "Iara" in whole
+    assert "Iara" not in masked
+
+
+async def test_webhooks_are_seen_tested_stopped_and_let_go_on(marketplace: Marketplace, admin: Visitor) -> None:
+    body = {"url": "http://127.0.0.1:9/told", "events": ["order.*"], "description": "the warehouse"}
+    made = (await marketplace.client.post("/v1/webhooks", json=body)).json()
+    path = f"/console/webhooks/{made['id']}"
+
+    listed = await admin.page("/console/webhooks")
+    tested = await admin.post(f"{path}/test", csrf=await admin.secret())
+    without = await admin.post(f"{path}/disable", csrf=await admin.secret())
+    stopped = await admin.post(f"{path}/disable", csrf=await admin.secret(), reason="it moves")
+    page = await admin.page(path)
+    await admin.post(f"{path}/enable", csrf=await admin.secret())
+
+    assert "the warehouse" in listed
+    assert tested.headers["location"] == f"{path}?done=tested"
+    assert without.status_code == 422
+    assert stopped.headers["location"] == f"{path}?done=disabled"
+    assert "It is not called, and what it is owed waits." in page
+    assert (await marketplace.client.get(f"/v1/webhooks/{made['id']}")).json()["enabled"] is True
+
+
+async def test_the_audit_is_searched_by_who_and_what(marketplace: Marketplace, admin: Visitor) -> None:
+    await admin.send("/console/sellers/acme/pause", reason="stocktaking")
+
+    everything = await admin.page("/console/audit")
+    paused = await admin.page("/console/audit?action=seller.pause&object=seller:acme")
+    nobody = await admin.page("/console/audit?actor=nobody")
+
+    assert "Signed in at the console" in everything
+    assert "stocktaking" in paused
+    assert "Signed in at the console</th>" not in paused
+    assert "No act is like that." in nobody
+
+
+async def test_alerts_say_what_to_do_here(
+    marketplace: Marketplace, simulated: SimulatedSeller, viewer: Visitor
+) -> None:
+    calm = await viewer.page("/console/alerts")
+    async with marketplace.database.transaction() as session:
+        session.add(Alert(code="dead-deliveries", subject="seller:acme", reason="1 call is dead"))
+
+    page = await viewer.page("/console/alerts")
+
+    assert "Nothing is wrong." in calm
+    assert "Read why, remove the cause, and try them again." in page
+    assert 'href="/console/deliveries?state=dead&amp;seller=acme"' in page
+    assert "POST /v1" not in page

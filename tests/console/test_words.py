@@ -1,0 +1,152 @@
+"""Whatever a person reads passes through gettext: shown with a language that marks every message that did."""
+
+from __future__ import annotations
+
+import re
+from gettext import NullTranslations
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain_orders.alerts.rules import RULES
+from chain_orders.console import rendering, sentences, texts, words
+from chain_orders.errors import Problem
+
+from ..builders import Marketplace, SimulatedSeller
+from .day import conflict, dead, rejected
+from .visitor import Visitor
+
+TEMPLATES = Path(rendering.__file__).parent / "templates"
+MARKED = re.compile(r"⟦[^⟦⟧]*⟧")
+SPOKEN = ("aria-label", "placeholder", "title", "alt", "data-label")
+EMPTY = frozenset({"br", "hr", "img", "input", "link", "meta", "path", "rect", "circle"})
+DATA = re.compile(r"^(chain-orders|[A-Z]{3}|UTC|seller:acme|acme|\d{1,2}:\d\d|[A-Z0-9]+-\d+)$")
+"""Names, currencies, numbers and moments, which are the same in every language."""
+
+
+class Marking(NullTranslations):
+    """A language in which every message stands in brackets."""
+
+    def gettext(self, message: str) -> str:
+        return f"⟦{message}⟧"
+
+    def ngettext(self, one: str, many: str, number: int) -> str:
+        return f"⟦{one if number == 1 else many}⟧"
+
+
+class Reading(HTMLParser):
+    """The texts of a page that are not marked as data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._open: list[bool] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        kept = given.get("translate") == "no" or tag in {"pre", "code", "time", "script", "textarea"}
+        if not kept and not any(self._open):
+            self.texts += [value for name in SPOKEN if (value := given.get(name))]
+        if tag not in EMPTY:
+            self._open.append(kept)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in EMPTY and self._open:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not any(self._open):
+            self.texts.append(data)
+
+
+def unmarked(html: str) -> set[str]:
+    """Words of the page that no message holds."""
+    reading = Reading()
+    reading.feed(html)
+    found = set[str]()
+    for text in reading.texts:
+        while MARKED.search(text):
+            text = MARKED.sub(" ", text)
+        found |= {word for word in re.findall(r"[^\s,.·/()…:→%]{2,}", text) if re.search(r"[A-Za-z]", word)}
+    return {word for word in found if not DATA.match(word)}
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
+
+
+@pytest.fixture
+def marking(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setitem(texts.CATALOGUES, "qps", Marking())
+    return "qps"
+
+
+async def test_every_text_of_a_page_passes_through_gettext(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor, marking: str
+) -> None:
+    await marketplace.change_seller(currency="BRL")
+    refused, stuck = await rejected(marketplace, simulated), await dead(marketplace, simulated)
+    told = await conflict(marketplace, simulated)
+    (call,) = (await marketplace.get(stuck, "/deliveries"))["items"]
+    paths = [
+        "", "/orders", "/orders?q=nothing-like-it", f"/orders/{refused}", f"/orders/{refused}/correct",
+        f"/orders/{stuck}", f"/orders/{told}", f"/orders/{told}/resolve", "/deliveries", f"/deliveries/{call['id']}",
+        f"/deliveries/{call['id']}/retry", "/notifications?state=all", "/alerts", "/sellers", "/sellers/acme",
+        "/sellers/new", "/sellers/acme/check", "/sellers/acme/token", "/sellers/acme/pause", "/webhooks", "/keys",
+        "/audit", "/health", "/nowhere",
+    ]  # fmt: skip
+    admin.client.headers["Accept-Language"] = f"{marking}, en;q=0.5"
+    found = {}
+    for path in paths:
+        html = (await admin.get(f"/console{path}")).text
+        assert f'<html lang="{marking}">' in html
+        if words_left := unmarked(html):
+            found[path] = words_left
+    assert found == {}, found
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.stem)
+def test_a_template_holds_no_words_of_its_own(path: Path) -> None:
+    bare = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", " ", path.read_text(), flags=re.DOTALL)
+    spoken = re.findall(rf'\b(?:{"|".join(SPOKEN)})="([^"]*)"', bare)
+    texts_left = re.sub(r"<!doctype html>|<[^>]*>", " ", bare)
+    left = {word for text in (texts_left, *spoken) for word in re.findall(r"[A-Za-z]{2,}[\w-]*(?::\w+)?", text)}
+    assert {word for word in left if not DATA.match(word)} == set()
+
+
+def test_the_language_is_the_first_that_is_known(marking: str) -> None:
+    for accepted, chosen in (
+        ("", texts.OWN), ("de", texts.OWN), ("de, qps;q=0.4", marking), ("en;q=0.9, qps;q=0.1", texts.OWN),
+        ("qps-ploc", marking), ("qps;q=none", texts.OWN), (", ;q=", texts.OWN),
+    ):  # fmt: skip
+        texts.speak(accepted)
+        assert texts.language() == chosen, accepted
+    texts.speak("")
+
+
+def test_words_speak_the_language_of_the_visit(marking: str) -> None:
+    texts.speak(marking)
+    try:
+        assert words.word(words.STATUSES, "placed").label == "⟦Placed⟧"
+        assert sentences.attention("retries-used-up")[0] == "⟦Its tries are used up⟧"
+        assert rendering.span(125) == "⟦2 min⟧ ⟦5 s⟧".replace("2 min", "%s min").replace("5 s", "%s s") % (2, 5)
+    finally:
+        texts.speak("")
+
+
+def test_every_attention_that_is_documented_has_its_words_here() -> None:
+    text = Path("docs/operations.md").read_text()
+    table = text[text.index("| attention | means |") :].split("\n\n")[0]
+    listed = {code for row in table.splitlines() for code in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
+    assert listed == set(sentences.ATTENTION)
+
+
+def test_every_alert_has_its_words_here() -> None:
+    assert set(sentences.ALERTS) == set(sentences.ALERT_LINKS) == set(RULES)
+
+
+def test_every_kind_of_problem_has_a_title() -> None:
+    assert all(kind.title for kind in Problem.__subclasses__())
