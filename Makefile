@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test test-browser screenshots check lock clean help FORCE
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
 .PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
-.PHONY: bench-console seed fuzz fuzz-api
+.PHONY: bench-console bench-find seed fuzz fuzz-api
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
@@ -70,6 +70,9 @@ bench-claim: $(VENV)/ready  ## The claim behind 1,000,000 done deliveries. Optio
 
 bench-console: $(VENV)/ready  ## The console's first pages in front of 1,000,000 orders (ROWS=). Options: ARGS=
 	$(BIN)/python -m benchmarks.console --rows $(or $(ROWS),1000000) $(ARGS)
+
+bench-find: $(VENV)/ready  ## Finding orders among 1,000,000 (ROWS=) beside 10,000. Options: ARGS=
+	$(BIN)/python -m benchmarks.find --rows $(or $(ROWS),1000000) $(ARGS)
 
 seed: $(VENV)/ready  ## Invented orders (ROWS=) beside what `make run` or CHAIN_ORDERS_DATABASE_URL holds
 	$(BIN)/python -m benchmarks.seeding --rows $(or $(ROWS),10000)

@@ -43,7 +43,7 @@ async def opened(database: Database, rounds: int) -> dict[str, dict[str, Any]]:
     sizes: dict[str, int] = {}
     charts.KEPT_SECONDS = 0.0
     app = create_app(Settings(**settings_for(database.url)), worker=False)
-    async with _browser(app, Accept="text/html") as client:
+    async with browser(app, Accept="text/html") as client:
         await client.post("/console/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
         for number in range(rounds + 1):
             for page in _PAGES:
@@ -58,7 +58,7 @@ async def opened(database: Database, rounds: int) -> dict[str, dict[str, Any]]:
     return {page: {**told(times[page]), "bytes": sizes[page]} for page in _PAGES}
 
 
-def _browser(app: Any, **headers: str) -> httpx.AsyncClient:
+def browser(app: Any, **headers: str) -> httpx.AsyncClient:
     """No network in between: what is measured is ours."""
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://console.example", headers=headers)
@@ -66,16 +66,16 @@ def _browser(app: Any, **headers: str) -> httpx.AsyncClient:
 
 async def measure(rows: int, rounds: int) -> dict[str, dict[str, Any]]:
     async with migrated() as (database, _):
-        await _add_seller(database)
+        await add_seller(database)
         await fill(database, rows)
         return await opened(database, rounds)
 
 
-async def _add_seller(database: Database) -> None:
+async def add_seller(database: Database) -> None:
     app = create_app(Settings(**settings_for(database.url)), worker=False)
     async with database.transaction() as session:
         key = await access.create_key(session, "setup", "admin")
-    async with _browser(app, Authorization=f"Bearer {key}") as client:
+    async with browser(app, Authorization=f"Bearer {key}") as client:
         await Marketplace("", client, database).add_seller("https://acme.example")
     await app.state.database.close()
 
