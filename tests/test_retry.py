@@ -314,3 +314,17 @@ def test_no_wait_is_negative() -> None:
 def test_an_absence_cannot_follow_a_send() -> None:
     with pytest.raises(AssertionError, match="does not follow a send"):
         decide(Absent(), Course(), policy())
+
+
+@pytest.mark.parametrize("outcome", [Denied("who?"), Throttled("busy", 60.0)], ids=["denied", "throttled"])
+@pytest.mark.parametrize("verifying", [False, True], ids=["send", "read"])
+def test_what_is_turned_away_while_others_pass_comes_to_an_end(outcome: Outcome, verifying: bool) -> None:
+    course = Course(verifying=verifying, others_pass=True)
+    waits = []
+    while isinstance(verdict := decide(outcome, course, policy()), Retry | Verify):
+        assert verdict.burns
+        waits.append(verdict.after)
+        course = replace(course, failures=course.failures + 1)
+
+    assert (len(waits), isinstance(verdict, Dead)) == (len(SCHEDULE), True)
+    assert all(after >= timedelta(seconds=getattr(outcome, "after", 0)) for after in waits)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chain_orders.database import Database
 from chain_orders.deliveries import queue
@@ -35,6 +36,14 @@ async def _lane(database: Database, lane: str, state: str, many: int, *, paused:
         await session.execute(text("analyze deliveries"))
 
 
+async def _explained(session: AsyncSession, statement: TextClause, given: dict[str, Any]) -> int:
+    """Rows of `deliveries` that a statement read or passed over."""
+    told = statement.text.replace(":lease", "interval '60 seconds'")
+    given = {name: value for name, value in given.items() if f":{name}" in told}
+    (plan,) = (await session.execute(text(f"explain (analyze, format json) {told}"), given)).scalar_one()
+    return _rows(plan["Plan"])
+
+
 async def _visited(database: Database) -> int:
     """Rows of `deliveries` that finding the gates and claiming behind them read or passed over."""
     async with database.transaction() as session:
@@ -42,11 +51,7 @@ async def _visited(database: Database) -> int:
         asked = {"lanes": 16, "whose": "", "worker": "w", "slots": 10, "gates": gates}
         total = 0
         for statement in (queue._LOCK_GATES, queue._CLAIM):
-            told = statement.text.replace(":lease", "interval '60 seconds'")
-            explained = text(f"explain (analyze, format json) {told}")
-            given = {name: asked[name] for name in asked if f":{name}" in told}
-            (plan,) = (await session.execute(explained, given)).scalar_one()
-            total += _rows(plan["Plan"])
+            total += await _explained(session, statement, asked)
         await session.rollback()
     return total
 
@@ -71,3 +76,14 @@ async def test_what_is_done_is_not_visited(database: Database) -> None:
     await _lane(database, "seller:open", "ready", 50)
 
     assert await _visited(database) < 1000
+
+
+async def test_what_waits_is_not_counted_to_know_when_the_next_is_due(database: Database) -> None:
+    for lane, paused in (("seller:paused", True), ("seller:open", False)):
+        await _lane(database, lane, "retrying", MANY, paused=paused)
+    async with database.transaction() as session:
+        await session.execute(text("update deliveries set next_at = clock_timestamp() + interval '1 hour'"))
+        await session.execute(text("analyze deliveries"))
+
+        assert await _explained(session, queue._NEXT_DUE, {}) < 1000
+        assert 3500 < (await queue.seconds_until_due(session) or 0) <= 3600

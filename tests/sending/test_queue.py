@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,21 @@ from chain_orders.database import Database
 from chain_orders.deliveries import lanes, queue
 from chain_orders.deliveries.models import Attempt, Delivery, Lane
 from chain_orders.deliveries.queue import Claimed
-from chain_orders.deliveries.retry import Delivered
-from chain_orders.outcome import Again, Answered, Denied, Throttled
+from chain_orders.deliveries.retry import Delivered, Retry, Verdict, Verify
+from chain_orders.outcome import Again, Ambiguous, Answered, Denied, Throttled
+
+from ..faults import sabotage
 
 LEASE = timedelta(seconds=60)
 LANE = "seller:acme"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    lane: str
+    concurrency: int
+    rate_per_second: float
+    paused: bool = False
 
 
 @pytest.fixture
@@ -31,13 +42,14 @@ async def lane(database: Database) -> str:
 async def _owe(database: Database, *sequences: str, kind: str = "authorize") -> list[int]:
     """Deliveries that are due, one a sequence."""
     async with database.transaction() as session:
-        owed = [
-            Delivery(lane=LANE, sequence=name, order_id=uuid.uuid4(), kind=kind, method="POST", target="/", body=b"{}")
-            for name in sequences
-        ]
+        owed = [_delivery(name, kind) for name in sequences]
         session.add_all(owed)
         await session.flush()
         return [one.id for one in owed]
+
+
+def _delivery(sequence: str, kind: str = "authorize") -> Delivery:
+    return Delivery(lane=LANE, sequence=sequence, order_id=uuid.uuid4(), kind=kind, method="POST", target="/", body=b"")
 
 
 async def _claim(database: Database, slots: int = 100) -> list[Claimed]:
@@ -48,6 +60,22 @@ async def _claim(database: Database, slots: int = 100) -> list[Claimed]:
 async def _settle(database: Database, claimed: Claimed, outcome: Any = None, verdict: Any = None) -> None:
     async with database.transaction() as session:
         await queue.settle(session, claimed, outcome or Answered(), verdict or Delivered(), None)
+
+
+async def _end(database: Database, claimed: Claimed, outcome: Any) -> None:
+    """Settle as the worker does: the delivery, and what it tells of the lane."""
+    verdict: Verdict = Delivered() if outcome == Answered() else Retry(timedelta(), "not now")
+    if claimed.course.verifying and outcome != Answered():
+        verdict = Verify(timedelta(), "not now")
+    async with database.transaction() as session:
+        failing = await queue.settle(session, claimed, outcome, verdict, None)
+        troubled = claimed.lane_troubled or failing
+        await lanes.note(session, LANE, outcome, troubled=troubled, probe=claimed.probe)
+
+
+async def _found(database: Database) -> Lane:
+    async with database.transaction() as session:
+        return await session.get_one(Lane, LANE)
 
 
 async def _set_lane(database: Database, **values: Any) -> None:
@@ -121,7 +149,7 @@ async def test_an_open_breaker_lets_one_through_and_its_success_lets_two(databas
 
     async with database.transaction() as session:
         await queue.settle(session, probe, Answered(), Delivered(), None)
-        await lanes.note(session, LANE, Answered(), troubled=probe.lane_troubled)
+        await lanes.note(session, LANE, Answered(), troubled=probe.lane_troubled, probe=probe.probe)
 
     assert len(await _claim(database)) == 2
 
@@ -147,9 +175,150 @@ async def test_a_lane_that_recovered_opens_by_degrees(database: Database, lane: 
         for one in claimed:
             await _settle(database, one)
         async with database.transaction() as session:
-            await lanes.note(session, LANE, Answered(), troubled=claimed[0].lane_troubled)
+            await lanes.note(session, LANE, Answered(), troubled=claimed[0].lane_troubled, probe=claimed[0].probe)
 
     assert batches == [1, 2, 4, 8, 10]
+
+
+async def test_a_success_from_before_the_breaker_opened_does_not_close_it(database: Database, lane: str) -> None:
+    await _owe(database, "s1", "s2")
+    denied, earlier = await _claim(database)
+    await _end(database, denied, Denied("who are you"))
+
+    await _end(database, earlier, Answered())
+
+    assert (await _found(database)).breaker == "open"
+
+
+@pytest.mark.parametrize("outcome", [Again("refused"), Ambiguous("silence")], ids=["again", "ambiguous"])
+async def test_a_probe_that_fails_is_not_followed_at_once(database: Database, lane: str, outcome: Any) -> None:
+    await _owe(database, "s1", "s2")
+    await _set_lane(database, breaker="open", failures=1)
+    (probe,) = await _claim(database)
+
+    await _end(database, probe, outcome)
+
+    assert await _claim(database) == []
+
+
+async def test_what_cannot_be_read_does_not_keep_the_breaker_open(database: Database, lane: str) -> None:
+    *unreadable, healthy = await _owe(database, *(f"s{n}" for n in range(5)))
+    async with database.transaction() as session:
+        await session.execute(
+            update(Delivery).where(Delivery.id.in_(unreadable)).values(state="unknown", phase="verify", attempts=1)
+        )
+    await _set_lane(database, breaker="open", failures=10)
+    (read,) = await _claim(database)
+    await _end(database, read, Again("cannot be read"))
+    await _set_lane(database, next_at=None)
+
+    (sent,) = await _claim(database)
+    await _end(database, sent, Answered())
+
+    assert (read.phase, sent.id) == ("verify", healthy)
+    assert (await _found(database)).breaker == "closed"
+
+
+@pytest.mark.parametrize("trouble", ["new", "another-key", "idle", "asked-to-wait"])
+async def test_a_lane_of_which_nothing_good_is_known_lets_one_through(database: Database, trouble: str) -> None:
+    peer = Peer(LANE, concurrency=10, rate_per_second=1000.0)
+    async with database.transaction() as session:
+        await lanes.keep(session, peer)
+        if trouble != "new":
+            await session.execute(update(Lane).values(ramp=None))
+        if trouble == "another-key":
+            await lanes.keep(session, peer, forgive=True)
+        if trouble == "asked-to-wait":
+            await lanes.note(session, LANE, Throttled("slow down", 1), troubled=False)
+            await session.execute(update(Lane).values(next_at=None))
+        if trouble == "idle":
+            await session.execute(update(Lane).values(refilled_at=text("clock_timestamp() - interval '1 hour'")))
+    await _owe(database, *(f"s{n}" for n in range(5)))
+
+    (first,) = await _claim(database)
+    assert await _claim(database) == []
+
+    await _end(database, first, Answered())
+    assert len(await _claim(database)) == 2
+
+
+async def test_whether_others_pass_is_known_when_something_is_claimed(database: Database, lane: str) -> None:
+    await _owe(database, *(f"s{n}" for n in range(5)))
+    (first,) = await _claim(database, slots=1)
+    await _end(database, first, Denied("who are you"))
+    await _set_lane(database, next_at=None)
+
+    (probe,) = await _claim(database)
+    await _end(database, probe, Answered())
+    after, *_ = await _claim(database)
+
+    assert [one.course.others_pass for one in (first, probe, after)] == [True, False, True]
+
+
+async def test_a_read_that_is_turned_away_while_others_pass_counts(database: Database, lane: str) -> None:
+    await _owe(database, "s1")
+    async with database.transaction() as session:
+        await session.execute(update(Delivery).values(state="unknown", phase="verify", attempts=1))
+    (claimed,) = await _claim(database)
+
+    await _settle(database, claimed, Denied("who are you"), Verify(timedelta(), "not this one", burns=True))
+
+    assert [one.course.failures for one in await _claim(database)] == [1]
+
+
+async def test_a_clock_that_was_set_back_takes_no_tokens_away(database: Database, lane: str) -> None:
+    await _set_lane(database, rate_per_second=50, tokens=50, refilled_at=text("clock_timestamp() + interval '1 hour'"))
+    await _owe(database, "s1", "s2")
+
+    assert len(await _claim(database, slots=1)) == 1
+    assert len(await _claim(database, slots=1)) == 1
+    assert (await _found(database)).tokens >= 48
+
+
+async def test_a_rate_below_one_a_second_lets_one_through_now_and_then(database: Database, lane: str) -> None:
+    await _set_lane(
+        database, rate_per_second=0.01, tokens=0.01, refilled_at=text("clock_timestamp() - interval '5 minutes'")
+    )
+    await _owe(database, "s1", "s2")
+
+    assert [len(await _claim(database)), len(await _claim(database))] == [1, 0]
+
+
+async def test_the_verification_of_a_placement_pays_for_its_reads(database: Database, lane: str) -> None:
+    await _owe(database, "s1", kind="place")
+    async with database.transaction() as session:
+        await session.execute(update(Delivery).values(state="unknown", phase="verify", attempts=1))
+    await _set_lane(database, rate_per_second=0.001, tokens=1)
+
+    await _claim(database)
+
+    assert -2.1 < (await _found(database)).tokens < -1.9
+
+
+async def commits_in_reverse(database: Database) -> None:
+    """Two deliveries whose transactions commit against the order of their ids: both are claimed."""
+    async with database.transaction() as slow:
+        first = _delivery("s1")
+        slow.add(first)
+        await slow.flush()
+        (second,) = await _owe(database, "s2")
+        assert first.id < second
+        assert [one.id for one in await _claim(database)] == [second]
+    assert [one.id for one in await _claim(database)] == [first.id], "passed over"
+
+
+async def test_what_commits_late_is_claimed_whatever_its_id(database: Database, lane: str) -> None:
+    await commits_in_reverse(database)
+
+
+async def test_a_queue_that_is_read_as_a_log_is_caught(
+    database: Database, lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_CLAIM", queue._CLAIM)  # put back afterwards
+    sabotage.apply("claim-by-last-id")
+
+    with pytest.raises(AssertionError, match="passed over"):
+        await commits_in_reverse(database)
 
 
 async def test_failures_in_a_row_open_the_breaker(database: Database, lane: str) -> None:

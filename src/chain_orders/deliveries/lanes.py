@@ -1,8 +1,9 @@
 """The gate in front of each peer that is called. A success does not touch it; trouble, and the end of trouble, do.
 
 429 and 503 stop the lane for as long as the seller asks, and count for nothing. Refused credentials and a burst of
-failures open its breaker: then one call at a time goes through, as a probe, and the first that is answered closes it.
-The lane then opens by degrees.
+failures open its breaker: then one call at a time goes through, as a probe, and the first probe that is answered closes
+it. A lane of which nothing good is known (it is new, was given another key or address, was asked to wait, or has long
+been idle) lets one call through, and opens by degrees.
 """
 
 from __future__ import annotations
@@ -50,16 +51,19 @@ async def keep(session: AsyncSession, peer: Peer, *, forgive: bool = False) -> N
 
 _KEEP = text(
     """
-    insert into lanes (lane, concurrency, rate_per_second, tokens, paused)
-    values (:lane, :cap, :rate, :rate, :paused)
+    insert into lanes (lane, concurrency, rate_per_second, tokens, paused, ramp)
+    values (:lane, :cap, :rate, :rate, :paused, 1)
     on conflict (lane) do update
        set concurrency = excluded.concurrency, rate_per_second = excluded.rate_per_second, paused = excluded.paused
     """
 )
 
 
-async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool) -> None:
-    """Tell the gate how an attempt ended. The last lock of its transaction."""
+async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool, probe: bool = False) -> None:
+    """Tell the gate how an attempt ended. The last lock of its transaction.
+
+    `probe`: it was claimed while the breaker was open. What was under way before says nothing about now.
+    """
     match outcome:
         case Throttled(reason, after) | Ambiguous(reason, pause=float() as after):
             await session.execute(
@@ -74,12 +78,16 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
         case GivenBack() | Recalled() | Absent(repeatable=True):
             pass
         case _ if troubled:
-            await session.execute(_RECOVER, {"lane": lane})
+            await session.execute(_RECOVER, {"lane": lane, "probe": probe})
 
 
+# While the breaker is open each probe that fails adds one to `failures`: by that the claim sends and reads in turn.
 _PAUSE_UNTIL = text(
     """
-    update lanes set next_at = greatest(next_at, clock_timestamp() + :after), reason = :reason where lane = :lane
+    update lanes
+       set next_at = greatest(next_at, clock_timestamp() + :after), reason = :reason, ramp = 1,
+           failures = case when breaker = 'open' then failures + 1 else failures end
+     where lane = :lane
     """
 ).bindparams(bindparam("after", type_=Interval))
 
@@ -95,7 +103,8 @@ _COUNT_FAILURE = text(
     update lanes
        set failures = failures + 1, reason = :reason,
            breaker = case when failures + 1 >= :burst then 'open' else breaker end,
-           next_at = case when failures + 1 >= :burst then clock_timestamp() + :after else next_at end
+           next_at = case when failures + 1 >= :burst or breaker = 'open'
+                          then greatest(next_at, clock_timestamp() + :after) else next_at end
      where lane = :lane
     """
 ).bindparams(bindparam("after", type_=Interval))
@@ -108,12 +117,12 @@ _RECOVER = text(
            next_at = case when breaker = 'open' then null else next_at end,
            ramp = case when breaker = 'open' and concurrency > 2 then 2
                        when ramp * 2 < concurrency then ramp * 2 end
-     where lane = :lane
+     where lane = :lane and (breaker = 'closed' or :probe)
     """
 )
 
 _FORGIVE = text(
     """
-    update lanes set breaker = 'closed', failures = 0, next_at = null, ramp = null, reason = null where lane = :lane
+    update lanes set breaker = 'closed', failures = 0, next_at = null, ramp = 1, reason = null where lane = :lane
     """
 )

@@ -42,6 +42,8 @@ class Claimed:
     attempt: int
     course: Course
     lane_troubled: bool
+    probe: bool = False
+    """It was claimed while the lane's breaker was open."""
     traceparent: str | None = None
 
     @property
@@ -74,25 +76,41 @@ _LOCK_GATES = text(
 )
 
 # Returns the claimed deliveries. Heads are served by deliveries_due_idx, the two guards by deliveries_sequence_idx and
-# deliveries_one_in_flight_per_order_key.
+# deliveries_one_in_flight_per_order_key. A clock that was set back takes no tokens away; a rate below one saves up for
+# a call. Verifying a placement reads up to three times: the lane pays for all of it, and may owe for a while.
 _CLAIM = text(
     """
     with gates as materialized (
-        select l.lane,
-               least(l.rate_per_second,
-                     l.tokens + extract(epoch from clock_timestamp() - l.refilled_at)::float8 * l.rate_per_second
+        select l.lane, g.ramp, l.breaker <> 'closed' as probing,
+               l.breaker = 'closed' and coalesce(g.ramp, 2) > 1 as others_pass,
+               least(greatest(1, l.rate_per_second),
+                     l.tokens + greatest(0, extract(epoch from clock_timestamp() - l.refilled_at)::float8)
+                                * l.rate_per_second
                ) as tokens,
-               case when l.breaker = 'closed' then coalesce(l.ramp, l.concurrency) else 1 end as cap,
+               case when l.breaker = 'closed' then least(g.ramp, l.concurrency) else 1 end as cap,
                (select count(*) from deliveries s where s.lane = l.lane and s.state = 'sending') as sending,
-               (l.breaker <> 'closed' or l.failures > 0 or l.ramp is not null) as troubled,
-               -- A probe that reads settles what is unclear, and cannot make anything more so.
-               (l.breaker <> 'closed' and exists (select 1 from deliveries u
-                                                   where u.lane = l.lane and u.state = 'unknown'
-                                                     and u.next_at <= clock_timestamp())) as reads_first
+               (l.breaker <> 'closed' or l.failures > 0 or g.ramp is not null) as troubled,
+               -- A probe that reads settles what is unclear and makes nothing more so; the next one sends, for what
+               -- cannot be read must not keep the lane closed.
+               (l.breaker <> 'closed' and l.failures % 2 = 0
+                and exists (select 1 from deliveries u
+                             where u.lane = l.lane and u.state = 'unknown'
+                               and u.next_at <= clock_timestamp())) as reads_first,
+               (l.breaker <> 'closed' and l.failures % 2 = 1
+                and exists (select 1 from deliveries u
+                             where u.lane = l.lane and u.state in ('ready', 'retrying')
+                               and u.next_at <= clock_timestamp()
+                               and not exists (select 1 from deliveries p
+                                                where p.sequence = u.sequence and p.id < u.id
+                                                  and p.state in ('ready', 'retrying', 'unknown', 'sending', 'dead')))
+               ) as sends_first
           from lanes l
+         cross join lateral (
+               select case when l.refilled_at < clock_timestamp() - interval '15 minutes' then 1 else l.ramp end as ramp
+         ) g
          where l.lane = any(:gates)
     ), heads as materialized (
-        select g.lane, g.troubled, h.id, h.order_id
+        select g.lane, g.troubled, g.probing, g.others_pass, h.id, h.order_id
           from gates g
          cross join lateral (
                select d.id, d.order_id
@@ -101,6 +119,7 @@ _CLAIM = text(
                   and d.state in ('ready', 'retrying', 'unknown')
                   and d.next_at <= clock_timestamp()
                   and (not g.reads_first or d.state = 'unknown')
+                  and (not g.sends_first or d.state <> 'unknown')
                   and not exists (select 1 from deliveries p
                                    where p.sequence = d.sequence and p.id < d.id
                                      and p.state in ('ready', 'retrying', 'unknown', 'sending', 'dead'))
@@ -111,8 +130,8 @@ _CLAIM = text(
                   for no key update of d skip locked
          ) h
     ), chosen as (
-        select id, troubled from (
-            select id, troubled, row_number() over (partition by coalesce(order_id::text, id::text) order by id) as nth
+        select * from (
+            select *, row_number() over (partition by coalesce(order_id::text, id::text) order by id) as nth
               from heads
         ) ranked
          where nth = 1
@@ -123,19 +142,21 @@ _CLAIM = text(
                lease_until = clock_timestamp() + :lease
           from chosen c
          where d.id = c.id
-        returning d.*, c.troubled
+        returning d.*, c.troubled, c.probing, c.others_pass
     ), noted as (
         insert into attempts (delivery_id, number, phase, worker)
         select id, attempts, phase, :worker from taken
     ), paid as (
         update lanes l
-           set tokens = g.tokens - (select count(*) from taken t where t.lane = l.lane),
-               refilled_at = clock_timestamp()
+           set tokens = g.tokens - (select coalesce(sum(case when t.kind = 'place' and t.phase = 'verify' then 3
+                                                             else 1 end), 0)
+                                      from taken t where t.lane = l.lane),
+               refilled_at = clock_timestamp(), ramp = g.ramp
           from gates g
          where l.lane = g.lane
     )
     select id, kind, lane, order_id, chain_order_key, method, target, body, attempts, phase, failures, absences,
-           coalesce(clock_timestamp() - unclear_since, interval '0') as unclear_for, troubled, traceparent
+           coalesce(clock_timestamp() - unclear_since, '0') as unclear_for, troubled, probing, others_pass, traceparent
       from taken
      order by id
     """
@@ -164,8 +185,9 @@ async def claim(
             target=row.target,
             body=row.body,
             attempt=row.attempts,
-            course=Course(row.phase == "verify", row.failures, row.absences, row.unclear_for),
+            course=Course(row.phase == "verify", row.failures, row.absences, row.unclear_for, row.others_pass),
             lane_troubled=row.troubled,
+            probe=row.probing,
             traceparent=row.traceparent,
         )
         for row in rows
@@ -216,7 +238,7 @@ async def settle(
             "state": state,
             "phase": phase,
             "after": getattr(verdict, "after", timedelta()),
-            "burns": int(isinstance(verdict, Retry) and verdict.burns),
+            "burns": int(isinstance(verdict, Retry | Verify) and verdict.burns),
             "fresh": isinstance(verdict, Verify) and verdict.fresh,
             "absent": int(isinstance(verdict, Verify) and verdict.absent),
             "reason": getattr(verdict, "reason", None),
@@ -233,18 +255,11 @@ async def settle(
 
 def _state(claimed: Claimed, verdict: Verdict) -> tuple[str, str]:
     match verdict:
-        case Delivered():
-            return "delivered", claimed.phase
-        case Rejected():
-            return "rejected", claimed.phase
-        case Dead():
-            return "dead", claimed.phase
-        case Withdrawn():
-            return "withdrawn", claimed.phase
         case Verify():
             return "unknown", "verify"
         case Retry():
             return "retrying", "send"
+    return type(verdict).__name__.lower(), claimed.phase
 
 
 def _attempt_values(claimed: Claimed, outcome: Outcome, exchange: Exchange | None) -> dict[str, Any]:
@@ -365,11 +380,16 @@ async def retry(session: AsyncSession, delivery_id: int) -> bool:
     return (await session.execute(_RETRY, {"id": delivery_id})).scalar_one_or_none() is not None
 
 
+# One probe of deliveries_due_idx for each lane that is open, however much waits.
 _NEXT_DUE = text(
     """
-    select extract(epoch from min(d.next_at) - clock_timestamp())::float8
-      from deliveries d join lanes l using (lane)
-     where d.state in ('ready', 'retrying', 'unknown') and d.next_at > clock_timestamp() and not l.paused
+    select extract(epoch from min(due.next_at) - clock_timestamp())::float8
+      from lanes l
+     cross join lateral (select d.next_at from deliveries d
+                          where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
+                            and d.next_at > clock_timestamp()
+                          order by d.next_at limit 1) due
+     where not l.paused
     """
 )
 

@@ -55,13 +55,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Read the peer after a while. `fresh`: the window begins now; `absent`: this read found nothing."""
+    """Read the peer after a while. `fresh`: the window begins now; `absent`: this read found nothing; `burns`: the
+    attempt counts against the schedule."""
 
     after: timedelta
     reason: str
     fresh: bool = False
     absent: bool = False
     code: str | None = None
+    burns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,14 @@ Verdict = Delivered | Rejected | Retry | Verify | Dead | Withdrawn
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How far a delivery has come. `unclear_for` is how long ago the unclear exchange ended."""
+    """How far a delivery has come. `unclear_for` is how long ago the unclear exchange ended; `others_pass`: other calls
+    to this peer have been answered since it last turned anybody away."""
 
     verifying: bool = False
     failures: int = 0
     absences: int = 0
     unclear_for: timedelta = timedelta()
+    others_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +120,9 @@ def decide(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
         case Recalled(reason):
             return Withdrawn(reason)
         case Throttled(reason, after):
-            return _wait(course, timedelta(seconds=after or 0), reason)
+            return _turned_away(course, policy, timedelta(seconds=after or 0), reason)
         case Denied(reason):
-            return _wait(course, timedelta(), reason)
+            return _turned_away(course, policy, timedelta(), reason)
         case GivenBack(reason):
             return _wait(course, timedelta(), reason)
     return _after_read(outcome, course, policy) if course.verifying else _after_send(outcome, course, policy)
@@ -160,12 +164,23 @@ def _again(
     *,
     at_once: bool = False,
     spent: timedelta = timedelta(),
-) -> Verdict:
+) -> Retry | Dead:
     """The schedule's next wait, less what reading has already `spent` of it."""
     if course.failures >= len(policy.schedule):
         return Dead(f"the retry schedule is used up; the last failure: {reason}", RETRIES_USED_UP)
     after = timedelta() if at_once else policy.schedule[course.failures] * policy.draw() - spent
     return Retry(max(after, timedelta()), reason, code=code)
+
+
+def _turned_away(course: Course, policy: Policy, after: timedelta, reason: str) -> Verdict:
+    """Who lets nobody in is waited for, at no cost. Who lets others in means this call: it must not go on for ever."""
+    if not course.others_pass:
+        return _wait(course, after, reason)
+    again = _again(course, policy, reason, None)
+    if isinstance(again, Dead):
+        return again
+    after = max(after, again.after)
+    return Verify(after, reason, burns=True) if course.verifying else Retry(after, reason)
 
 
 def _wait(course: Course, after: timedelta, reason: str) -> Verdict:

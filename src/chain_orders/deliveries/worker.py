@@ -14,7 +14,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -35,6 +35,9 @@ TOPIC = "deliveries"
 _SELLERS, _SUBSCRIBERS = "seller:", "subscription:"
 _SUBSCRIBERS_SHARE = 0.5
 """The part of the slots that calls to subscribers may hold: a slow receiver must not keep orders waiting."""
+_TOO_MANY = 429
+READING_SHARE = 0.9
+"""The part of its lease within which a verification must have ended, so that it can still be settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +195,9 @@ class Worker:
             step.note(outcome=name(attempted.outcome), http__response__status_code=status)
 
     async def _carry_out(self, claimed: Claimed, seller: Seller | None, claimed_at: float) -> Attempted:
-        def in_time() -> bool:
-            spent = boottime() - claimed_at
-            return spent + self._limits.exchange.total_seconds() < self._limits.lease.total_seconds()
-
         handler = self._handlers[claimed.kind]
-        attempted = await self._call(handler, claimed, seller, in_time)
-        verdict = retry.decide(attempted.outcome, claimed.course, self._policy)
+        attempted = await self._call(handler, claimed, seller, claimed_at)
+        verdict = retry.decide(attempted.outcome, _course(claimed, attempted), self._policy)
         await self._settle(handler, claimed, attempted, verdict)
         log.info(
             "attempt",
@@ -215,15 +214,18 @@ class Worker:
         )
         return attempted
 
-    async def _call(
-        self, handler: Handler, claimed: Claimed, seller: Seller | None, in_time: Callable[[], bool]
-    ) -> Attempted:
+    async def _call(self, handler: Handler, claimed: Claimed, seller: Seller | None, claimed_at: float) -> Attempted:
         """The exchange. A defect of ours makes a send unclear, and a read one that says nothing."""
+        lease, exchange = self._limits.lease.total_seconds(), self._limits.exchange.total_seconds()
+
+        def in_time() -> bool:
+            return boottime() - claimed_at + exchange < lease
+
         if not in_time():
             return Attempted(GivenBack())
         try:
             if claimed.course.verifying:
-                return await handler.verify(claimed, seller)
+                return await _verified(handler, claimed, seller, claimed_at + lease * READING_SHARE - boottime())
             return await handler.send(claimed, seller, in_time)
         except Exception as defect:  # the delivery must be settled whatever happened
             log.error("attempt-failed", delivery_id=claimed.id, kind=claimed.kind, exc_info=defect)
@@ -242,7 +244,8 @@ class Worker:
                     verdict = await handler.record(session, claimed, attempted.outcome, verdict) or verdict
                     failing = await queue.settle(session, claimed, attempted.outcome, verdict, attempted.exchange)
                     troubled = claimed.lane_troubled or failing
-                    await lanes.note(session, claimed.lane, attempted.outcome, troubled=troubled)
+                    outcome = attempted.outcome
+                    await lanes.note(session, claimed.lane, outcome, troubled=troubled, probe=claimed.probe)
                 break
             except queue.LeaseLost:
                 log.warning("lease-lost", delivery_id=claimed.id, attempt=claimed.attempt)
@@ -265,6 +268,21 @@ def _beyond_recording(failure: Exception) -> retry.Dead:
     if isinstance(failure, Contradiction):
         return retry.Dead(failure.reason, failure.code)
     return retry.Dead(f"what came of it could not be recorded ({type(failure).__name__})", "not-recorded")
+
+
+def _course(claimed: Claimed, attempted: Attempted) -> retry.Course:
+    """How far it has come. Too many calls are never one call's fault, whoever else gets through."""
+    too_many = attempted.exchange is not None and attempted.exchange.status == _TOO_MANY
+    return replace(claimed.course, others_pass=claimed.course.others_pass and not too_many)
+
+
+async def _verified(handler: Handler, claimed: Claimed, seller: Seller | None, seconds: float) -> Attempted:
+    """What a verification found. However many reads it makes, they end in time for it to be settled."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await handler.verify(claimed, seller)
+    except TimeoutError:
+        return Attempted(Again("the reads of the seller took too long"))
 
 
 async def _sellers(session: AsyncSession, claimed: Sequence[Claimed]) -> dict[str, Seller]:

@@ -1,0 +1,125 @@
+"""How a seller with a long queue is treated: one that lets nobody in, one that asks to wait, one that reads slowly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from chain_orders.database import Database
+
+from ..builders import Marketplace, SimulatedSeller, order, until
+
+QUEUED = 5_000
+PLACED = 100
+"""How many of them are seen to be placed: all that differs is how long it takes."""
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {"poll_seconds": 0.05, **getattr(request, "param", {})}
+
+
+# Orders like the one that was handed over, which waits for its turn behind a paused lane.
+_QUEUE = text(
+    """
+    with copies as (
+        insert into orders (id, seller_id, order_group, affiliate_id, sales_channel, kid, ref, status,
+                            placement_body, placement_digest, total_cents, items)
+        select gen_random_uuid(), o.seller_id, o.order_group || '-' || n, o.affiliate_id, o.sales_channel, o.kid,
+               o.ref || n, o.status,
+               convert_to(replace(convert_from(o.placement_body, 'UTF8'), o.order_group, o.order_group || '-' || n),
+                          'UTF8'),
+               o.placement_digest, o.total_cents, o.items
+          from orders o, generate_series(2, :many) n where o.order_group = :group
+        returning id
+    )
+    insert into deliveries (lane, sequence, kind, order_id, method, target)
+    select d.lane, 'order:' || c.id, d.kind, c.id, d.method, d.target from deliveries d, copies c
+    """
+)
+
+
+async def _queue(marketplace: Marketplace, many: int) -> None:
+    """Orders that wait behind a paused lane, and then may go."""
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    assert (await marketplace.post_order(order("MANY"))).status_code == 202
+    async with marketplace.database.transaction() as session:
+        await session.execute(_QUEUE, {"many": many, "group": "MANY"})
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("analyze"))
+
+
+async def _count(database: Database, what: str) -> int:
+    async with database.transaction() as session:
+        found: int = await session.scalar(text(f"select count(*) from {what}")) or 0
+    return found
+
+
+async def test_a_revoked_key_costs_a_call_a_minute_whatever_is_queued(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    database = marketplace.database
+    await simulated.behave(credentials="revoked")
+    await _queue(marketplace, QUEUED)
+    await marketplace.client.post("/v1/sellers/acme/resume")
+    for minute in range(3):
+
+        async def denied(calls: int = minute + 1) -> bool:
+            return await _count(database, "attempts where outcome = 'denied'") >= calls
+
+        await until(denied, 60)
+        if minute < 2:
+            async with database.transaction() as session:  # a minute passes
+                await session.execute(text("update lanes set next_at = clock_timestamp()"))
+    assert await _count(database, "attempts") == 3
+    assert await _count(database, "deliveries") == QUEUED
+
+    await simulated.behave(credentials="ok")
+    await marketplace.change_seller(appKey="simulated-key", appToken="simulated-token")
+
+    async def placed() -> bool:
+        return await _count(database, "orders where status = 'placed'") >= PLACED
+
+    await until(placed, 120)
+    assert set((await simulated.puts()).values()) == {1}
+
+
+async def test_nothing_is_sent_while_the_seller_asks_to_wait(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(throttle=1, retryAfter="2")
+    await _queue(marketplace, 40)
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update lanes set ramp = null"))  # all has gone well so far
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    async def throttled() -> bool:
+        return await _count(marketplace.database, "attempts where outcome = 'throttled'") >= 12
+
+    await until(throttled, 60)
+    assert await _count(marketplace.database, _INSIDE_A_PAUSE) == 0
+
+
+_INSIDE_A_PAUSE = """
+    attempts asked join attempts sent on sent.at > asked.at + asked.duration_ms * interval '1 ms'
+     and sent.at < asked.at + asked.duration_ms * interval '1 ms' + interval '2 seconds'
+     where asked.outcome = 'throttled'
+"""
+
+
+@pytest.mark.parametrize("options", [{"exchange_seconds": 2.5, "lease_seconds": 4.0}], indirect=True)
+async def test_reads_that_take_too_long_together_are_settled_as_such(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(loseAnswer=1)
+    accepted = (await marketplace.post_order(order())).json()
+    await marketplace.becomes(accepted["id"], "placement-unknown")
+    await simulated.behave(loseAnswer=0, applyTo=["read"], slowSeconds=2.2)
+
+    async def settled() -> bool:
+        (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
+        return any((one["phase"], one["outcome"]) == ("verify", "again") for one in delivery["attempts"])
+
+    await until(settled, 90)
