@@ -1,7 +1,7 @@
 """Calls that leave the house: the only maker of httpx clients, and what one exchange came to.
 
-Addresses are resolved once, checked and pinned at connect; no environment proxy, no redirect, no compression, no
-retry below us; a body is read up to a cap and the whole exchange has one deadline. What cannot be told after a
+Names are resolved once and in time, checked and pinned at connect; no environment proxy, no redirect, no compression,
+no retry below us; a body is read up to a cap and the whole exchange has one deadline. What cannot be told after a
 failure (did the first byte leave?) is observed while it happens, so that "not sent" is a fact and not a guess.
 """
 
@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -51,14 +52,86 @@ class AddressRefused(OSError):
     """The name leads to an address that must not be called."""
 
 
+class _Names:
+    """Looks names up, each by one thread at a time: whoever asks meanwhile waits for the same answer.
+
+    The system's resolver knows no deadline: a thread that hangs is left behind, and whoever asked waits no longer than
+    for a connection. The threads are daemons of our own: those of the loop would be joined at the end of the process.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._room = asyncio.Semaphore(at_once)
+        self._asked: dict[tuple[str, int], asyncio.Task[list[str]]] = {}
+
+    async def addresses(self, host: str, port: int, seconds: float | None) -> list[str]:
+        """The addresses of a host, or the host itself if it is one. Raises OSError, TimeoutError."""
+        if _is_literal(host):
+            return [host]
+        key = (host, port)
+        if key not in self._asked:
+            self._asked[key] = asyncio.create_task(self._ask(key))
+            self._asked[key].add_done_callback(lambda asked: self._answered(key, asked))
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(self._asked[key])
+
+    async def _ask(self, key: tuple[str, int]) -> list[str]:
+        async with self._room:
+            entries = await _in_a_thread(lambda: socket.getaddrinfo(*key, type=socket.SOCK_STREAM))
+        return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+
+    def _answered(self, key: tuple[str, int], asked: asyncio.Task[list[str]]) -> None:
+        del self._asked[key]
+        if not asked.cancelled():
+            asked.exception()  # whoever still waits is told; nobody may
+
+    async def close(self) -> None:
+        for asked in self._asked.values():
+            asked.cancel()
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _in_a_thread(call: Callable[[], Any]) -> Any:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)
+
+    def run() -> None:
+        told: tuple[Any, BaseException | None]
+        try:
+            told = (call(), None)
+        except BaseException as error:  # whatever it is, it is the caller's
+            told = (None, error)
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, *told)
+
+    threading.Thread(target=run, name="resolve", daemon=True).start()
+    return await answer
+
+
 class _Pinned(httpcore.AsyncNetworkBackend):
     """Resolve a name once, refuse it unless every address is public, and connect to the literal.
 
     The TLS layer keeps the name: httpcore hands it to `start_tls` apart from the address.
     """
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, names: _Names, *, allow_private: bool) -> None:
         self._inner = httpcore.AnyIOBackend()
+        self._names = names
         self._allow_private = allow_private
 
     async def connect_tcp(
@@ -70,13 +143,14 @@ class _Pinned(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await self._names.addresses(host, port, timeout)
+        except TimeoutError as slow:
+            raise httpcore.ConnectTimeout("the name does not resolve in time") from slow
         except OSError as unknown:
             raise httpcore.ConnectError("the name does not resolve") from unknown
-        addresses = [str(entry[4][0]) for entry in found]
         if not self._allow_private and not all(is_public(address) for address in addresses):
             raise httpcore.ConnectError("the name leads to an address that is not public")
-        *others, last = list(dict.fromkeys(addresses))[:_ADDRESSES_TRIED]
+        *others, last = addresses[:_ADDRESSES_TRIED]
         for address in others:
             with contextlib.suppress(httpcore.ConnectError):
                 return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
@@ -111,8 +185,10 @@ class Wire:
     def __init__(self, *, deadline: float, connect: float, allow_private: bool, concurrency: int = 64) -> None:
         self._deadline = deadline
         timeout = httpx.Timeout(deadline, connect=connect, pool=connect)
-        self._fresh = _client(timeout, allow_private, concurrency, keepalive=0)
-        self._reusing = _client(timeout, allow_private, concurrency, keepalive=concurrency)
+        self._names = _Names(concurrency)
+        backend = _Pinned(self._names, allow_private=allow_private)
+        self._fresh = _client(timeout, backend, concurrency, keepalive=0)
+        self._reusing = _client(timeout, backend, concurrency, keepalive=concurrency)
 
     async def exchange(
         self,
@@ -174,6 +250,7 @@ class Wire:
     async def close(self) -> None:
         await self._fresh.aclose()
         await self._reusing.aclose()
+        await self._names.close()
 
 
 class _BodyTooLarge(Exception):
@@ -204,7 +281,7 @@ async def _read_capped(response: httpx.Response) -> bytes:
     return b"".join(parts)
 
 
-def _client(timeout: httpx.Timeout, allow_private: bool, concurrency: int, *, keepalive: int) -> httpx.AsyncClient:
+def _client(timeout: httpx.Timeout, backend: _Pinned, concurrency: int, *, keepalive: int) -> httpx.AsyncClient:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, http2=False, retries=0)
@@ -217,7 +294,7 @@ def _client(timeout: httpx.Timeout, allow_private: bool, concurrency: int, *, ke
         http1=True,
         http2=False,
         retries=0,
-        network_backend=_Pinned(allow_private=allow_private),
+        network_backend=backend,
     )
     return httpx.AsyncClient(
         transport=transport,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -134,6 +137,32 @@ async def test_a_connection_is_fresh_for_each_call_that_changes_something(wire: 
             await wire.exchange("PUT", url, headers={}, content=b"{}")
 
     assert len(seen) == 3
+
+
+async def test_a_name_that_hangs_delays_no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, asked = threading.Event(), []
+    resolve = socket.getaddrinfo
+
+    def resolver(host: Any, *rest: Any, **options: Any) -> Any:
+        asked.append(host)
+        if host == "slow.example":
+            hanging.wait(60)
+            raise socket.gaierror
+        return resolve(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    wire = Wire(deadline=60, connect=0.5, allow_private=True, concurrency=50)
+    async with _peer(_says(OK)) as (url, _):
+        slow = [asyncio.create_task(wire.exchange("PUT", "http://slow.example/", headers={})) for _ in range(40)]
+        await asyncio.sleep(0)
+        healthy = await wire.exchange("PUT", url.replace("127.0.0.1", "localhost"), headers={})
+        told = await asyncio.gather(*slow)
+        await wire.close()
+        hanging.set()
+
+    assert healthy.status == 200
+    assert {(one.error, one.sent) for one in told} == {("ConnectTimeout", False)}
+    assert asked.count("slow.example") == 1
 
 
 async def test_no_compression_is_asked_for_and_no_proxy_is_believed(

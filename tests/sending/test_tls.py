@@ -1,0 +1,125 @@
+"""Sellers whose certificate proves nothing: not a byte of the request, and no credential, leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from chain_orders.outbound import Wire
+from chain_orders.outcome import Again
+from chain_orders.vtex import answers
+
+TODAY = datetime.now(UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Somebody who signs certificates."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _signed(
+    name: str,
+    by: Authority | None,
+    *,
+    authority: bool = False,
+    begins: datetime = TODAY - DAY,
+    ends: datetime = TODAY + DAY,
+) -> Authority:
+    """A certificate for a host's name, or for an authority; signed by itself where nobody else is named."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = by.certificate.subject if by else _named(name)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(_named(name))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(by.key if by else key, hashes.SHA256())
+    )
+    return Authority(key, made)
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """An authority that this process trusts."""
+    made = _signed("authority.example", None, authority=True)
+    path = tmp_path / "trusted.pem"
+    path.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    return made
+
+
+@contextlib.asynccontextmanager
+async def _seller(shown: Authority, folder: Path) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server on this machine that shows a certificate; its URL, and the requests that reached it."""
+    pem = folder / "shown.pem"
+    key = shown.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem.write_bytes(key + shown.certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            await writer.drain()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}/", seen
+
+
+async def test_a_seller_whose_certificate_is_good_is_called(trusted: Authority, tmp_path: Path) -> None:
+    wire = Wire(deadline=30, connect=30, allow_private=True)
+    async with _seller(_signed("localhost", trusted), tmp_path) as (url, seen):
+        exchange = await wire.exchange("PUT", url, headers={}, content=b"{}")
+    await wire.close()
+
+    assert (exchange.status, len(seen)) == (200, 1)
+
+
+@pytest.mark.parametrize("wrong", ["expired", "not-yet-valid", "another-name", "self-signed", "unknown-authority"])
+async def test_a_seller_whose_certificate_proves_nothing_is_sent_nothing(
+    trusted: Authority, tmp_path: Path, wrong: str
+) -> None:
+    shown = {
+        "expired": lambda: _signed("localhost", trusted, begins=TODAY - 3 * DAY, ends=TODAY - DAY),
+        "not-yet-valid": lambda: _signed("localhost", trusted, begins=TODAY + DAY, ends=TODAY + 3 * DAY),
+        "another-name": lambda: _signed("other.example", trusted),
+        "self-signed": lambda: _signed("localhost", None),
+        "unknown-authority": lambda: _signed("localhost", _signed("unknown.example", None, authority=True)),
+    }[wrong]()
+    wire = Wire(deadline=30, connect=30, allow_private=True)
+    async with _seller(shown, tmp_path) as (url, seen):
+        exchange = await wire.exchange("PUT", url, headers={"X-VTEX-API-AppToken": "secret"}, content=b"{}")
+    await wire.close()
+
+    assert (exchange.status, exchange.sent, seen) == (None, False, [])
+    assert isinstance(answers.read(exchange), Again)
