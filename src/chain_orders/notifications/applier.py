@@ -149,23 +149,26 @@ class Applier:
 
     def _apply_in_order(self, order: Order, notes: Sequence[Notification], *, distrusted: bool) -> _Moved:
         before = {chain.key: chain.status for chain in order.chain_orders}
-        look, invoiced = False, False
+        look, fresh, invoiced = False, False, False
         for note in notes:
             trusted = note.caller == "base" and not distrusted
-            look |= apply(order, note, trusted=trusted, patience=self._patience)
+            if apply(order, note, trusted=trusted, patience=self._patience):
+                look, fresh = True, fresh or note.tries <= 1
             if note.state == "parked":
                 put_off(note, self._sweep)
             invoiced |= note.kind == Kind.INVOICE and note.state == "applied"
         chains = [c for c in order.chain_orders if c.status != before[c.key] and before[c.key] in authorizing.UNSETTLED]
-        return _Moved(order, look, invoiced, chains)
+        return _Moved(order, look, fresh, invoiced, chains)
 
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    """An order after its notifications. `look`: its seller is to be read. `chains` have moved past a call of ours."""
+    """An order after its notifications. `look`: its seller is to be read; `fresh`: of what was told for the first time.
+    `chains` have moved past a call of ours."""
 
     order: Order
     look: bool
+    fresh: bool
     invoiced: bool
     chains: Sequence[ChainOrder]
 
@@ -176,7 +179,7 @@ async def _follow(session: AsyncSession, moved: Sequence[_Moved]) -> None:
     await lookup.recheck(session, [one.order.id for one in moved if one.invoiced], INVOICE_UNKNOWN)
     for one in moved:
         if one.look:
-            await reads.confirm(session, one.order.id, f"seller:{one.order.seller_id}")
+            await reads.confirm(session, one.order.id, f"seller:{one.order.seller_id}", fresh=one.fresh)
         for chain in one.chains:
             await authorizing.overtake(session, one.order, chain, f"the seller says that it is {chain.status}")
 

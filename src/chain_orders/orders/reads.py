@@ -6,7 +6,7 @@ A lost notification is found by looking. What the seller told us and cannot be u
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -50,60 +50,90 @@ _WATCH = text(
 ).bindparams(bindparam("after", type_=Interval))
 
 
-async def confirm(session: AsyncSession, order_id: uuid.UUID, lane: str) -> None:
-    """Ask for reads that confirm, or do not, what the seller told us just now."""
-    await session.execute(_CONFIRM, {"order_id": order_id, "lane": lane})
+async def confirm(session: AsyncSession, order_id: uuid.UUID, lane: str, *, fresh: bool = True) -> None:
+    """Ask for reads that confirm, or do not, what the seller told us. `fresh`: it was told just now, and not before."""
+    await session.execute(_CONFIRM, {"order_id": order_id, "lane": lane, "fresh": fresh})
 
 
+# What was told anew has as much time to show as anything else, whatever was waited for before.
 _CONFIRM = text(
     """
     insert into reads as r (order_id, lane, next_at, asked_at)
     values (:order_id, :lane, clock_timestamp(), clock_timestamp())
     on conflict (order_id) do update
-       set asked_at = coalesce(r.asked_at, excluded.asked_at), next_at = least(r.next_at, excluded.next_at)
+       set asked_at = case when :fresh then excluded.asked_at else coalesce(r.asked_at, excluded.asked_at) end,
+           asked_reads = case when :fresh then 0 else r.asked_reads end,
+           next_at = least(r.next_at, excluded.next_at)
     """
 )
 
-# Claims what is due, at most half of a lane's tokens, so that placements are never starved by reads. A claim moves the
-# row out of the way for the length of a lease; a reader that dies is thereby forgotten. Served by reads_due_idx.
+# Claims what is due, at most half of a lane's tokens, so that placements are never starved by reads. An order costs a
+# token for each of its chain orders; one that costs more than there is leaves the lane in debt. A claim moves the row
+# out of the way for the length of a lease; a reader that dies is thereby forgotten. Served by reads_due_idx.
 _CLAIM = text(
     """
     with gates as materialized (
-        select l.lane,
-               least(l.rate_per_second,
-                     l.tokens + extract(epoch from clock_timestamp() - l.refilled_at)::float8 * l.rate_per_second
+        select l.lane, g.ramp, (l.failures > 0 or g.ramp is not null) as troubled,
+               least(:each, coalesce(g.ramp, :each)) - coalesce(b.reads, 0) as room,
+               least(greatest(1, l.rate_per_second),
+                     l.tokens + greatest(0, extract(epoch from clock_timestamp() - l.refilled_at)::float8)
+                                * l.rate_per_second
                ) as tokens
           from lanes l
+         cross join lateral (
+               select case when l.refilled_at < clock_timestamp() - interval '15 minutes' then 1 else l.ramp end as ramp
+         ) g
+          left join unnest(cast(:busy as text[]), cast(:reads as int[])) as b(lane, reads) on b.lane = l.lane
          where not l.paused and l.breaker = 'closed'
            and (l.next_at is null or l.next_at <= clock_timestamp())
            and exists (select 1 from reads r where r.lane = l.lane and r.next_at <= clock_timestamp())
+           and least(:each, coalesce(g.ramp, :each)) > coalesce(b.reads, 0)
          order by l.refilled_at
          limit 16
            for no key update of l skip locked
     ), due as (
-        select g.lane, d.order_id
+        select g.lane, g.troubled, d.order_id, d.cost
           from gates g
          cross join lateral (
-               select r.order_id from reads r
-                where r.lane = g.lane and r.next_at <= clock_timestamp()
-                order by r.next_at
-                limit least(floor(g.tokens)::int, greatest(1, floor(g.tokens / 2)::int), :slots)
-                  for no key update of r skip locked
+               select order_id, cost, sum(cost) over (order by next_at, order_id) - cost as before
+                 from (select r.order_id, r.next_at,
+                              greatest(1, (select count(*) from chain_orders c where c.order_id = r.order_id)) as cost
+                         from reads r
+                        where r.lane = g.lane and r.next_at <= clock_timestamp()
+                        order by r.next_at
+                        limit g.room
+                          for no key update of r skip locked) one
          ) d
+         where d.before < least(floor(g.tokens), greatest(1, floor(g.tokens / 2)))
          limit :slots
     ), taken as (
         update reads r set next_at = clock_timestamp() + :lease from due d where r.order_id = d.order_id
-        returning r.order_id, r.lane
+        returning r.order_id, r.lane, d.cost, d.troubled
     ), paid as (
         update lanes l
-           set tokens = g.tokens - (select count(*) from taken t where t.lane = l.lane), refilled_at = clock_timestamp()
+           set tokens = g.tokens - (select coalesce(sum(t.cost), 0) from taken t where t.lane = l.lane),
+               refilled_at = clock_timestamp(), ramp = g.ramp
           from gates g where l.lane = g.lane
     )
-    select order_id from taken
+    select order_id, lane, troubled from taken
     """
 ).bindparams(bindparam("lease", type_=Interval))
 
 
-async def claim(session: AsyncSession, *, slots: int, lease: timedelta) -> list[uuid.UUID]:
-    """Orders that are to be read now. Commit before reading any."""
-    return list(await session.scalars(_CLAIM, {"slots": slots, "lease": lease}))
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An order that is to be read now. `troubled`: its lane would be helped by a read that is answered."""
+
+    order_id: uuid.UUID
+    lane: str
+    troubled: bool
+
+
+async def claim(
+    session: AsyncSession, *, slots: int, each: int, lease: timedelta, busy: Mapping[str, int] | None = None
+) -> list[Due]:
+    """Up to `slots` orders to read now, so that no lane has more than `each` under way; `busy` says how many each has.
+    Commit before reading any."""
+    under_way = busy or {}
+    asked = {"slots": slots, "each": each, "lease": lease, "busy": [*under_way], "reads": [*under_way.values()]}
+    return [Due(row.order_id, row.lane, row.troubled) for row in await session.execute(_CLAIM, asked)]

@@ -1,13 +1,15 @@
 """Reading open orders at the seller, by age and when something waits to be confirmed.
 
 What the seller shows is applied as if it had been told, with the source `read`. Reads are outside the orders'
-sequences and take their tokens from the same gate as everything else that is sent to the seller.
+sequences and take their tokens from the same gate as everything else that is sent to the seller. Each order is read
+in a task of its own, a few at a time of each seller: one that is slow or fails delays nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -18,6 +20,7 @@ from .. import logs
 from ..database import Bell, Database, is_passing, now, read_clock, wait_for
 from ..deliveries import lanes
 from ..outbound import Wire
+from ..outcome import Answered
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
@@ -25,13 +28,14 @@ from ..vtex import answers
 from ..vtex.messages import SellerOrder, read_order
 from . import authorizing, comparing, lookup, reads
 from .models import Order, Read
-from .reads import Plan
+from .reads import Due, Plan
 from .states import Status
 
 log = logs.get("reconciling")
 
-_AT_ONCE = 8
+_AT_ONCE, _OF_EACH_SELLER = 16, 4
 _LEASE = timedelta(seconds=120)
+_PATIENCE = 90.0  # seconds for all reads of an order, well within the lease
 _CLOSED = frozenset({Status.INVOICED, Status.CANCELLED, Status.REJECTED})
 
 
@@ -42,27 +46,53 @@ class Reconciler:
         self._database, self._bell, self._wire, self._vault = database, bell, wire, vault
         self._plan = plan
         self._poll = poll_seconds
+        self._running: dict[asyncio.Task[None], str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Read until `stop` is set."""
+        """Read until `stop` is set; reads that are then under way are given up, for they change nothing."""
         with self._bell.listening(reads.TOPIC) as heard:
-            while not stop.is_set():
-                try:
-                    read = await self.step()
-                except Exception as failure:
-                    log.warning("read-round-failed", passing=is_passing(failure), exc_info=failure)
-                    read = 0
-                if not read:
-                    await wait_for(heard, self._poll)
+            try:
+                while not stop.is_set():
+                    try:
+                        began = await self._round(heard)
+                    except Exception as failure:
+                        log.warning("read-round-failed", passing=is_passing(failure), exc_info=failure)
+                        began = 0
+                    if not began:
+                        await wait_for(heard, self._poll)
+            finally:
+                for task in self._running:
+                    task.cancel()
+                await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def step(self) -> int:
-        """Read what is due; says how many orders."""
+    async def _round(self, heard: asyncio.Event) -> int:
+        """Begin to read what is due; says how many orders."""
+        slots = _AT_ONCE - len(self._running)
+        if slots <= 0:
+            return 0
         async with self._database.transaction() as session:
-            due = await reads.claim(session, slots=_AT_ONCE, lease=_LEASE)
-        await asyncio.gather(*(self._look(order_id) for order_id in due))
+            busy = Counter(self._running.values())
+            due = await reads.claim(session, slots=slots, each=_OF_EACH_SELLER, lease=_LEASE, busy=busy)
+
+        def finished(task: asyncio.Task[None]) -> None:
+            del self._running[task]
+            heard.set()
+
+        for one in due:
+            task = asyncio.create_task(self._look(one))
+            self._running[task] = one.lane
+            task.add_done_callback(finished)
         return len(due)
 
-    async def _look(self, order_id: uuid.UUID) -> None:
+    async def _look(self, due: Due) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._read(due)
+        except Exception as failure:  # it is read again once its lease is over
+            log.warning("read-failed", order_id=str(due.order_id), passing=is_passing(failure), exc_info=failure)
+
+    async def _read(self, due: Due) -> None:
+        order_id = due.order_id
         async with self._database.transaction() as session:
             order = await lookup.loaded(session, order_id)
             seller = await session.get_one(Seller, order.seller_id)
@@ -77,6 +107,7 @@ class Reconciler:
             seen[chain.key] = found
         async with self._database.transaction() as session:
             await self._learn(session, order_id, seen, began)
+            await lanes.note(session, due.lane, Answered(), troubled=due.troubled)
         self._bell.ring("notifications")
         self._bell.ring("orders")
 
@@ -88,7 +119,9 @@ class Reconciler:
         row = await session.get(Read, order_id)
         if row is None:
             return
-        last = row.asked_at is not None and row.asked_reads >= len(self._plan.confirm_at)
+        # What the seller told us while it was being read is confirmed by the next read; it is due already.
+        outdated = row.asked_at is not None and row.asked_at > began
+        last = row.asked_at is not None and not outdated and row.asked_reads >= len(self._plan.confirm_at)
         for chain in order.chain_orders:
             if chain.key in seen:
                 chain.seller_read_at, before = began, chain.status
@@ -98,7 +131,8 @@ class Reconciler:
         order.settle_status()
         await lookup.save_names(session, [order])
         await session.flush()
-        await self._reschedule(session, order, row)
+        if not outdated:
+            await self._reschedule(session, order, row)
         await session.execute(_WAKE_VERIFYING, {"order_id": order_id})
 
     async def _reschedule(self, session: AsyncSession, order: Order, row: Read) -> None:

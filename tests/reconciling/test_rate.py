@@ -1,0 +1,177 @@
+"""Reads of sellers: within their rate, a few at a time of each, and none waits for another seller's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text, update
+
+from chain_orders.database import Database
+from chain_orders.deliveries import lanes
+from chain_orders.deliveries.models import Lane
+from chain_orders.orders import reads
+from chain_orders.orders.models import ChainOrder, Order, Read
+from chain_orders.sellers.models import Seller
+
+from ..builders import Marketplace, SimulatedSeller, order
+
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"reconcile_seconds": 0.3, "exchange_seconds": 40.0, "lease_seconds": 60.0}
+
+
+async def _seller(database: Database, seller_id: str = "acme", **limits: Any) -> str:
+    async with database.transaction() as session:
+        seller = Seller(
+            id=seller_id,
+            account_name=seller_id,
+            base_url="https://acme.example",
+            sales_channel="1",
+            affiliate_id="MKP",
+            sealed_app_key=b"",
+            sealed_app_token=b"",
+        )
+        session.add(seller)
+        await session.flush()
+        await session.refresh(seller)
+        await lanes.keep(session, seller)
+        await session.execute(update(Lane).where(Lane.lane == seller.lane).values(ramp=None, **limits))
+        return seller.lane
+
+
+async def _due(database: Database, lane: str, *chain_orders: int) -> None:
+    """Orders that are due to be read, with so many chain orders each."""
+    async with database.transaction() as session:
+        for many in chain_orders:
+            name = uuid.uuid4().hex
+            one = Order(
+                id=uuid.uuid4(),
+                seller_id=lane.removeprefix("seller:"),
+                affiliate_id="MKP",
+                sales_channel="1",
+                order_group=name,
+                ref=name,
+                kid="k1",
+                status="placed",
+                items=[],
+                total_cents=0,
+                placement_digest=b"",
+            )
+            session.add(one)
+            await session.flush()
+            session.add(Read(order_id=one.id, lane=lane, next_at=one.created_at))
+            for position in range(1, many + 1):
+                named = f"MKP-{name}-{position:02d}"
+                session.add(
+                    ChainOrder(
+                        order_id=one.id,
+                        position=position,
+                        chain_order_id=named,
+                        status="placed",
+                        value_cents=0,
+                        items=[],
+                    )
+                )
+
+
+async def _claim(database: Database, each: int = 8, **busy: int) -> list[str]:
+    async with database.transaction() as session:
+        under_way = {f"seller:{name}": many for name, many in busy.items()}
+        return [one.lane for one in await reads.claim(session, slots=16, each=each, lease=LEASE, busy=under_way)]
+
+
+async def test_an_order_costs_a_token_for_each_of_its_chain_orders(database: Database) -> None:
+    lane = await _seller(database, rate_per_second=8, tokens=8)
+    await _due(database, lane, 3, 3, 3)
+
+    assert len(await _claim(database)) == 2
+
+    async with database.transaction() as session:
+        assert await session.scalar(select(Lane.tokens)) == 2
+
+
+async def test_a_lane_in_debt_is_not_read(database: Database) -> None:
+    lane = await _seller(database, rate_per_second=0.001, tokens=1)
+    await _due(database, lane, 5, 1)
+
+    assert [len(await _claim(database)), len(await _claim(database))] == [1, 0]
+
+
+async def test_a_clock_that_was_set_back_takes_no_tokens_away(database: Database) -> None:
+    lane = await _seller(
+        database, rate_per_second=50, tokens=50, refilled_at=text("clock_timestamp() + interval '1 hour'")
+    )
+    await _due(database, lane, 1)
+
+    assert len(await _claim(database)) == 1
+
+
+async def test_no_more_than_a_few_orders_of_each_seller_are_read_at_once(database: Database) -> None:
+    for name in ("acme", "other"):
+        lane = await _seller(database, name, tokens=50)
+        await _due(database, lane, *([1] * 8))
+
+    assert sorted(await _claim(database, each=4, other=3)) == ["seller:acme"] * 4 + ["seller:other"]
+
+
+async def test_what_is_told_anew_has_its_whole_time_to_show(database: Database) -> None:
+    lane = await _seller(database)
+    await _due(database, lane, 1)
+    async with database.transaction() as session:
+        await session.execute(
+            update(Read).values(asked_at=text("clock_timestamp() - interval '1 hour'"), asked_reads=3)
+        )
+        (row,) = await session.scalars(select(Read))
+
+        await reads.confirm(session, row.order_id, lane, fresh=False)
+        await session.refresh(row)
+        assert row.asked_reads == 3
+
+        await reads.confirm(session, row.order_id, lane)
+        await session.refresh(row)
+        assert row.asked_reads == 0
+        assert row.asked_at is not None
+        assert row.next_at - row.asked_at < timedelta(minutes=1)
+
+
+@contextlib.asynccontextmanager
+async def _mute() -> AsyncIterator[str]:
+    """Somebody who takes calls and says nothing."""
+    lines: list[asyncio.StreamWriter] = []
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(writer)
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for line in lines:
+            line.transport.abort()
+
+
+async def test_a_seller_that_says_nothing_delays_no_read_of_another(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.add_seller(simulated.url, "mute")
+    for n in range(6):
+        answer = await marketplace.post_order(order(f"MUTE{n}"), wait=10, seller_id="mute")
+        assert answer.status_code == 201
+    async with _mute() as nowhere:
+        await marketplace.change_seller("mute", baseUrl=nowhere)
+        async with marketplace.database.transaction() as session:
+            await session.execute(text("update lanes set ramp = null"))
+        placed = await marketplace.place(order("HEARD1"))
+        await asyncio.sleep(1)  # by now the reads of the mute one wait
+
+        await simulated.invoice("MKP-HEARD1-01", times=0)
+
+        await marketplace.becomes(placed["id"], "invoiced", 30)
