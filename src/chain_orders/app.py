@@ -19,7 +19,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette import types
 from starlette.routing import Match
 
-from . import logs, tracing
+from . import headers, logs, tracing
 from .alerts import refusals
 from .alerts.alarm import Alarm
 from .alerts.mail import Mail
@@ -213,8 +213,12 @@ class Service(FastAPI):
     """The application. Sellers' calls go past the middleware, which would cost as much as hearing them does."""
 
     callbacks: receivers.Callbacks | None = None
+    encrypted = False
+    """Whether callers talk TLS, to us or to what stands before us."""
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        if scope["type"] == "http":
+            send = headers.guarded(send, encrypted=self.encrypted or scope["scheme"] == "https")
         if self.callbacks is not None and scope["type"] == "http" and scope["method"] in receivers.METHODS:
             match, found = self.callbacks.matches(scope)
             if match is Match.FULL:
@@ -247,6 +251,7 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
     app.state.stopping, app.state.failures = asyncio.Event(), parts.failures
     app.state.wire = parts.wire
     app.state.refusals = tally = refusals.Tally(parts.database)
+    app.encrypted = urlsplit(settings.public_url).scheme == "https" or not settings.development
     if surface != "operators":
         app.callbacks = receivers.Callbacks(parts.inbox, parts.keyring, tally.count, open_mode=settings.open_callbacks)
         app.router.routes.insert(0, app.callbacks)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, text
@@ -17,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chain_orders.database import Database
 from chain_orders.deliveries.models import Delivery
 from chain_orders.events.models import Event
-from chain_orders.operators import finding
-from chain_orders.operators.finding import Search
+from chain_orders.operators import finding, spreadsheet
+from chain_orders.operators.finding import Column, Ordering, Search
 from chain_orders.orders import states
 from chain_orders.orders.models import TURNS, OrderName
 from chain_orders.orders.states import Status, Turn
@@ -79,6 +80,40 @@ async def test_orders_are_found_by_turn_time_and_several_states(marketplace: Mar
     assert await _groups(marketplace, seller="acme", attention=False, q=early["id"]) == ["EARLY"]
 
 
+@pytest.mark.parametrize("sort", ["updatedAt", "-updatedAt", "total", "-total", "status", "-status", "-createdAt"])
+async def test_pages_in_any_order_hold_every_order_once(marketplace: Marketplace, sort: str) -> None:
+    for number in range(5):
+        document = order(f"SORT-{number}")
+        document["items"][0]["price"] = 1000 + number // 2 * 100
+        await marketplace.place({**document, "marketplacePaymentValue": 1100 + number // 2 * 100})
+    first = (await marketplace.client.get("/v1/orders", params={"q": "SORT-3"})).json()["items"][0]
+    await marketplace.authorize(first["id"])
+    await marketplace.becomes(first["id"], "authorized")
+
+    found, params = list[dict[str, Any]](), {"sort": sort, "limit": "2"}
+    while True:
+        page = (await marketplace.client.get("/v1/orders", params=params)).json()
+        found += page["items"]
+        if page["next"] is None:
+            break
+        params["cursor"] = page["next"]
+
+    by = sort.removeprefix("-")
+    keys = [one["money"]["total"] if by == "total" else one[by] for one in found]
+    assert len({one["id"] for one in found}) == len(found) == 5
+    assert keys == sorted(keys, reverse=sort.startswith("-"))
+
+
+async def test_a_cursor_of_another_order_is_refused(marketplace: Marketplace) -> None:
+    for _ in range(2):
+        await marketplace.place()
+    page = (await marketplace.client.get("/v1/orders", params={"sort": "total", "limit": 1})).json()
+
+    answer = await marketplace.client.get("/v1/orders", params={"cursor": page["next"]})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "cursor-unknown")
+
+
 async def test_ascending_pages_hold_every_order_once(marketplace: Marketplace) -> None:
     placed = [(await marketplace.place())["id"] for _ in range(5)]
     found: list[str] = []
@@ -92,7 +127,7 @@ async def test_ascending_pages_hold_every_order_once(marketplace: Marketplace) -
 
 
 async def test_csv_holds_the_same_rows_in_the_same_order(marketplace: Marketplace, monkeypatch: Any) -> None:
-    monkeypatch.setattr(finding, "_CSV_PAGE", 2)
+    monkeypatch.setattr(spreadsheet, "PAGE", 2)
     for n in range(5):
         await marketplace.place(order(f"ROW{n}"))
     await marketplace.place(order("-ROW6"))
@@ -109,14 +144,14 @@ async def test_csv_holds_the_same_rows_in_the_same_order(marketplace: Marketplac
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "  ="])
 def test_no_cell_is_a_formula(start: str) -> None:
     written = io.StringIO()
-    csv.writer(written, lineterminator="\r\n").writerow([finding.defused(f'{start}HYPERLINK("x"),1'), "next"])
+    csv.writer(written, lineterminator="\r\n").writerow([spreadsheet.defused(f'{start}HYPERLINK("x"),1'), "next"])
     ((cell, following),) = csv.reader(io.StringIO(written.getvalue(), newline=""))
 
     assert cell == f'\'{start}HYPERLINK("x"),1'
     assert following == "next"
 
 
-@pytest.mark.parametrize("params", [{"createdFrom": "nonsense"}, {"sort": "total"}, {"turn": "mine"}, {"q": "*"}])
+@pytest.mark.parametrize("params", [{"createdFrom": "nonsense"}, {"sort": "money"}, {"turn": "mine"}, {"q": "*"}])
 async def test_a_search_that_makes_no_sense_is_refused(marketplace: Marketplace, params: dict[str, str]) -> None:
     assert (await marketplace.client.get("/v1/orders", params=params)).status_code == 422
 
@@ -150,6 +185,13 @@ SERVED_BY = [
     (Search(created_from=datetime(2026, 1, 1, tzinfo=UTC)), "orders_pkey"),
 ]
 
+SORTED_BY: dict[Column, str] = {
+    "createdAt": "orders_pkey",
+    "updatedAt": "orders_updated_idx",
+    "total": "orders_total_idx",
+    "status": "orders_status_idx",
+}
+
 _SEED = (
     "insert into sellers (id, account_name, base_url, sales_channel, affiliate_id, sealed_app_key, sealed_app_token)"
     " select 's' || n, 's' || n, 'https://s.example', '1', 'MKP', '', '' from generate_series(0, 19) n",
@@ -173,8 +215,14 @@ async def test_an_index_serves_every_search(database: Database) -> None:
             await session.execute(text(statement))
         await session.execute(text("set local enable_seqscan = off"))
         for (search, index), ascending in product(SERVED_BY, (False, True)):
-            query = await finding._ids(session, replace(search, ascending=ascending), None, 51)
+            query = await finding._ids(session, replace(search, order=Ordering(ascending=ascending)), None, 51)
             assert index in await _plan(session, query), search
+        for (by, index), ascending in product(SORTED_BY.items(), (False, True)):
+            ordering = Ordering(by, ascending)
+            place = ordering.position("1|" + str(uuid4())) if by == "total" else None
+            plan = await _plan(session, await finding._ids(session, Search(order=ordering), place, 51))
+            assert index in plan
+            assert "Sort" not in plan
 
         name = Search(q="MKP-G7*").name
         assert name is not None

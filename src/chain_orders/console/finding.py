@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import Fault, Invalid
-from ..operators.finding import Search, find
+from ..operators.finding import Ordering, Search, find
 from ..orders.models import Order, OrderName
 from ..orders.states import Status, Turn
 from .texts import _
@@ -55,8 +55,8 @@ class Wanted:
         return any(value for name, value in self.parameters.items() if name != "sort")
 
     @property
-    def after(self) -> uuid.UUID | None:
-        return uuid.UUID(self.cursor) if self.cursor else None
+    def ordering(self) -> Ordering:
+        return Ordering(ascending=self.sort == "oldest")
 
     def search(self, *, exact: bool) -> Search:
         """The API's search. `exact`: the text is a whole name, not the beginning of one."""
@@ -69,7 +69,7 @@ class Wanted:
             created_from=_midnight(self.since) if self.since else None,
             created_to=_midnight(self.until) + timedelta(days=1) if self.until else None,
             q=text or None,
-            ascending=self.sort == "oldest",
+            order=self.ordering,
         )
 
 
@@ -111,10 +111,12 @@ def _midnight(day: str) -> datetime:
     return datetime.combine(date.fromisoformat(day), time(), UTC)
 
 
-async def search(session: AsyncSession, asked: Wanted, limit: int) -> list[Order]:
-    """The orders of a page. A whole name wins; where there is none, names that begin with the text."""
+async def search(session: AsyncSession, asked: Wanted, limit: int, last: Order | None = None) -> list[Order]:
+    """The orders of a page, or those after an order. A whole name wins; where there is none, names that
+    begin with the text."""
     exact = bool(asked.q) and await _is_name(session, asked.q)
-    return await find(session, asked.search(exact=exact), asked.after, limit)
+    after = asked.ordering.of(last) if last is not None else asked.ordering.position(asked.cursor or None)
+    return await find(session, asked.search(exact=exact), after, limit)
 
 
 async def _is_name(session: AsyncSession, text: str) -> bool:

@@ -17,7 +17,7 @@ from ..database import Database
 from . import access, edges, schemas
 from .access import Operator
 from .audit import Audit
-from .finding import defused
+from .spreadsheet import defused
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 

@@ -1,22 +1,18 @@
 """Routes that find orders: by any id or number, by state, by time; as pages of JSON, or all of them as CSV.
 
-Every filter leads the query to an index, so that finding stays quick at millions of orders. Ids of orders begin with
-the time at which they were made, so newest first is by id.
+Every filter and every order leads the query to an index, so that finding stays quick at millions of orders.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
-from sqlalchemy import ColumnElement, Select, func, select, text, union_all
+from sqlalchemy import ColumnElement, Select, func, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database
@@ -24,15 +20,65 @@ from ..errors import Fault, Invalid, Malformed
 from ..orders import lookup
 from ..orders.models import TURNS, Order, OrderName
 from ..orders.states import Status, Turn
-from . import access, edges, schemas
+from . import access, edges, schemas, spreadsheet
 from .access import Operator
 
 router = APIRouter(prefix="/v1", tags=["orders"])
 
 WIDEST_PREFIX = 5000
 """How many names a prefix may fit: beyond it there is nothing to find, only something to narrow."""
-_CSV_PAGE = 500
 _SKEW = timedelta(hours=1)  # how far a process's clock, which makes ids, may be from the database's
+
+
+Position = tuple[Any, ...]
+Column = Literal["createdAt", "updatedAt", "total", "status"]
+_COLUMNS: Mapping[Column, tuple[Any, Callable[[str], Any]]] = {
+    "updatedAt": (Order.updated_at, datetime.fromisoformat),
+    "total": (Order.total_cents, int),
+    "status": (Order.status, Status),
+}
+"""What orders are sorted by beside their ids, and how a cursor's text is read. Each has an index, ids last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """In which order orders come. Ids begin with the time at which they were made, so by creation is by id."""
+
+    by: Column = "createdAt"
+    ascending: bool = False
+
+    @property
+    def columns(self) -> Position:
+        return (Order.id,) if self.by == "createdAt" else (_COLUMNS[self.by][0], Order.id)
+
+    def of(self, order: Order) -> Position:
+        """Where an order stands."""
+        return tuple(getattr(order, column.key) for column in self.columns)
+
+    def cursor(self, order: Order) -> str:
+        """Where an order stands, as text."""
+        *first, id_ = self.of(order)
+        return "|".join([*(one.isoformat() if isinstance(one, datetime) else str(one) for one in first), str(id_)])
+
+    def position(self, cursor: str | None) -> Position | None:
+        """The place that a cursor's text names. Raises Malformed."""
+        if cursor is None:
+            return None
+        *first, id_ = cursor.split("|")
+        try:
+            if len(first) != len(self.columns) - 1:
+                raise ValueError
+            return (*(_COLUMNS[self.by][1](one) for one in first), uuid.UUID(id_))
+        except ValueError:
+            raise Malformed("cursor-unknown", "the cursor is not one that this list gave out") from None
+
+    def after(self, position: Position) -> ColumnElement[bool]:
+        """The condition that an order comes after a place."""
+        mine, given = tuple_(*self.columns), tuple_(*position)
+        return mine > given if self.ascending else mine < given
+
+    def first(self, query: Select[Any], limit: int) -> Select[Any]:
+        return query.order_by(*(one.asc() if self.ascending else one.desc() for one in self.columns)).limit(limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +92,7 @@ class Search:
     created_from: datetime | None = None
     created_to: datetime | None = None
     q: str | None = None
-    ascending: bool = False
+    order: Ordering = Ordering()
 
     @property
     def name(self) -> ColumnElement[bool] | None:
@@ -59,6 +105,11 @@ class Search:
         return value.like(_escaped(self.q.removesuffix("*").lower()) + "%", escape="\\")
 
 
+Sort = Literal[
+    "createdAt", "-createdAt", "updatedAt", "-updatedAt", "total", "-total", "status", "-status"
+]  # fmt: skip
+
+
 def _search(
     status: Annotated[list[Status] | None, Query(max_length=11)] = None,
     seller: Annotated[str | None, Query(max_length=63)] = None,
@@ -67,7 +118,7 @@ def _search(
     created_from: Annotated[datetime | None, Query(alias="createdFrom")] = None,
     created_to: Annotated[datetime | None, Query(alias="createdTo")] = None,
     q: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
-    sort: Literal["createdAt", "-createdAt"] = "-createdAt",
+    sort: Sort = "-createdAt",
 ) -> Search:
     """The parameters of a search. Times without an offset are UTC; `createdTo` is the first moment left out."""
     if q is not None and ("\0" in q or q == "*"):
@@ -80,7 +131,7 @@ def _search(
         _utc("createdFrom", created_from),
         _utc("createdTo", created_to),
         q,
-        ascending=sort == "createdAt",
+        Ordering(cast(Column, sort.removeprefix("-")), ascending=not sort.startswith("-")),
     )
 
 
@@ -104,67 +155,59 @@ async def list_orders(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """Orders, newest first unless `sort=createdAt`.
+    """Orders, newest first unless `sort` says otherwise; with a `-`, the greatest first. `total` is the value as sent.
 
     `q` matches any id or number of the order (ours, order group, chain order, seller's, invoice, tracking, SKU),
     letter case ignored: exactly, or by its beginning with a `*` at the end. `matched` says which one it was.
     With `Accept: text/csv` every order that matches comes as CSV, in the same order.
     """
     database: Database = request.app.state.database
-    after = _position(cursor)
+    after = search.order.position(edges.decode_cursor(cursor))
     if edges.wants_csv(request):
-        rows = _csv(database, search, after)
-        first = await anext(rows)  # what is wrong with the search is told before the answer begins
-        headers = {"Content-Disposition": 'attachment; filename="orders.csv"', "Cache-Control": "no-store"}
-        return StreamingResponse(_chained(first, rows), media_type="text/csv", headers=headers)
+
+        async def following(session: AsyncSession, last: Order | None, limit: int) -> list[Order]:
+            return await find(session, search, after if last is None else search.order.of(last), limit)
+
+        return await spreadsheet.answer(database, following)
     async with database.transaction() as session:
         orders = await find(session, search, after, limit + 1)
         shown = orders[:limit]
         matched = await _matched(session, search, shown)
     items = [{**schemas.order_view(order), **matched.get(order.id, {})} for order in shown]
-    return edges.page(request, items, str(shown[-1].id) if len(orders) > limit else None)
+    return edges.page(request, items, search.order.cursor(shown[-1]) if len(orders) > limit else None)
 
 
-def _position(cursor: str | None) -> uuid.UUID | None:
-    found = edges.decode_cursor(cursor)
-    if found is None:
-        return None
-    try:
-        return uuid.UUID(found)
-    except ValueError:
-        raise Malformed("cursor-unknown", "the cursor is not one that this list gave out") from None
-
-
-async def find(session: AsyncSession, search: Search, after: uuid.UUID | None, limit: int) -> list[Order]:
+async def find(session: AsyncSession, search: Search, after: Position | None, limit: int) -> list[Order]:
     """The orders after a position, with all that a view needs. Raises Invalid for a prefix that fits too many."""
     query = await _ids(session, search, after, limit)
     ids = list(await session.scalars(query))
     orders = await session.scalars(select(Order).where(Order.id.in_(ids)).options(lookup.WHOLE))
-    return sorted(orders, key=lambda order: order.id, reverse=not search.ascending)
+    return sorted(orders, key=search.order.of, reverse=not search.order.ascending)
 
 
-async def _ids(session: AsyncSession, search: Search, after: uuid.UUID | None, limit: int) -> Select[tuple[uuid.UUID]]:
-    """The query for the ids of a page. Each status is a query of its own, so that its index gives the order too."""
+async def _ids(session: AsyncSession, search: Search, after: Position | None, limit: int) -> Select[tuple[uuid.UUID]]:
+    """The query for the ids of a page. By creation, each status is a query of its own, so that its index gives the
+    order too."""
     conditions = [*_conditions(search, after)]
     if search.q is not None and search.q.endswith("*"):
         conditions.append(Order.id.in_(await _prefixed(session, search)))
     elif search.name is not None:
         conditions.append(Order.id.in_(select(OrderName.order_id).where(search.name)))
     base = select(Order.id).where(*conditions)
-    if not search.status:
-        return _first(base, Order.id, search, limit)
-    if len(search.status) == 1:
-        return _first(base.where(Order.status == search.status[0]), Order.id, search, limit)
-    parts = [_first(base.where(Order.status == one), Order.id, search, limit).subquery() for one in search.status]
-    every = union_all(*(select(part.c.id) for part in parts)).subquery()
-    return _first(select(every.c.id), every.c.id, search, limit)
+    if len(search.status) > 1 and search.order.by == "createdAt":
+        parts = [search.order.first(base.where(Order.status == one), limit).subquery() for one in search.status]
+        every = union_all(*(select(part.c.id) for part in parts)).subquery()
+        return select(every.c.id).order_by(every.c.id if search.order.ascending else every.c.id.desc()).limit(limit)
+    if search.status:
+        base = base.where(Order.status == search.status[0] if len(search.status) == 1 else _any_of(search.status))
+    return search.order.first(base, limit)
 
 
-def _first(query: Select[Any], column: Any, search: Search, limit: int) -> Select[Any]:
-    return query.order_by(column.asc() if search.ascending else column.desc()).limit(limit)
+def _any_of(statuses: Sequence[Status]) -> ColumnElement[bool]:
+    return Order.status.in_(statuses)
 
 
-def _conditions(search: Search, after: uuid.UUID | None) -> Iterable[ColumnElement[bool]]:
+def _conditions(search: Search, after: Position | None) -> Iterable[ColumnElement[bool]]:
     if search.seller is not None:
         yield Order.seller_id == search.seller
     if search.attention is not None:
@@ -179,7 +222,7 @@ def _conditions(search: Search, after: uuid.UUID | None) -> Iterable[ColumnEleme
         yield Order.created_at < search.created_to
         yield Order.id < _least_id(search.created_to + _SKEW)
     if after is not None:
-        yield Order.id > after if search.ascending else Order.id < after
+        yield search.order.after(after)
 
 
 def _least_id(time: datetime) -> uuid.UUID:
@@ -214,52 +257,3 @@ async def _matched(session: AsyncSession, search: Search, orders: Sequence[Order
 
 def _escaped(prefix: str) -> str:
     return prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-COLUMNS = (
-    "id", "sellerId", "orderGroup", "affiliateId", "status", "turn", "attention", "total", "invoiced", "returned",
-    "cancelled", "remaining", "chainOrderIds", "invoiceNumbers", "trackingNumbers", "createdAt", "updatedAt",
-)  # fmt: skip
-
-
-async def _csv(database: Database, search: Search, after: uuid.UUID | None) -> AsyncIterator[str]:
-    """The rows, a page a transaction: nobody's snapshot is held while a slow reader reads."""
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    while True:
-        async with database.transaction() as session:
-            orders = await find(session, search, after, _CSV_PAGE)
-            writer.writerows([defused(cell) for cell in _cells(schemas.order_view(order))] for order in orders)
-        yield written.getvalue()
-        if len(orders) < _CSV_PAGE:
-            return
-        after = orders[-1].id
-        written.seek(0)
-        written.truncate()
-
-
-def _cells(view: dict[str, Any]) -> list[Any]:
-    chains = view["chainOrders"]
-    invoices = [invoice for chain in chains for invoice in chain["invoices"]]
-    cells = {
-        **view,
-        **view["money"],
-        "attention": (view["attention"] or {}).get("code"),
-        "chainOrderIds": " ".join(chain["chainOrderId"] for chain in chains),
-        "invoiceNumbers": " ".join(invoice["invoiceNumber"] for invoice in invoices),
-        "trackingNumbers": " ".join(invoice["trackingNumber"] or "" for invoice in invoices).strip(),
-    }
-    return [cells[column] for column in COLUMNS]
-
-
-def defused(cell: Any) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    written = "" if cell is None else str(cell)
-    return f"'{written}" if written.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else written
-
-
-async def _chained(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for part in rest:
-        yield part
