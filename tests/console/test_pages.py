@@ -386,3 +386,18 @@ async def test_a_page_of_a_long_story_stays_small(
 
     assert len(page.encode()) < LARGEST
     assert "Order taken" in await admin.page(earlier)
+
+
+@pytest.mark.parametrize("path", ["/console/sellers/%00", "/console/orders/%00", "/console/nowhere", "/console/keys/"])
+async def test_a_page_that_is_not_there_says_so_beside_the_menu(admin: Visitor, path: str) -> None:
+    answer = await admin.get(path)
+
+    assert answer.status_code == 404
+    assert "Sign out" in answer.text
+
+
+async def test_a_form_of_too_many_fields_is_refused_in_words(admin: Visitor) -> None:
+    answer = await admin.post("/console/deliveries/retry", csrf=await admin.secret(), id=[str(n) for n in range(1200)])
+
+    assert answer.status_code == 413
+    assert "at most 1000 fields" in answer.text

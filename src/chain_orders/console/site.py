@@ -34,7 +34,7 @@ from . import (
     webhooks,
 )  # fmt: skip
 from .texts import _
-from .visits import HOME, Desk, Handler, Visit, act, page, public
+from .visits import HOME, Desk, Handler, Visit, act, page, public, recognized
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -85,9 +85,11 @@ class Console(BaseRoute):
             await RedirectResponse(HOME, 307)(scope, receive, guarded)
             return
         try:
+            if "\x00" in scope["path"]:
+                raise HTTPException(404)
             await self._router(scope, receive, guarded)
         except HTTPException as failure:
-            await visit.fail(_problem(failure))(scope, receive, guarded)
+            await (await recognized(visit)).fail(_problem(failure))(scope, receive, guarded)
 
 
 def _problem(failure: HTTPException) -> Problem:

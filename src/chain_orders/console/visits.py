@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from .. import body, logs
 from ..database import Bell, Database
-from ..errors import Forbidden, Problem, UnsupportedMedia
+from ..errors import Forbidden, Problem, TooLarge, UnsupportedMedia
 from ..evidence import masking
 from ..operators.access import Operator, Role
 from ..operators.models import ROLES
@@ -188,6 +188,11 @@ async def _answered(visit: Visit, handler: Handler) -> Response:
         return visit.fail(Problem("internal", _("The service failed. Nothing was changed by this request.")))
 
 
+async def recognized(visit: Visit) -> Visit:
+    """The visit, with its session if there is one."""
+    return await _recognized(visit, strict=False)
+
+
 async def _recognized(visit: Visit, *, strict: bool = True) -> Visit:
     """The visit with its session. Raises SignedOut where `strict`."""
     token = visit.request.cookies.get(visit.cookie, "")
@@ -242,4 +247,7 @@ async def _form(request: Request) -> dict[str, list[str]]:
     if kind != "application/x-www-form-urlencoded":
         raise UnsupportedMedia("content-type", _("The console takes forms only."))
     raw = await body.read(request, limit=_FORM_BYTES)
-    return parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
+    try:
+        return parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        raise TooLarge("form-too-large", _("A form has at most %s fields.") % 1000) from None
