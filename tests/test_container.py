@@ -266,7 +266,7 @@ class Stack:
 async def test_its_commands_place_an_order_together(services: dict[str, Any], fresh: str, tmp_path: Path) -> None:
     stack = Stack(services, fresh, tmp_path)
     stack.once("migrate")
-    key = stack.once("service", "key", "create", "compose-test")
+    key = stack.once("service", "key", "create", "compose-test", "--bootstrap")
     async with httpx.AsyncClient(
         base_url=stack.url("service"), headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=20
     ) as operator:

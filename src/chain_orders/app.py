@@ -204,9 +204,10 @@ async def check_database(parts: Parts, processes: int = 1) -> None:
     wrong = await check(parts.database, development=parts.settings.development)
     if wrong:
         raise Refused("the database does not keep what it commits: " + "; ".join(wrong))
-    lacking = await missing_keys(parts.database, parts.keyring.keys, parts.vault.keys)
-    if lacking:
-        raise Refused("a key is missing: " + "; ".join(lacking))
+    async with parts.database.transaction() as session:
+        missing = await missing_keys(session, parts.keyring.keys, parts.vault.keys)
+    if missing.told:
+        raise Refused("a key is missing: " + "; ".join(missing.told))
 
 
 class Service(FastAPI):

@@ -1,4 +1,7 @@
-"""Commands of whoever keeps the service: they open the database themselves, beside the processes that serve."""
+"""Commands of whoever keeps the service: they open the database themselves, beside the processes that serve.
+
+What they change stands in the audit, by `command:{name}`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import logs, schema
 from .database import Database
 from .errors import Unknown
 from .evidence import archive
 from .notifications import rebuild as rebuilding
+from .operators import audit
+from .orders.models import Order
 from .retention.job import Forecast, Report, Retention
 from .rotation import Progress, reseal
 from .sellers.vault import Vault
@@ -52,13 +58,17 @@ async def _rebuild(url: str, order_id: uuid.UUID | None, *, repairing: bool) -> 
     report = None
     try:
         await schema.check(database)
-        async for report in rebuilding.run(database, order_id, repairing=repairing):
+        async for report in rebuilding.run(database, order_id, repairing=repairing, noted=_repaired):
             print(f"applied again so far: {report.orders} orders", file=sys.stderr)
     except Unknown:
         return None
     finally:
         await database.close()
     return report
+
+
+def _repaired(session: AsyncSession, order: Order) -> None:
+    audit.note(session, audit.Command("rebuild"), "order.repair", order)
 
 
 def retention(
@@ -83,7 +93,12 @@ async def _retention(url: str, settings: RetentionSettings, *, dry_run: bool) ->
     try:
         await schema.check(database)
         job = Retention(database, after=settings.retention, every=timedelta(days=1))
-        return await job.forecast() if dry_run else await job.step(told=_progress)
+        if dry_run:
+            return await job.forecast()
+        report = await job.step(told=_progress)
+        async with database.transaction() as session:
+            audit.note(session, audit.Command("retention"), "retention.run", "orders:due", **report.as_dict())
+        return report
     finally:
         await database.close()
 
@@ -115,7 +130,11 @@ async def _rotate(url: str, vault: Vault) -> Progress:
     database = Database(url, pool_size=2)
     try:
         await schema.check(database)
-        return await reseal(database, vault, lambda so_far: print(f"{so_far.seen} of {so_far.total}", file=sys.stderr))
+        done = await reseal(database, vault, lambda so_far: print(f"{so_far.seen} of {so_far.total}", file=sys.stderr))
+        command, about = audit.Command("rotate-credentials"), f"kid:{next(iter(vault.keys))}"
+        async with database.transaction() as session:
+            audit.note(session, command, "credentials.seal", about, sealed=done.sealed, lost=done.lost)
+        return done
     finally:
         await database.close()
 

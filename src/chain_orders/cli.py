@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr, ValidationError
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from typer.core import TyperGroup
 
@@ -23,8 +24,8 @@ from .commands import keys as key_commands
 from .database import Database
 from .doctor import examine
 from .embedded import EmbeddedError
-from .operators import access
-from .operators.models import ROLES
+from .operators import access, audit
+from .operators.models import ROLES, ApiKey
 from .sellers.check import Finding
 from .serving import fleet, server
 from .settings import DatabaseSettings, Settings
@@ -197,36 +198,40 @@ def create_key(
     role: Annotated[str, typer.Option(help="viewer, operator or admin.")] = "admin",
     bootstrap: Annotated[
         bool,
-        typer.Option("--bootstrap", help="Make the first admin's key, in the database; only once."),
+        typer.Option("--bootstrap", help="Make the first admin's key, in the database, while there is none."),
     ] = False,
 ) -> None:
-    """Make an API key and print it, once.
+    """Make an API key and print it, once: through the API, by an admin.
 
-    With CHAIN_ORDERS_DATABASE_URL it is made in the database, else through the API by an admin.
-
-    Example: chain-orders key create back-office --role operator
+    The first admin's is made with --bootstrap, which needs CHAIN_ORDERS_DATABASE_URL only.
 
     Example: chain-orders key create me --bootstrap
+
+    Example: chain-orders key create back-office --role operator
     """
     if role not in ROLES:
         raise typer.BadParameter(f"must be one of {', '.join(ROLES)}", param_hint="--role")
-    through_api = any(os.environ.get(f"CHAIN_ORDERS_API_{part}") for part in ("URL", "KEY")) or client.local()
-    if not bootstrap and through_api and not os.environ.get("CHAIN_ORDERS_DATABASE_URL"):
+    if not bootstrap:
         print(key_commands.make_key(name, role))
         return
+    if role != "admin":
+        raise typer.BadParameter("the first key is an admin's", param_hint="--role")
     url = _usable(DatabaseSettings().database_url)
     with schema.reaching():
-        print(asyncio.run(_create_key(url, name, "admin" if bootstrap else role, first=bootstrap)))
+        print(asyncio.run(_create_first_key(url, name)))
 
 
-async def _create_key(url: str, name: str, role: str, *, first: bool) -> str:
+async def _create_first_key(url: str, name: str) -> str:
     database = Database(url)
     try:
         await schema.check(database)
         async with database.transaction() as session:
-            if first and await access.has_admin(session):
+            if await access.has_admin(session):
                 raise Refused("there is an admin's key already; make others with it")
-            return await access.create_key(session, name, role)  # type: ignore[arg-type]
+            key = await access.create_key(session, name, "admin")
+            made = await session.scalar(select(ApiKey.id).where(ApiKey.digest == access.digest(key)))
+            audit.note(session, audit.Command("key create"), "key.create", f"key:{made}", name=name, role="admin")
+        return key
     except IntegrityError:
         raise Refused(f"there is a key of the name {name} already") from None
     finally:

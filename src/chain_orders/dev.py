@@ -29,7 +29,7 @@ from sqlalchemy import delete
 from . import schema
 from .database import Database
 from .embedded import Cluster, processes
-from .operators import access
+from .operators import access, audit
 from .operators.models import ApiKey
 
 _SELLER_ID = "acme"
@@ -186,6 +186,7 @@ async def _keep_key(url: str, key: str) -> None:
         async with database.transaction() as session:
             await session.execute(delete(ApiKey).where(ApiKey.name == _KEY_NAME))
             await access.create_key(session, _KEY_NAME, "admin", key)
+            audit.note(session, audit.Command("dev"), "key.create", f"key:{_KEY_NAME}", role="admin")
     finally:
         await database.close()
 

@@ -13,12 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import schema
 from .app import Parts
+from .capability import Keyring
 from .database import check as check_server
 from .database import read_clock
 from .operators.models import ApiKey
-from .sellers import check, directory
+from .rotation import Missing, missing_keys, unopened
+from .sellers import check
 from .sellers.check import Finding
-from .sellers.vault import Unsealable
+from .sellers.vault import Vault
 
 _CLOCK_SECONDS = 2.0
 
@@ -40,8 +42,10 @@ async def examine(parts: Parts) -> AsyncIterator[Finding]:
     async with parts.database.transaction() as session:
         yield await _standby(session)
         yield await _clock(session)
-        yield await _callback_keys(session, parts)
-        yield await _credential_keys(session, parts)
+        missing = await missing_keys(session, parts.keyring.keys, parts.vault.keys)
+        yield _callback_keys(missing)
+        yield await _credential_keys(session, missing, parts.vault)
+        yield await _seller_tokens(session, parts.keyring)
         yield await _admins(session)
     yield await check.callbacks(parts.settings.public_url, "CHAIN_ORDERS_PUBLIC_URL", parts.wire, parts.keyring)
 
@@ -68,26 +72,47 @@ async def _clock(session: AsyncSession) -> Finding:
     return Finding("clock", False, "clock-differs", told)
 
 
-async def _callback_keys(session: AsyncSession, parts: Parts) -> Finding:
-    carried = set(await session.scalars(text("select distinct kid from orders where sealed_at is null")))
-    missing = sorted(carried - set(parts.keyring.keys))
-    if not missing:
+def _callback_keys(missing: Missing) -> Finding:
+    if missing.callback is None:
         return Finding("callback-keys", True, "callback-keys-ok", "every order's callback address can be verified")
-    told = f"CHAIN_ORDERS_CALLBACK_KEYS lacks {', '.join(missing)}: sellers' calls about those orders are refused"
+    told = f"{missing.callback}: sellers' calls about those orders are refused, and nothing starts"
     return Finding("callback-keys", False, "callback-key-missing", told)
 
 
-async def _credential_keys(session: AsyncSession, parts: Parts) -> Finding:
-    sealed = []
-    for seller in await directory.all_of(session):
-        try:
-            directory.client_of(seller, parts.wire, parts.vault)
-        except Unsealable as unsealable:
-            sealed.append(f"{seller.id} ({unsealable})")
-    if not sealed:
-        return Finding("credential-keys", True, "credential-keys-ok", "every seller's credentials can be opened")
-    told = f"CHAIN_ORDERS_CREDENTIAL_KEYS cannot open the credentials of {', '.join(sealed)}"
-    return Finding("credential-keys", False, "credential-key-missing", told)
+async def _credential_keys(session: AsyncSession, missing: Missing, vault: Vault) -> Finding:
+    sealed = await unopened(session, vault)
+    if missing.credential is None and not sealed:
+        told = "every seller's credentials and every webhook's secret can be opened"
+        return Finding("credential-keys", True, "credential-keys-ok", told)
+    told = missing.credential or "CHAIN_ORDERS_CREDENTIAL_KEYS holds another key under a known name"
+    return Finding("credential-keys", False, "credential-key-missing", f"{told}: it cannot open {', '.join(sealed)}")
+
+
+async def _seller_tokens(session: AsyncSession, keyring: Keyring) -> Finding:
+    """The last token that each seller was given: by the audit, since tokens themselves are not stored."""
+    made = {row.seller: row.kid for row in await session.execute(_TOKENS)}
+    dead = sorted(f"{seller} ({kid})" for seller, kid in made.items() if kid not in keyring.keys)
+    old = sorted(f"{seller} ({kid})" for seller, kid in made.items() if kid in keyring.keys and kid != keyring.minting)
+    if dead:
+        told = f"CHAIN_ORDERS_CALLBACK_KEYS lacks the keys of the callback tokens of {', '.join(dead)}: give new ones"
+        return Finding("seller-tokens", False, "seller-token-dead", told)
+    if old:
+        told = f"give new callback tokens to {', '.join(old)} before the older key is taken off"
+        return Finding("seller-tokens", None, "seller-token-old", told)
+    return Finding("seller-tokens", True, "seller-tokens-ok", "no seller holds a token of an older key")
+
+
+# Served by audit_object_idx.
+_TOKENS = text(
+    """
+    select s.id as seller, a.after ->> 'kid' as kid
+      from sellers s cross join lateral (
+           select after from audit
+            where object = 'seller:' || s.id and action = 'seller.callback-token' and after ? 'kid'
+            order by id desc limit 1
+      ) a
+    """
+)
 
 
 async def _admins(session: AsyncSession) -> Finding:

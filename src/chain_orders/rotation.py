@@ -36,31 +36,49 @@ class Progress:
     lost: list[str] = field(default_factory=list)
 
 
-async def missing_keys(database: Database, callback: Collection[str], credential: Collection[str]) -> list[str]:
-    """What the configured keys cannot do, in words. Empty when nothing that is stored needs another key."""
-    told = []
-    async with database.transaction() as session:
-        carried = set(await session.scalars(_CARRIED))
-        sealing = {kid for table, columns in SEALED.items() for kid in await _sealing(session, table, columns)}
-    if lacking := sorted(carried - set(callback)):
-        told.append(f"CHAIN_ORDERS_CALLBACK_KEYS lacks {', '.join(lacking)}, which stored orders carry")
-    if lacking := sorted(sealing - set(credential)):
-        told.append(f"CHAIN_ORDERS_CREDENTIAL_KEYS lacks {', '.join(lacking)}, which seals stored credentials")
-    return told
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What the configured keys cannot do, in words; None where nothing that is stored needs another key."""
+
+    callback: str | None
+    credential: str | None
+
+    @property
+    def told(self) -> list[str]:
+        return [one for one in (self.callback, self.credential) if one is not None]
 
 
-# Every kid of an order that is not sealed, by jumping from one to the next: served by orders_kid_idx.
-_CARRIED = text(
+async def missing_keys(session: AsyncSession, callback: Collection[str], credential: Collection[str]) -> Missing:
+    """Compare the keys that are configured with those that what is stored was made under.
+
+    A sealed order counts like any other: it can still be told of a return.
     """
-    with recursive kids as (
-        (select kid from orders where sealed_at is null order by kid limit 1)
-        union all
-        select (select o.kid from orders o where o.sealed_at is null and o.kid > k.kid order by o.kid limit 1)
-          from kids k where k.kid is not null
+    carried = {kid for which in _CARRIED for kid in await session.scalars(which)}
+    sealing = {kid for table, columns in SEALED.items() for kid in await _sealing(session, table, columns)}
+    lacking, needed = sorted(carried - set(callback)), sorted(sealing - set(credential))
+    return Missing(
+        f"CHAIN_ORDERS_CALLBACK_KEYS lacks {', '.join(lacking)}, which stored orders carry" if lacking else None,
+        f"CHAIN_ORDERS_CREDENTIAL_KEYS lacks {', '.join(needed)}, which seals stored credentials" if needed else None,
     )
-    select kid from kids where kid is not null
-    """
-)
+
+
+def _carried(which: str) -> TextClause:
+    """Every kid of such orders, by jumping from one to the next."""
+    return text(
+        f"""
+        with recursive kids as (
+            (select kid from orders where {which} order by kid limit 1)
+            union all
+            select (select o.kid from orders o where {which} and o.kid > k.kid order by o.kid limit 1)
+              from kids k where k.kid is not null
+        )
+        select kid from kids where kid is not null
+        """
+    )
+
+
+# Served by orders_kid_idx and orders_sealed_kid_idx.
+_CARRIED = (_carried("sealed_at is null"), _carried("sealed_at is not null"))
 
 
 async def _sealing(session: AsyncSession, table: str, columns: Sequence[str]) -> set[str]:
@@ -71,6 +89,27 @@ async def _sealing(session: AsyncSession, table: str, columns: Sequence[str]) ->
         )
         found |= {kid for kid in rows if kid}
     return found
+
+
+async def unopened(session: AsyncSession, vault: Vault) -> list[str]:
+    """What is sealed and no configured key opens, as `table:id (why)`."""
+    found = []
+    for table, columns in SEALED.items():
+        for row in await session.execute(text(f"select id::text as id, {', '.join(columns)} from {table} order by id")):
+            try:
+                _open(vault, table, columns, row)
+            except Unsealable as why:
+                found.append(f"{table}:{row.id} ({why})")
+    return found
+
+
+def _open(vault: Vault, table: str, columns: Sequence[str], row: Any) -> dict[str, str]:
+    """What a row holds, by column. Raises Unsealable."""
+    return {
+        column: vault.open(bytes(value), row=row.id, column=column, table=table)
+        for column in columns
+        if (value := getattr(row, column)) is not None
+    }
 
 
 async def reseal(database: Database, vault: Vault, told: Callable[[Progress], None] | None = None) -> Progress:
@@ -101,11 +140,7 @@ async def _reseal_row(
     progress.seen += 1
     identity = str(row.id)
     try:
-        plain = {
-            column: vault.open(bytes(value), row=identity, column=column, table=table)
-            for column in columns
-            if (value := getattr(row, column)) is not None
-        }
+        plain = _open(vault, table, columns, row)
     except Unsealable:
         progress.lost.append(f"{table}:{identity}")
         return

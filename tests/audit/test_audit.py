@@ -121,7 +121,8 @@ async def _exercise(marketplace: Marketplace, simulated: SimulatedSeller) -> Non
     for path in ("/v1/deliveries/{}/retry", "/v1/deliveries/retry"):
         taken = await marketplace.post_order(order())
         (owed,) = (await marketplace.get(taken.json()["id"], "/deliveries"))["items"]
-        await _call(marketplace, "POST", path.format(owed["id"]), {"state": "ready"} if "{" not in path else None)
+        which = {} if "{" in path else {"state": "ready"}
+        await _call(marketplace, "POST", path.format(owed["id"]), {**which, "reason": "the seller is back"})
         await marketplace.ask_to_cancel(taken.json()["id"], "the shopper withdrew")
     key = (await _call(marketplace, "POST", "/v1/keys", {"name": "clerk", "role": "viewer"})).json()
     await _call(marketplace, "DELETE", f"/v1/keys/{key['id']}")
@@ -137,6 +138,7 @@ async def test_what_was_done_is_all_there_without_credentials_or_persons(
     assert {act["action"] for act in found} == set(ACTIONS.values())
     assert {act["actor"] for act in found} == {f"operator:test-{marketplace.url.rpartition(':')[2]}"}
     assert all(act["keyId"] for act in found)
+    assert {act["reason"] for act in found if act["action"] == "delivery.retry"} == {"the seller is back"}
     shown = json.dumps(found)
     assert not any(secret in shown for secret in ("simulated-token", "simulated-key", "another-secret"))
     assert not holds(shown)
@@ -187,6 +189,30 @@ async def test_the_audit_is_found_by_actor_object_and_time(marketplace: Marketpl
     assert len(await acts(marketplace, actor=added["actor"])) == 2
     assert await acts(marketplace, actor="operator:nobody") == []
     assert await acts(marketplace, object="seller:nobody") == []
+
+
+async def test_the_audit_is_found_by_action_and_up_to_a_moment(marketplace: Marketplace) -> None:
+    for act in ("pause", "resume", "pause"):
+        await marketplace.client.post(f"/v1/sellers/acme/{act}")
+    (last, resumed, first, added) = await acts(marketplace)
+
+    assert await acts(marketplace, action="seller.pause") == [last, first]
+    assert await acts(marketplace, action=["seller.resume", "seller.add"]) == [resumed, added]
+    assert await acts(marketplace, until=resumed["at"]) == [first, added]
+    exported = await marketplace.client.get(
+        "/v1/audit", params={"action": "seller.pause", "until": last["at"]}, headers={"Accept": "text/csv"}
+    )
+    assert [row["id"] for row in csv.DictReader(io.StringIO(exported.text))] == [str(first["id"])]
+
+
+async def test_a_new_webhook_is_told_with_all_its_settings(marketplace: Marketplace) -> None:
+    body = {"url": "http://127.0.0.1:9/hooks?secret=1", "events": ["order.*"], "description": "the shop's own"}
+    made = (await marketplace.client.post("/v1/webhooks", json=body)).json()
+
+    (act,) = await acts(marketplace, object=f"subscription:{made['id']}")
+
+    assert (act["before"], act["after"]["events"], act["after"]["description"]) == (None, ["order.*"], "the shop's own")
+    assert "secret" not in json.dumps(act)
 
 
 async def test_the_audit_comes_in_pages(marketplace: Marketplace) -> None:

@@ -119,7 +119,7 @@ async def test_a_refusal_is_told_in_words_with_exit_code_1(command: Command) -> 
 async def test_a_wrong_use_is_exit_code_2(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = await command("order", "place")
     missing = await command("order", "place", "nowhere.json")
-    neither = await command("delivery", "retry")
+    neither = await command("delivery", "retry", "--reason", "r")
     monkeypatch.delenv("CHAIN_ORDERS_API_URL")
     nowhere = await command("order", "list")
 
@@ -187,8 +187,8 @@ async def test_deliveries_are_listed_and_what_has_ended_is_not_retried(
     listed = await command("delivery", "list", "--json")
     (delivery,) = listed.json["items"]
 
-    refused = await command("delivery", "retry", str(delivery["id"]))
-    none = await command("delivery", "retry", "--all")
+    refused = await command("delivery", "retry", str(delivery["id"]), "--reason", "r")
+    none = await command("delivery", "retry", "--all", "--reason", "r")
 
     assert (refused.code, none.code) == (1, 0)
     assert "not tried again" in refused.out
@@ -454,7 +454,7 @@ async def test_every_dead_call_is_tried_again_whatever_their_number(
     async with marketplace.database.transaction() as session:
         await session.execute(text("update deliveries set state = 'dead'"))
 
-    said = await command("delivery", "retry", "--all", "--seller", "acme")
+    said = await command("delivery", "retry", "--all", "--seller", "acme", "--reason", "r")
 
     assert (said.code, said.err) == (0, "5 tried again, 0 refused\n")
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from chain_orders.cli import app
 from chain_orders.evidence import archive
 from chain_orders.evidence.archive import File
-from chain_orders.evidence.masking import MASK, mask_body, mask_headers
+from chain_orders.masking import MASK, mask_answer, mask_body, mask_headers, mask_path
 
 SEED = bytes(range(32))
 OTHER = bytes(range(1, 33))
@@ -134,6 +134,18 @@ def test_the_public_key_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"id": "iara@mail.example"}, {"id": MASK}),
         ({"seller": "000.000.001-91"}, {"seller": MASK}),
         ({"iara@mail.example": 1}, {MASK: MASK}),
+        (
+            {"items": [{"id": "Iara"}], "trackingNumber": "Iara 00000000272"},
+            {"items": [{"id": MASK}], "trackingNumber": MASK},
+        ),
+        ({"id": "00000000272", "receipt": "11444777000161"}, {"id": MASK, "receipt": MASK}),
+        (
+            {"quantity": "Iara", "value": "13.00", "price": 52998224725},
+            {"quantity": MASK, "value": "13.00", "price": MASK},
+        ),
+        ({"courier": "Iara", "type": "Iara", "status": "Iara"}, {"courier": MASK, "type": MASK, "status": MASK}),
+        ({"type": "Output", "seller": "acme", "date": "2026-11-25T10:00:00.000Z"},) * 2,
+        ({"trackingNumber": "BR272", "invoiceNumber": "NF-1", "orderId": "MKP-A1-01", "code": "CHK0198"},) * 2,
         (["Iara"], [MASK]),
         ("Iara", MASK),
     ],
@@ -149,6 +161,18 @@ def test_what_is_no_json_is_not_shown() -> None:
 def test_what_is_sealed_stays() -> None:
     sealed = b"sha256:" + b"0" * 64
     assert (mask_body(sealed), mask_headers(sealed)) == (sealed, sealed)
+
+
+def test_a_path_keeps_the_protocols_words_and_ids() -> None:
+    assert mask_path(b"pvt/orders/MKP-A1-01/invoice/NF%2F1/tracking") == b"pvt/orders/MKP-A1-01/invoice/NF%2F1/tracking"
+    for personal in (b"iara%40mail.example", b"Iara", b"00000000272", b"%2B5500912345678"):
+        assert mask_path(b"pvt/orders/" + personal + b"/invoice") == b"pvt/orders/[masked]/invoice"
+
+
+def test_an_answer_stays_byte_for_byte_unless_it_echoes_a_person() -> None:
+    ours = b'{"date":"2026-11-25","orderId":"MKP-A1-01","receipt":"r1"}'
+    assert (mask_answer(ours), mask_answer(b"")) == (ours, b"")
+    assert json.loads(mask_answer(ours.replace(b"MKP-A1-01", b"Iara")))["orderId"] == MASK
 
 
 def test_headers_are_masked_save_a_few() -> None:

@@ -15,7 +15,7 @@ import pytest
 from chain_orders.evidence import archive
 from chain_orders.operators import access
 
-from ..builders import Marketplace, SimulatedSeller
+from ..builders import Marketplace, SimulatedSeller, order
 from ..retention.planted import holds, plant
 
 SEED = bytes(range(32))
@@ -53,10 +53,10 @@ async def test_masked_evidence_has_everything_but_the_person(
     assert [name for name, content in files.items() if holds(content) or holds(name)] == []
     kinds = {name.partition("/")[0] for name in files}
     assert kinds == {
-        "manifest.json", "manifest.sig", "order.json", "events.json", "acts.json", "placement", "deliveries",
-        "notifications",
+        "manifest.json", "manifest.sig", "order.json", "events.json", "acts.json", "reads.json", "placement",
+        "deliveries", "notifications",
     }  # fmt: skip
-    assert len([name for name in files if name.startswith("notifications/") and name.endswith("/request")]) == 4
+    assert len([name for name in files if name.startswith("notifications/") and name.endswith("/request")]) == 5
     assert len([name for name in files if name.startswith("placement/")]) == 2
     assert json.loads(files["placement/request"])["items"][0]["price"] == 1200
     assert json.loads(files["order.json"])["status"] == "invoiced"
@@ -101,6 +101,27 @@ async def test_evidence_of_an_erased_order_holds_the_hashes(
 
     assert not any(holds(content) for content in whole.values())
     assert whole["placement/request"].decode() == f"sha256:{before['placement/request']['storedSha256']}"
+
+
+async def test_evidence_holds_what_was_done_to_its_calls_and_notifications(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("EVID4"))
+    await marketplace.notify(f"{await simulated.base('EVID4')}/pvt/orders/EVID4/invoice", b"{}")
+    note = await marketplace.notified(placed["id"], "unreadable")
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.ask_to_cancel(placed["id"])
+    owed = (await marketplace.get(placed["id"], "/deliveries"))["items"][-1]
+    for path in (f"/v1/notifications/{note['id']}/replay", f"/v1/deliveries/{owed['id']}/retry"):
+        answer = await marketplace.client.post(path, json={"reason": "dispute 10"})
+        assert answer.status_code == 202, answer.text
+
+    files = unpacked(await evidence(marketplace, placed["id"]))
+
+    acts = json.loads(files["acts.json"])
+    assert [act["action"] for act in acts if act["reason"] == "dispute 10"] == ["notification.replay", "delivery.retry"]
+    (chain,) = json.loads(files["reads.json"])["chainOrders"]
+    assert chain["chainOrderId"] == "MKP-EVID4-01"
 
 
 async def test_there_is_no_evidence_of_what_is_not_there(marketplace: Marketplace) -> None:

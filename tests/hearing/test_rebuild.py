@@ -211,5 +211,7 @@ async def test_the_command_says_what_differs_by_its_exit_code(
     differing = rebuilt("--order", placed["id"])
     assert (differing.returncode, "is missing" in differing.stdout) == (4, True), differing.stderr
     assert rebuilt("--order", placed["id"], "--repair").returncode == 0
+    acts = (await marketplace.client.get("/v1/audit", params={"actor": "command:rebuild"})).json()["items"]
+    assert [(act["action"], act["object"]) for act in acts] == [("order.repair", f"order:{placed['id']}")]
     assert rebuilt("--order", placed["id"]).returncode == 0
     assert rebuilt("--order", "01a20b59-09d3-7275-80c3-c4690870cce9").returncode == 1

@@ -152,7 +152,9 @@ async def test_notifications_are_listed_and_replayed(marketplace: Marketplace, s
     first = await marketplace.client.get("/v1/notifications", params={"limit": 1})
     assert [note["state"] for note in await listed(limit="1", cursor=first.json()["next"])] == ["parked"]
     for note in await listed():
-        answer = await marketplace.client.post(f"/v1/notifications/{note['id']}/replay")
+        answer = await marketplace.client.post(
+            f"/v1/notifications/{note['id']}/replay", json={"reason": "it is known now"}
+        )
         assert (answer.status_code, answer.json()["state"]) == (202, "received")
     await marketplace.notified(placed["id"], "unreadable")
     assert (await marketplace.story(placed["id"])).count("notification.replayed") == 2
@@ -175,15 +177,19 @@ async def test_what_was_parked_for_a_wrong_id_is_applied_once_the_id_is_known(
     note = await marketplace.notified(placed["id"], "parked")
     async with marketplace.database.transaction() as session:
         await session.execute(text("update notifications set path = 'pvt/orders/RES1/invoice'"))
+    unreasoned = await marketplace.client.post(f"/v1/notifications/{note['id']}/replay")
+    assert (unreasoned.status_code, unreasoned.json()["errors"][0]["pointer"]) == (422, "/reason")
 
-    await marketplace.client.post(f"/v1/notifications/{note['id']}/replay")
+    await marketplace.client.post(f"/v1/notifications/{note['id']}/replay", json={"reason": "it is known now"})
 
     await marketplace.becomes(placed["id"], "invoiced")
 
 
 @pytest.mark.parametrize(("notification", "status"), [("999999999", 404), (str(2**70), 422), ("x", 422)])
 async def test_what_is_not_there_is_not_replayed(marketplace: Marketplace, notification: str, status: int) -> None:
-    assert (await marketplace.client.post(f"/v1/notifications/{notification}/replay")).status_code == status
+    assert (
+        await marketplace.client.post(f"/v1/notifications/{notification}/replay", json={"reason": "it is known now"})
+    ).status_code == status
 
 
 async def test_what_is_applied_is_not_applied_again(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
@@ -191,6 +197,6 @@ async def test_what_is_applied_is_not_applied_again(marketplace: Marketplace, si
     await simulated.invoice("MKP-RES1-01")
     note = await marketplace.notified(placed["id"], "applied")
 
-    answer = await marketplace.client.post(f"/v1/notifications/{note['id']}/replay")
+    answer = await marketplace.client.post(f"/v1/notifications/{note['id']}/replay", json={"reason": "it is known now"})
 
     assert (answer.status_code, answer.json()["code"]) == (409, "notification-settled")

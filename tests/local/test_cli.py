@@ -26,7 +26,7 @@ from ..faults.process import free_port
 from ..fresh import fresh_database
 
 COMMANDS = [[], ["serve"], ["work"], ["migrate"], ["dev"], ["simulate"], ["key"], ["key", "create"]]
-OPENING = [["serve", "--port", "0"], ["work"], ["migrate"], ["key", "create", "somebody"]]
+OPENING = [["serve", "--port", "0"], ["work"], ["migrate"], ["key", "create", "somebody", "--bootstrap"]]
 """The commands that open the database."""
 
 REQUIRED = ["DATABASE_URL", "PUBLIC_URL", "CALLBACK_KEYS", "CREDENTIAL_KEYS"]
@@ -131,7 +131,7 @@ def test_each_missing_setting_is_a_line_that_names_it(invoke: Invoke, command: s
     }
 
 
-@pytest.mark.parametrize("command", [["migrate"], ["key", "create", "somebody"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["migrate"], ["key", "create", "somebody", "--bootstrap"]], ids=" ".join)
 def test_a_missing_address_of_the_database_is_one_line(invoke: Invoke, command: list[str]) -> None:
     said = invoke(*command)
 
@@ -237,21 +237,28 @@ def test_an_unknown_role_is_refused_with_the_known_ones(invoke: Invoke) -> None:
     assert "viewer, operator, admin" in said.complaint
 
 
-def test_a_name_that_has_a_key_is_one_line(invoke: Invoke, database: Database) -> None:
-    invoke("key", "create", "somebody", CHAIN_ORDERS_DATABASE_URL=database.url)
+def test_only_an_admins_key_is_made_without_one(invoke: Invoke, database: Database) -> None:
+    said = invoke("key", "create", "me", "--role", "viewer", "--bootstrap", CHAIN_ORDERS_DATABASE_URL=database.url)
+    other = invoke("key", "create", "me", CHAIN_ORDERS_DATABASE_URL=database.url)
 
-    said = invoke("key", "create", "somebody", CHAIN_ORDERS_DATABASE_URL=database.url)
+    assert (said.code, other.code) == (2, 2)
+    assert "the first key is an admin's" in said.complaint
+    assert "CHAIN_ORDERS_API_URL" in other.complaint
 
-    assert said.code == 1
-    assert said.complaint == "chain-orders: there is a key of the name somebody already\n"
 
-
-def test_a_created_key_opens_the_api(invoke: Invoke, served: str, database: Database) -> None:
-    said = invoke("key", "create", "somebody", "--role", "viewer", CHAIN_ORDERS_DATABASE_URL=database.url)
+def test_the_first_key_opens_the_api_and_there_is_no_second(invoke: Invoke, served: str, database: Database) -> None:
+    said = invoke("key", "create", "me", "--bootstrap", CHAIN_ORDERS_DATABASE_URL=database.url)
+    again = invoke("key", "create", "another", "--bootstrap", CHAIN_ORDERS_DATABASE_URL=database.url)
 
     key = {"Authorization": f"Bearer {said.out.strip()}"}
     answers = [httpx.get(f"{served}/v1/sellers/none", headers=headers, trust_env=False) for headers in ({}, key)]
     assert [answer.status_code for answer in answers] == [401, 404]
+    assert (again.code, again.complaint) == (
+        1,
+        "chain-orders: there is an admin's key already; make others with it\n",
+    )
+    (act,) = httpx.get(f"{served}/v1/audit", headers=key, trust_env=False).json()["items"]
+    assert (act["actor"], act["action"], act["after"]["name"]) == ("command:key create", "key.create", "me")
 
 
 @pytest.mark.parametrize(("path", "status"), [("/livez", "alive"), ("/readyz", "ready")])

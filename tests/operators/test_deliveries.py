@@ -42,7 +42,7 @@ async def test_a_dead_delivery_asks_for_attention_and_is_listed(
 async def test_a_retry_reads_first_and_then_places(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     dead = await _dead(marketplace, simulated, "DEAD2")
 
-    answer = await marketplace.client.post(f"/v1/deliveries/{dead['id']}/retry")
+    answer = await marketplace.client.post(f"/v1/deliveries/{dead['id']}/retry", json={"reason": "the seller is back"})
 
     assert answer.status_code == 202
     assert (await marketplace.becomes(dead["orderId"], "placed"))["attention"] is None
@@ -67,7 +67,7 @@ async def test_a_contradiction_behind_a_dead_call_stands_once_the_call_is_tried_
     await marketplace.change_seller(baseUrl=simulated.url)
     _, authorize = (await marketplace.get(placed["id"], "/deliveries"))["items"]
 
-    await marketplace.client.post(f"/v1/deliveries/{authorize['id']}/retry")
+    await marketplace.client.post(f"/v1/deliveries/{authorize['id']}/retry", json={"reason": "the seller is back"})
 
     found = await until(lambda: _attention(marketplace, placed["id"], "invoice-changed"))
     assert found["reason"].startswith("invoice NF-1")
@@ -79,12 +79,27 @@ async def _attention(marketplace: Marketplace, order_id: str, code: str) -> dict
     return found if found is not None and found["code"] == code else None
 
 
+async def test_a_retry_says_why(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    dead = await _dead(marketplace, simulated, "DEAD7")
+    for path in (f"/v1/deliveries/{dead['id']}/retry", "/v1/deliveries/retry"):
+        for body in ({}, {"reason": " "}):
+            refused = await marketplace.client.post(path, json=body)
+            assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/reason")
+
+    await marketplace.client.post(f"/v1/deliveries/{dead['id']}/retry", json={"reason": "the seller is back"})
+
+    acts = (await marketplace.client.get("/v1/audit", params={"object": f"delivery:{dead['id']}"})).json()["items"]
+    assert [(act["action"], act["reason"]) for act in acts] == [("delivery.retry", "the seller is back")]
+
+
 async def test_all_that_match_are_tried_with_a_result_each(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     dead = [await _dead(marketplace, simulated, f"DEAD{n}") for n in (3, 4)]
 
-    answer = await marketplace.client.post("/v1/deliveries/retry", json={"sellerId": "acme", "kind": "place"})
+    answer = await marketplace.client.post(
+        "/v1/deliveries/retry", json={"sellerId": "acme", "kind": "place", "reason": "it is back"}
+    )
 
     assert answer.json() == {"items": [{"id": one["id"], "result": "retried"} for one in dead]}
     for one in dead:
@@ -95,7 +110,9 @@ async def test_what_has_ended_is_not_tried_again(marketplace: Marketplace) -> No
     placed = await marketplace.place()
     (delivery,) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
 
-    refused = await marketplace.client.post(f"/v1/deliveries/{delivery['id']}/retry")
+    refused = await marketplace.client.post(
+        f"/v1/deliveries/{delivery['id']}/retry", json={"reason": "the seller is back"}
+    )
 
     assert (refused.status_code, refused.json()["code"]) == (409, "delivery-ended")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import text
 
@@ -55,17 +56,12 @@ async def plant(marketplace: Marketplace, simulated: SimulatedSeller, group: str
         (f"/pvt/orders/{group}/invoice", invoice("NF-1", 1300, customer=OF_DOCUMENTS)),
         (f"/pvt/orders/{group}/invoice", json.dumps({"unreadable": OF_DOCUMENTS}).encode()),
         ("/pvt/orders/ANOTHER/invoice", invoice("NF-9", 5, customer=OF_DOCUMENTS)),
+        (f"/pvt/orders/{quote(PERSON['email'])}/invoice", invoice("NF-8", 5)),
         (f"/pvt/orders/order-group/{group}/notifications", cancellation(f"MKP-{group}-01") | OF_DOCUMENTS),
     ]:
         await marketplace.notify(base + path, body)
     await marketplace.becomes(order_id, "invoiced")
     await marketplace.notified(order_id, "conflict")
-    # What a seller would answer: the simulated one echoes nobody.
-    async with marketplace.database.transaction() as session:
-        await session.execute(
-            text("update attempts set response = cast(:told as bytea) where response is not null"),
-            {"told": json.dumps({"clientProfileData": PERSON}).encode()},
-        )
     return await marketplace.get(order_id)  # type: ignore[no-any-return]
 
 
@@ -83,9 +79,9 @@ async def found_in(database: Database) -> set[str]:
 
 
 def holds(value: Any) -> bool:
-    """Whether anything planted is in a value, as it is or escaped as JSON."""
+    """Whether anything planted is in a value, as it is, escaped as JSON, or as a part of an address."""
     shown = bytes(value).decode("utf-8", "replace") if isinstance(value, bytes | memoryview) else str(value)
-    return any(one in shown or json.dumps(one)[1:-1] in shown for one in PLANTED)
+    return any(spelt in shown for one in PLANTED for spelt in (one, json.dumps(one)[1:-1], quote(one, safe="")))
 
 
 async def age(database: Database, days: int) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -20,14 +21,18 @@ from chain_orders.database import Database
 from chain_orders.retention.job import Report, Retention
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, until
-from .planted import PLANTED, age, document, found_in, holds, plant
+from ..webhooks.receiver import receiving, subscribe
+from .planted import OF_DOCUMENTS, PERSON, PLANTED, age, document, found_in, holds, plant
 
 DAYS = timedelta(days=180)
 PLACES = {
     "orders.placement_body",
     "placement_revisions.placement_body",
     "notifications.body",
+    "notifications.path",
     "attempts.response",
+    # The id that a seller gave in a path, echoed.
+    "receipts.answer",
 }
 
 
@@ -49,9 +54,55 @@ async def sealed(database: Database, orders: int = 1, after: timedelta | None = 
     return total
 
 
+async def leave_a_note(database: Database, order_id: str | None, days: int = 0) -> None:
+    """What the applier leaves of a notification that breaks it: parked, and its order has not moved."""
+    async with database.transaction() as session:
+        await session.execute(
+            text(
+                "insert into notifications (dedupe_key, receipt, kind, caller, order_id, path, headers, body, state,"
+                " reason, tries, next_at, received_at) values ('k', 'r', 'invoice', 'open', cast(:order as uuid), 'p',"
+                " '{}', cast(:body as bytea), 'parked', 'apply-failed', 1, clock_timestamp() + interval '1 day',"
+                " clock_timestamp() - make_interval(days => :days))"
+            ),
+            {"order": order_id, "body": PLANTED[0].encode(), "days": days},
+        )
+
+
 async def one(database: Database, query: str) -> Any:
     async with database.transaction() as session:
         return await session.scalar(text(query))
+
+
+EXPORTS = [
+    "/v1/orders", "/v1/audit", "/v1/events", "/v1/notifications?whole=true&reason=r", "/v1/deliveries?kind=webhook",
+    "/v1/deliveries?whole=true&reason=r", "/v1/orders/{id}/timeline", "/v1/orders/{id}/evidence?whole=true&reason=r",
+]  # fmt: skip
+
+
+async def exported(marketplace: Marketplace, path: str) -> bytes:
+    """What goes out to somebody who may see everything; as CSV where there is one."""
+    answer = await marketplace.client.get(path, headers={"Accept": "text/csv"})
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+async def told_by_a_receiver(marketplace: Marketplace) -> None:
+    """A subscriber's answers hold the person, and a retry of theirs is stored under its Idempotency-Key."""
+    async with receiving() as receiver:
+        receiver.status, receiver.body = 500, json.dumps(OF_DOCUMENTS).encode()
+        made = await subscribe(marketplace, receiver.url, after=0)
+        (owed, *_) = await until(lambda: _failed(marketplace, made["id"]))
+        await marketplace.client.patch(f"/v1/webhooks/{made['id']}", json={"enabled": False}, headers={"If-Match": "*"})
+        path, key = f"/v1/deliveries/{owed}/retry", {"Idempotency-Key": "again"}
+        why = {"reason": "the receiver is back"}
+        retried = await marketplace.client.post(path, json=why, headers=key)
+        replayed = await marketplace.client.post(path, json=why, headers=key)
+    assert (retried.status_code, replayed.content) == (202, retried.content)
+
+
+async def _failed(marketplace: Marketplace, webhook_id: str) -> list[int]:
+    owed = (await marketplace.client.get("/v1/deliveries", params={"webhook": webhook_id})).json()["items"]
+    return [one["id"] for one in owed if one["state"] == "retrying" and one["attempts"]]
 
 
 async def test_what_was_planted_everywhere_is_found_nowhere_afterwards(
@@ -61,6 +112,7 @@ async def test_what_was_planted_everywhere_is_found_nowhere_afterwards(
     logs.configure("json")
     try:
         before = await plant(marketplace, simulated, "PLANT1")
+        await told_by_a_receiver(marketplace)
         assert await found_in(marketplace.database) == PLACES, "the search finds what is there, and there alone"
         await age(marketplace.database, 181)
 
@@ -71,9 +123,10 @@ async def test_what_was_planted_everywhere_is_found_nowhere_afterwards(
 
     assert await found_in(marketplace.database) == set()
     assert not holds(said.err + said.out)
+    assert [path for path in EXPORTS if holds(await exported(marketplace, path.format(id=before["id"])))] == []
     assert "sealed" in said.err, "the log was listened to"
     assert (report.orders, report.rows.placements) == (1, 2)
-    assert report.rows.notifications == 4
+    assert report.rows.notifications == 5
     after = await marketplace.get(before["id"])
     changing = {"version", "updatedAt"}
     assert {name: after[name] for name in after.keys() - changing} == {
@@ -133,11 +186,31 @@ async def test_what_arrives_after_the_sealing_is_applied_and_sealed_too(
     )
     await marketplace.notified(sold["id"], "applied")
     assert await found_in(marketplace.database) == {"notifications.body"}
+    assert "sha256:" in (await marketplace.get(sold["id"], "/notifications"))["items"][0]["path"]
     report = await sealed(marketplace.database, after=None)
 
     assert report.again >= 1
     assert await found_in(marketplace.database) == set()
     assert (await marketplace.get(sold["id"]))["money"]["returned"] == 1
+
+
+async def test_what_could_never_be_applied_to_a_sealed_order_goes_once_it_has_waited(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("PLANT16"))
+    await simulated.cancel("MKP-PLANT16-01")
+    await marketplace.becomes(placed["id"], "cancelled")
+    await sealed(marketplace.database, after=timedelta())
+    await leave_a_note(marketplace.database, placed["id"], days=29)
+    early = await job(marketplace.database, None).step()
+    held = await found_in(marketplace.database)
+    await age(marketplace.database, 2)
+
+    report = await job(marketplace.database, None).step()
+
+    assert (early.again, held) == (0, {"notifications.body"})
+    assert (report.again, report.rows.notifications) == (1, 1)
+    assert await found_in(marketplace.database) == set()
 
 
 async def test_a_call_that_was_never_made_is_not_made_with_a_hash(
@@ -154,26 +227,33 @@ async def test_a_call_that_was_never_made_is_not_made_with_a_hash(
 
     deliveries = (await marketplace.get(placed["id"], "/deliveries"))["items"]
     assert {one["state"] for one in deliveries} == {"delivered", "withdrawn"}
-    retried = await marketplace.client.post(f"/v1/deliveries/{deliveries[-1]['id']}/retry")
+    retried = await marketplace.client.post(f"/v1/deliveries/{deliveries[-1]['id']}/retry", json={"reason": "r"})
     assert retried.status_code == 409
 
 
 async def test_notifications_of_no_order_go_as_well(database: Database) -> None:
-    async with database.transaction() as session:
-        await session.execute(
-            text(
-                "insert into notifications (dedupe_key, receipt, kind, caller, path, headers, body, state, received_at)"
-                " values ('k', 'r', 'invoice', 'open', 'p', '{}', cast(:body as bytea), 'parked',"
-                " clock_timestamp() - interval '181 days')"
-            ),
-            {"body": PLANTED[0].encode()},
-        )
+    await leave_a_note(database, None, days=181)
 
     report = await job(database).step()
 
     assert report.strays == 1
     assert await found_in(database) == set()
     assert await one(database, "select state from notifications") == "ignored"
+
+
+async def test_our_own_answer_forgets_an_id_that_was_a_person(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    sold = await plant(marketplace, simulated, "PLANT17")
+    path = f"{await simulated.base('PLANT17')}/pvt/orders/{PERSON['email']}/invoice"
+    before = await marketplace.notify(path, invoice("NF-8", 5))
+    await age(marketplace.database, 181)
+    await sealed(marketplace.database)
+
+    after = await marketplace.notify(path, invoice("NF-8", 5))
+
+    assert after.json() == {**before.json(), "orderId": "[masked]"}
+    assert len((await marketplace.get(sold["id"], "/notifications"))["items"]) == 5
 
 
 async def test_more_than_a_batch_is_sealed_in_one_run(marketplace: Marketplace) -> None:
@@ -205,20 +285,26 @@ async def test_two_at_once_seal_each_order_once(marketplace: Marketplace, simula
 
 async def test_the_dry_run_counts_and_changes_nothing(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     await plant(marketplace, simulated, "PLANT9")
+    await leave_a_note(marketplace.database, None)
     await age(marketplace.database, 181)
 
-    async def sealed_by_command() -> dict[str, Any] | None:
-        report = await asyncio.to_thread(_command, marketplace.database.url)
-        return report if report["orders"] else None
+    wet: Counter[str] = Counter()
 
+    async def sealed_by_command() -> bool:
+        report = await asyncio.to_thread(_command, marketplace.database.url)
+        wet.update({name: report[name] for name in counts})
+        return wet["orders"] == 1
+
+    counts = ("orders", "placements", "notifications", "attempts")
     dry = await asyncio.to_thread(_command, marketplace.database.url, "--dry-run")
     untouched = await found_in(marketplace.database)
-    wet = await until(sealed_by_command, 30)
+    await until(sealed_by_command, 120)
 
     assert untouched == PLACES
-    counts = ("orders", "placements", "notifications", "attempts")
-    assert {name: dry[name] for name in counts[:3]} == {"orders": 1, "placements": 2, "notifications": 4}
-    assert {name: wet[name] for name in counts} == {name: dry[name] for name in counts}
+    assert {name: dry[name] for name in counts[:3]} == {"orders": 1, "placements": 2, "notifications": 6}
+    assert dict(wet) == {name: dry[name] for name in counts}
+    acts = (await marketplace.client.get("/v1/audit", params={"actor": "command:retention"})).json()["items"]
+    assert sum(act["after"]["orders"] for act in acts) == 1
 
 
 def _command(url: str, *options: str) -> dict[str, Any]:

@@ -18,12 +18,14 @@ from sqlalchemy import text
 
 from chain_orders.app import Refused, assemble, check_database
 from chain_orders.database import Database
+from chain_orders.doctor import examine
 from chain_orders.rotation import missing_keys, reseal
 from chain_orders.sellers.vault import Vault
 from chain_orders.settings import Settings
 
 from ..builders import KEY_BYTES, KEYS, Marketplace, SimulatedSeller, invoice, order, settings_for, until
 from ..conftest import serving
+from ..webhooks.receiver import receiving, subscribe
 
 NEW_BYTES = KEY_BYTES[::-1]
 NEW = "k2:" + base64.urlsafe_b64encode(NEW_BYTES).decode().rstrip("=")
@@ -37,6 +39,15 @@ async def refusal(database: Database, **keys: str) -> str:
         with pytest.raises(Refused) as refused:
             await check_database(parts)
         return str(refused.value)
+    finally:
+        await parts.close()
+
+
+async def findings(database: Database, **keys: str) -> dict[str, tuple[bool | None, str]]:
+    """What the doctor says of a deployment with these keys."""
+    parts = assemble(Settings(**settings_for(database.url, **keys)))
+    try:
+        return {one.code: (one.ok, one.detail) async for one in examine(parts)}
     finally:
         await parts.close()
 
@@ -58,13 +69,15 @@ async def test_a_key_that_seals_a_credential_cannot_be_left_out(marketplace: Mar
     assert "CHAIN_ORDERS_CREDENTIAL_KEYS lacks k1" in await refusal(marketplace.database, credential_keys=NEW)
 
 
-async def test_a_key_that_only_sealed_orders_carry_can_go(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+async def test_a_key_that_only_sealed_orders_carry_cannot_be_left_out_either(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
     placed = await marketplace.place(order("ROT1"))
     await simulated.cancel("MKP-ROT1-01")
     await marketplace.becomes(placed["id"], "cancelled")
     await marketplace.client.post(f"/v1/orders/{placed['id']}/erasure", json={"reason": "request 17"})
 
-    assert await missing_keys(marketplace.database, ["k2"], ["k1"]) == []
+    assert "CHAIN_ORDERS_CALLBACK_KEYS lacks k1" in await refusal(marketplace.database, callback_keys=NEW)
 
 
 async def test_every_missing_key_is_named(marketplace: Marketplace) -> None:
@@ -74,9 +87,53 @@ async def test_every_missing_key_is_named(marketplace: Marketplace) -> None:
         numbered = "select id as i, row_number() over () as n from orders"
         await session.execute(text(f"update orders set kid = 'k' || n from ({numbered}) o where id = i"))
 
-    (told,) = await missing_keys(marketplace.database, ["k2"], ["k1"])
+    async with marketplace.database.transaction() as session:
+        missing = await missing_keys(session, ["k2"], ["k1"])
 
-    assert "lacks k1, k3," in told
+    assert "lacks k1, k3," in (missing.callback or "")
+    assert missing.credential is None
+
+
+async def test_the_doctor_names_a_webhook_whose_secret_no_key_opens(marketplace: Marketplace) -> None:
+    made = await subscribe(marketplace, "http://127.0.0.1:9/hooks")
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("delete from sellers"))
+
+    found = await findings(marketplace.database, credential_keys=NEW)
+
+    ok, told = found["credential-key-missing"]
+    assert ok is False
+    assert "lacks k1" in told
+    assert f"subscriptions:{made['id']}" in told
+    other_key_of_the_name = await findings(marketplace.database, credential_keys=NEW.replace("k2:", "k1:"))
+    assert f"subscriptions:{made['id']}" in other_key_of_the_name["credential-key-missing"][1]
+
+
+async def test_the_doctor_names_sellers_with_a_token_of_an_older_key(marketplace: Marketplace) -> None:
+    await marketplace.client.post("/v1/sellers/acme/callback-token")
+
+    same = await findings(marketplace.database)
+    older = await findings(marketplace.database, callback_keys=f"{NEW},{KEYS}")
+    dead = await findings(marketplace.database, callback_keys=NEW)
+
+    assert same["seller-tokens-ok"][0] is True
+    assert (older["seller-token-old"][0], "acme (k1)" in older["seller-token-old"][1]) == (None, True)
+    assert (dead["seller-token-dead"][0], "acme (k1)" in dead["seller-token-dead"][1]) == (False, True)
+
+
+async def test_secrets_of_webhooks_are_sealed_anew_and_sign_as_before(database: Database) -> None:
+    async with receiving() as receiver:
+        async with serving(database, Settings(**settings_for(database.url))) as before:
+            made = await subscribe(before, receiver.url)
+            await before.client.post(f"/v1/webhooks/{made['id']}/secret")
+
+        done = await reseal(database, Vault(BOTH))
+
+        async with serving(database, Settings(**settings_for(database.url, credential_keys=NEW))) as after:
+            await after.client.post(f"/v1/webhooks/{made['id']}/test")
+            (heard, *_) = await receiver.hears(1, 60)
+    assert (done.sealed, done.lost) == (1, [])
+    assert heard.proven(made["secret"])
 
 
 async def test_credentials_are_sealed_anew_and_still_open(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
@@ -167,6 +224,9 @@ async def test_the_command_seals_anew(marketplace: Marketplace) -> None:
 
     assert (ended.returncode, ended.stdout) == (0, "sealed under k2: 1 of 1\n"), ended.stderr
     assert await kids(marketplace.database) == {"k2": 2}
+    found = await marketplace.client.get("/v1/audit", params={"actor": "command:rotate-credentials"})
+    (act,) = found.json()["items"]
+    assert (act["action"], act["object"], act["after"]["sealed"]) == ("credentials.seal", "kid:k2", 1)
 
 
 class Fleet:
@@ -179,8 +239,9 @@ class Fleet:
         self.answers: Counter[int] = Counter()
         self._busy: Counter[str] = Counter()
 
-    async def start(self, name: str, keys: str) -> None:
-        settings = Settings(**settings_for(self._database.url, callback_keys=keys, credential_keys=keys, pool_size=4))
+    async def start(self, name: str, keys: str, credential_keys: str | None = None) -> None:
+        given = {"callback_keys": keys, "credential_keys": credential_keys or keys, "pool_size": 4}
+        settings = Settings(**settings_for(self._database.url, **given))
         started, leave = asyncio.Event(), asyncio.Event()
 
         async def member() -> None:
@@ -280,7 +341,7 @@ async def test_both_keys_rotate_under_load_without_a_failed_request(
 
 
 async def _rotate(fleet: Fleet, database: Database, groups: list[str]) -> None:
-    """As docs/operations.md says: the new key beside the old one, then first, then sealing anew."""
+    """As docs/operations.md says: the new key beside the old one, then first, then sealing anew, then without it."""
 
     async def more() -> None:
         enough = len(groups) + 6
@@ -295,6 +356,8 @@ async def _rotate(fleet: Fleet, database: Database, groups: list[str]) -> None:
     await fleet.stop("knows")
     done = await reseal(database, Vault(BOTH))
     assert done.lost == []
+    await fleet.start("done", f"{NEW},{KEYS}", credential_keys=NEW)
+    await fleet.stop("uses")
     await more()
 
 

@@ -38,6 +38,7 @@ class Receiver:
     url: str = ""
     status: int = 204
     """What is answered to everything."""
+    body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     slow_seconds: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,7 +71,7 @@ class Receiver:
             await asyncio.sleep(self.slow_seconds)
         self.inside -= 1
         self.all.append(Heard(dict(request.headers), body, status))
-        return Response(status_code=status, headers=self.headers)
+        return Response(self.body, status, self.headers)
 
 
 @contextlib.asynccontextmanager

@@ -362,8 +362,10 @@ async def test_a_dead_one_is_retried_by_hand(marketplace: Marketplace, receiver:
         await session.execute(update(Delivery).values(state="dead", failures=14))
     await change(marketplace, made["id"], enabled=True)
 
-    bulk = (await marketplace.client.post("/v1/deliveries/retry", json={})).json()["items"]
-    retried = (await marketplace.client.post("/v1/deliveries/retry", json={"kind": "webhook"})).json()["items"]
+    bulk = (await marketplace.client.post("/v1/deliveries/retry", json={"reason": "r"})).json()["items"]
+    retried = (await marketplace.client.post("/v1/deliveries/retry", json={"kind": "webhook", "reason": "r"})).json()[
+        "items"
+    ]
 
     assert bulk == []
     assert [one["result"] for one in retried] == ["retried"]

@@ -62,7 +62,7 @@ RULES: Mapping[str, Rule] = {
     "dead-deliveries": Rule(
         0,
         "calls are dead: nobody tries them again",
-        "Read why (GET /v1/deliveries?state=dead), remove the cause, then POST /v1/deliveries/retry.",
+        "Read why (GET /v1/deliveries?state=dead), remove the cause, then POST /v1/deliveries/retry with a reason.",
     ),
     "conflicts": Rule(
         0,

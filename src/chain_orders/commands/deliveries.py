@@ -71,22 +71,24 @@ def retry(
     every: Annotated[bool, typer.Option("--all", help="All that are dead and match.")] = False,
     kind: Annotated[str | None, typer.Option(help="With --all: place, authorize, cancel or webhook.")] = None,
     seller: Annotated[str | None, typer.Option(help="With --all: this seller's.")] = None,
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)],
     dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
     """Try calls again. The seller is read first, so that nothing is done twice. Exit code 4: some were refused.
 
-    Example: chain-orders delivery retry 17 18
+    Example: chain-orders delivery retry 17 18 --reason "the seller is back"
 
-    Example: chain-orders delivery retry --all --seller acme
+    Example: chain-orders delivery retry --all --seller acme --reason "the seller is back"
     """
     if bool(ids) == every:
         raise Failed("give ids, or --all", USAGE)
     with Api() as api:
         if every:
-            results = _retried_all(api, {"kind": kind, "sellerId": seller}, dry_run)
+            results = _retried_all(api, {"kind": kind, "sellerId": seller, "reason": reason}, dry_run)
         else:
-            results = [_retried(api, one, dry_run) for one in ids or []]
+            results = [_retried(api, one, reason, dry_run) for one in ids or []]
     refused = [one for one in results if one["result"] != "retried"]
     if json_:
         show.as_json({"items": results})
@@ -110,9 +112,9 @@ def _retried_all(api: Api, wanted: dict[str, str | None], dry_run: bool) -> list
             return list(results.values())
 
 
-def _retried(api: Api, delivery_id: int, dry_run: bool) -> dict[str, Any]:
+def _retried(api: Api, delivery_id: int, reason: str, dry_run: bool) -> dict[str, Any]:
     try:
-        api.post(f"/v1/deliveries/{delivery_id}/retry", dry_run=dry_run)
+        api.post(f"/v1/deliveries/{delivery_id}/retry", {"reason": reason}, dry_run=dry_run)
     except Failed as refused:
         if refused.code != REFUSED:
             raise

@@ -34,13 +34,14 @@ def list_notifications(
 @app.command()
 def replay(
     notification: Annotated[int, typer.Argument(help="The notification's id.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)],
     dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
     """Apply again what is parked, contradicts, or could not be read.
 
-    Example: chain-orders notification replay 17
+    Example: chain-orders notification replay 17 --reason "the invoice is known now"
     """
     with Api() as api:
-        found = api.post(f"/v1/notifications/{notification}/replay", dry_run=dry_run)
+        found = api.post(f"/v1/notifications/{notification}/replay", {"reason": reason}, dry_run=dry_run)
     show.item(found, json_, without=("body", "path"))

@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 from starlette.responses import Response
 
+from .. import masking
 from ..errors import Conflict, Problem, Unknown
-from ..evidence import masking
 from ..notifications.applying import UNREADABLE
 from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt

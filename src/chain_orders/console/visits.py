@@ -15,10 +15,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from .. import body, logs
+from .. import body, logs, masking
 from ..database import Bell, Database
 from ..errors import Forbidden, Problem, TooLarge, UnsupportedMedia
-from ..evidence import masking
 from ..operators.access import Operator, Role
 from ..operators.models import ROLES
 from ..orders.placing import Bases, Place

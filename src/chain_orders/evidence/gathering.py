@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .. import masking
 from ..deliveries.models import Attempt, Delivery
 from ..notifications.models import Notification, Receipt
 from ..orders.models import Order, PlacementRevision
-from . import masking
 from .archive import File
 
 
@@ -82,13 +82,14 @@ async def _notifications(session: AsyncSession, order_id: uuid.UUID, whole: bool
     for note in notes:
         folder = f"notifications/{note.id}-{note.kind}"
         receipt = answered.get(note.dedupe_key)
-        told = {**_plain(note, _NOTIFICATION), "path": note.path.decode("ascii", "replace")}
+        path = note.path if whole else masking.mask_path(note.path)
+        told = {**_plain(note, _NOTIFICATION), "path": path.decode("ascii", "replace")}
         told["repeats"] = receipt.repeats if receipt else 0
         files.append(_document(f"{folder}/notification.json", told))
         files.append(_body(f"{folder}/headers", headers[note.id], whole, masking.mask_headers))
         files.append(_body(f"{folder}/request", note.body, whole))
         if receipt is not None:
-            files.append(File(f"{folder}/answer", receipt.answer))
+            files.append(_body(f"{folder}/answer", receipt.answer, whole, masking.mask_answer))
     return files
 
 

@@ -9,7 +9,7 @@ Sealed orders, whose inputs are hashes by now, are left out.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,6 +46,9 @@ _INVOICED = (
 _PLACED, _CHANGED = "order.placed", "chain-order.changed"
 _READ = (*_MOVING, *_INVOICED, _PLACED, _CHANGED)
 _AT_ONCE = 200
+
+
+Noted = Callable[[AsyncSession, Order], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +162,13 @@ def _repair_changes(is_: ChainOrder, should: ChainOrder) -> list[Change]:
     return [one for key, one in have.items() if key not in want]
 
 
-async def run(database: Database, order_id: uuid.UUID | None, *, repairing: bool) -> AsyncIterator[Report]:
-    """Look at one order, or at all that have chain orders. Yields the report as it grows. Raises Unknown."""
+async def run(
+    database: Database, order_id: uuid.UUID | None, *, repairing: bool, noted: Noted | None = None
+) -> AsyncIterator[Report]:
+    """Look at one order, or at all that have chain orders. Yields the report as it grows. Raises Unknown.
+
+    `noted` is called for each order that is about to be repaired, in the transaction that does it.
+    """
     report = Report(repaired=repairing)
     after = uuid.UUID(int=0)
     while True:
@@ -176,7 +184,7 @@ async def run(database: Database, order_id: uuid.UUID | None, *, repairing: bool
                 report.sealed += 1
                 continue
             async with database.transaction() as session:
-                found = await _compare(session, row.id, repairing)
+                found = await _compare(session, row.id, repairing, noted)
             report.orders += 1
             if found:
                 report.differences[row.id] = found
@@ -186,13 +194,15 @@ async def run(database: Database, order_id: uuid.UUID | None, *, repairing: bool
         after = rows[-1].id
 
 
-async def _compare(session: AsyncSession, order_id: uuid.UUID, repairing: bool) -> list[str]:
+async def _compare(session: AsyncSession, order_id: uuid.UUID, repairing: bool, noted: Noted | None) -> list[str]:
     order = await lookup.locked(session, order_id)
     if not order.chain_orders:
         return []
     replayed = replay(await inputs_of(session, order))
     found = differences(order, replayed)
     if found and repairing:
+        if noted is not None:
+            noted(session, order)
         for one in repair(order, replayed, found):
             await session.delete(one)
     return found

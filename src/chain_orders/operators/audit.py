@@ -1,12 +1,14 @@
 """The audit: who did what to what, when, why, and what it was before and after. Append-only, by a trigger.
 
-A write route calls `note` once, in the transaction of its act. What the object looks like is read then and again just
+A write route calls `note` once, in the transaction of its act; so does a command that opens the database by itself.
+What the object looks like is read then and again just
 before the commit, without credentials or personal data; an act that fails leaves no row.
 """
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -43,9 +45,21 @@ class Audit(Base):
     after: Mapped[dict[str, Any] | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that opens the database by itself: nobody's key stands behind it."""
+
+    name: str
+    key_id: None = None
+
+    @property
+    def actor(self) -> str:
+        return f"command:{self.name}"
+
+
 def note(
     session: AsyncSession,
-    operator: Operator,
+    operator: Operator | Command,
     action: str,
     about: Base | str,
     *,
@@ -96,9 +110,14 @@ _KINDS = {"orders": "order", "sellers": "seller", "deliveries": "delivery", "api
 
 def name_of(about: Base) -> str:
     """`kind:id`."""
-    table = about.__tablename__
     (identity,) = inspect(about).mapper.primary_key_from_instance(about)
-    return f"{_KINDS.get(table, table.removesuffix('s'))}:{identity}"
+    return named(type(about), identity)
+
+
+def named(table: type[Base], identity: object) -> str:
+    """`kind:id` of a row that need not be at hand."""
+    name = table.__tablename__
+    return f"{_KINDS.get(name, name.removesuffix('s'))}:{identity}"
 
 
 _ORDER = ("status", "attention_code", "receipt", "total_cents", "version")

@@ -1,4 +1,4 @@
-"""The route that shows the audit: by actor, by object, by time; as pages of JSON, or all of it as CSV."""
+"""The route that shows the audit: by actor, by action, by object, by time; as pages of JSON, or all of it as CSV."""
 
 from __future__ import annotations
 
@@ -48,12 +48,15 @@ async def list_acts(
     _: Annotated[Operator, Depends(access.allow("admin"))],
     actor: Annotated[str | None, Query(max_length=200)] = None,
     about: Annotated[str | None, Query(alias="object", max_length=200)] = None,
+    action: Annotated[list[str] | None, Query(max_length=50)] = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """What operators did, newest first. `object` is `order:{id}`, `seller:{id}`, `delivery:{id}` and the like.
 
+    `since` is the first moment that is shown, `until` the first that is not any more.
     With `Accept: text/csv` every act that matches comes as CSV.
     """
     query = select(Audit).order_by(Audit.id.desc())
@@ -61,8 +64,12 @@ async def list_acts(
         query = query.where(Audit.actor == actor)
     if about is not None:
         query = query.where(Audit.object == about)
+    if action:
+        query = query.where(Audit.action.in_(action))
     if since is not None:
-        query = query.where(Audit.at >= (since if since.tzinfo else since.replace(tzinfo=UTC)))
+        query = query.where(Audit.at >= _in_utc(since))
+    if until is not None:
+        query = query.where(Audit.at < _in_utc(until))
     before = edges.number(cursor)
     database: Database = request.app.state.database
     if edges.wants_csv(request):
@@ -71,6 +78,10 @@ async def list_acts(
     found = await _page(database, query, before, limit + 1)
     following = found[limit - 1].id if len(found) > limit else None
     return edges.page(request, [view(act) for act in found[:limit]], following)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def _page(database: Database, query: Select[Audit], before: int, limit: int) -> list[Audit]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import func, or_, select
@@ -14,10 +14,11 @@ from ..notifications.models import Notification, Receipt
 from ..orders import lookup, resolving
 from ..orders.models import Order
 from ..vtex import addresses
-from . import access, audit, edges, idempotency, schemas, versions
+from . import access, audit, edges, idempotency, revealing, schemas, versions
 from .access import Operator
 from .edges import DryRun
-from .schemas import ResolutionBody
+from .revealing import Wish
+from .schemas import ReasonBody, ResolutionBody
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
@@ -58,14 +59,15 @@ async def resolve_order(
 @router.get("/notifications")
 async def list_notifications(
     request: Request,
-    _: Annotated[Operator, Depends(access.allow("viewer"))],
+    operator: Annotated[Operator, Depends(access.allow("viewer"))],
+    wished: Annotated[Wish, Depends(revealing.wish)],
     state: Annotated[list[State] | None, Query()] = None,
     seller: Annotated[str | None, Query(max_length=63)] = None,
     kind: Annotated[list[Kind] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """What sellers told us, newest first."""
+    """What sellers told us, newest first, masked. An admin gets it as it came with `whole=true` and a `reason`."""
     query = select(Notification)
     if state:
         query = query.where(Notification.state.in_(state))
@@ -80,19 +82,27 @@ async def list_notifications(
     async with request.app.state.database.transaction() as session:
         found = list(await session.scalars(query.order_by(Notification.id.desc()).limit(limit + 1)))
         shown = found[:limit]
+        whole = revealing.grant(session, operator, wished, revealing.about(shown))
         keys = [note.dedupe_key for note in shown]
         rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
         repeats = {row.dedupe_key: row.repeats for row in rows}
-    views: list[Any] = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0)) for note in shown]
+    views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
     return edges.page(request, views, shown[-1].id if len(found) > limit else None)
 
 
-@router.post("/notifications/{notification_id}/replay", status_code=202)
+@router.post("/notifications/{notification_id}/replay", status_code=202, openapi_extra=edges.described(ReasonBody))
 async def replay_notification(
-    request: Request, operator: Acting, notification_id: edges.RowId, dry_run: DryRun = False
+    request: Request,
+    operator: Acting,
+    notification_id: edges.RowId,
+    body: Annotated[ReasonBody, Depends(edges.parsed(ReasonBody, optional=True))],
+    dry_run: DryRun = False,
 ) -> Response:
-    """Apply again what is parked, contradicts, or could not be read."""
+    """Apply again what is parked, contradicts, or could not be read, with a reason."""
     async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
         note = await session.get(Notification, notification_id) if notification_id < 2**63 else None
         if note is None:
             raise Unknown("notification-unknown", f"there is no notification {notification_id}")
@@ -104,7 +114,7 @@ async def replay_notification(
         await session.refresh(note, with_for_update=True)
         if note.state not in _AGAIN:
             raise Conflict("notification-settled", f"a notification that is {note.state} is not applied again")
-        audit.note(session, operator, "notification.replay", note)
+        audit.note(session, operator, "notification.replay", note, reason=body.reason)
         called = addresses.callback(addresses.split(note.path))
         if note.kind == UNREADABLE and called is not None:
             note.kind = called.kind
@@ -116,5 +126,6 @@ async def replay_notification(
         view = schemas.notification_view(note, repeats or 0)
         if dry_run:
             return await edges.rehearsed(session, lambda: view)
+        answer = once.keep(edges.Answer(view, 202))
     request.app.state.bell.ring(TOPIC)
-    return edges.Answer(view, 202)
+    return answer

@@ -15,10 +15,11 @@ from ..orders import attention, lookup
 from ..orders.models import Order
 from ..webhooks.models import LANE
 from ..webhooks.outbox import KIND as WEBHOOK
-from . import access, audit, edges, idempotency, schemas
+from . import access, audit, edges, idempotency, revealing, schemas
 from .access import Operator
 from .edges import DryRun
-from .schemas import RetryBody
+from .revealing import Wish
+from .schemas import ReasonBody, RetryBody
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 
@@ -29,7 +30,8 @@ Kind = Literal["place", "authorize", "cancel", "webhook"]
 @router.get("")
 async def list_deliveries(
     request: Request,
-    _: Annotated[Operator, Depends(access.allow("viewer"))],
+    operator: Annotated[Operator, Depends(access.allow("viewer"))],
+    wished: Annotated[Wish, Depends(revealing.wish)],
     state: Annotated[list[State] | None, Query()] = None,
     kind: Kind | None = None,
     seller: Annotated[str | None, Query(max_length=63)] = None,
@@ -37,7 +39,10 @@ async def list_deliveries(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """Calls owed to sellers, newest first; with `kind=webhook` or the id of a `webhook`, calls owed to subscribers."""
+    """Calls owed to sellers, newest first; with `kind=webhook` or the id of a `webhook`, calls owed to subscribers.
+
+    Answers are masked. An admin gets them whole with `whole=true` and a `reason`, which is audited.
+    """
     query = select(Delivery).where(_of_kind(kind, webhook))
     if state:
         query = query.where(Delivery.state.in_(state))
@@ -50,31 +55,37 @@ async def list_deliveries(
         query = query.where(Delivery.id < before)
     async with request.app.state.database.transaction() as session:
         found = list(await session.scalars(query.order_by(Delivery.id.desc()).limit(limit + 1)))
-        views = await _views(session, found[:limit])
+        whole = revealing.grant(session, operator, wished, revealing.about(found[:limit]))
+        views = await _views(session, found[:limit], whole=whole)
     return edges.page(request, views, found[limit - 1].id if len(found) > limit else None)
 
 
 @router.get("/{delivery_id}")
 async def get_delivery(
-    request: Request, _: Annotated[Operator, Depends(access.allow("viewer"))], delivery_id: edges.RowId
+    request: Request,
+    operator: Annotated[Operator, Depends(access.allow("viewer"))],
+    wished: Annotated[Wish, Depends(revealing.wish)],
+    delivery_id: edges.RowId,
 ) -> Response:
-    """One call with each of its attempts."""
+    """One call with each of its attempts, masked. An admin gets it whole with `whole=true` and a `reason`."""
     async with request.app.state.database.transaction() as session:
         delivery = await session.get(Delivery, delivery_id)
         if delivery is None:
             raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
-        (view,) = await _views(session, [delivery])
+        whole = revealing.grant(session, operator, wished, revealing.about([delivery]))
+        (view,) = await _views(session, [delivery], whole=whole)
     return edges.Answer(view)
 
 
-@router.post("/{delivery_id}/retry")
+@router.post("/{delivery_id}/retry", openapi_extra=edges.described(ReasonBody))
 async def retry_delivery(
     request: Request,
     operator: Annotated[Operator, Depends(access.allow("operator"))],
     delivery_id: edges.RowId,
+    body: Annotated[ReasonBody, Depends(edges.parsed(ReasonBody, optional=True))],
     dry_run: DryRun = False,
 ) -> Response:
-    """Try a call now. One that is dead is verified first: the seller is read before anything is sent again."""
+    """Try a call now, with a reason. One that is dead is verified first: the seller is read before it is sent again."""
     async with request.app.state.database.transaction() as session:
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:
@@ -82,7 +93,7 @@ async def retry_delivery(
         delivery = await session.get(Delivery, delivery_id)
         if delivery is None:
             raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
-        await _retry(session, delivery, operator)
+        await _retry(session, delivery, operator, body.reason)
         await session.refresh(delivery)
         (view,) = await _views(session, [delivery])
         if dry_run:
@@ -92,14 +103,14 @@ async def retry_delivery(
     return answer
 
 
-@router.post("/retry", openapi_extra=edges.described(RetryBody, optional=True))
+@router.post("/retry", openapi_extra=edges.described(RetryBody))
 async def retry_deliveries(
     request: Request,
     operator: Annotated[Operator, Depends(access.allow("operator"))],
     body: Annotated[RetryBody, Depends(edges.parsed(RetryBody, optional=True))],
     dry_run: DryRun = False,
 ) -> Response:
-    """Try every call that matches, dead ones unless told otherwise; a result for each."""
+    """Try every call that matches, dead ones unless told otherwise, with a reason; a result for each."""
     query = select(Delivery).where(Delivery.state == body.state, _of_kind(body.kind))
     if body.seller_id is not None:
         query = query.where(Delivery.lane == f"seller:{body.seller_id}")
@@ -109,7 +120,8 @@ async def retry_deliveries(
             return once.answer
         found = list(await session.scalars(query.order_by(Delivery.id).limit(body.limit)))
         # Orders are locked in one order, so that two who retry at once cannot wait for each other.
-        results = [await _result(session, one, operator) for one in sorted(found, key=lambda one: str(one.order_id))]
+        found.sort(key=lambda one: str(one.order_id))
+        results = [await _result(session, one, operator, body.reason) for one in found]
         results.sort(key=lambda result: int(result["id"]))
         if dry_run:
             return await edges.rehearsed(session, lambda: {"items": results})
@@ -118,16 +130,16 @@ async def retry_deliveries(
     return answer
 
 
-async def _result(session: AsyncSession, delivery: Delivery, operator: Operator) -> dict[str, Any]:
+async def _result(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> dict[str, Any]:
     try:
         async with session.begin_nested():
-            await _retry(session, delivery, operator)
+            await _retry(session, delivery, operator, reason)
     except Conflict as conflict:
         return {"id": delivery.id, "result": "refused", "code": conflict.code, "detail": conflict.detail}
     return {"id": delivery.id, "result": "retried"}
 
 
-async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) -> None:
+async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> None:
     """Locks the order if there is one, then the delivery. Raises Conflict when there is nothing to retry."""
     order = await lookup.locked(session, delivery.order_id) if delivery.order_id is not None else None
     if not await queue.retry(session, delivery.id):
@@ -135,7 +147,7 @@ async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator) 
         if delivery.state == "sending":
             raise Conflict("delivery-in-flight", "the call is under way right now")
         raise Conflict("delivery-ended", f"a delivery that is {delivery.state} is not tried again")
-    audit.note(session, operator, "delivery.retry", delivery)
+    audit.note(session, operator, "delivery.retry", delivery, reason=reason)
     await session.refresh(delivery)
     if order is None:
         return
@@ -151,7 +163,7 @@ def _of_kind(kind: str | None, webhook: str | None = None) -> ColumnElement[bool
     return Delivery.kind != WEBHOOK if webhook is None else Delivery.kind == WEBHOOK
 
 
-async def _views(session: AsyncSession, deliveries: list[Delivery]) -> list[dict[str, Any]]:
+async def _views(session: AsyncSession, deliveries: list[Delivery], *, whole: bool = False) -> list[dict[str, Any]]:
     attempts = list(
         await session.scalars(
             select(Attempt).where(Attempt.delivery_id.in_([one.id for one in deliveries])).order_by(Attempt.id)
@@ -159,7 +171,5 @@ async def _views(session: AsyncSession, deliveries: list[Delivery]) -> list[dict
     )
     of = select(Order.id, Order.order_group).where(Order.id.in_([one.order_id for one in deliveries if one.order_id]))
     groups = {row.id: row.order_group for row in await session.execute(of)}
-    return [
-        schemas.delivery_view(one, [a for a in attempts if a.delivery_id == one.id], groups.get(one.order_id))
-        for one in deliveries
-    ]
+    tried = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in deliveries}
+    return [schemas.delivery_view(one, tried[one.id], groups.get(one.order_id), whole=whole) for one in deliveries]

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import read_clock
@@ -17,23 +16,17 @@ from ..orders.states import Status
 from ..retention import sealing
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
-from .schemas import _Body
+from .schemas import ReasonBody
 
 router = APIRouter(prefix="/v1", tags=["orders"])
 
 
-class ErasureBody(_Body):
-    """`POST /v1/orders/{id}/erasure`. The reason is kept for ever: name a case, not a person."""
-
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
-
-
-@router.post("/orders/{order_id}/erasure", openapi_extra=edges.described(ErasureBody))
+@router.post("/orders/{order_id}/erasure", openapi_extra=edges.described(ReasonBody))
 async def erase_order(
     request: Request,
     operator: Annotated[Operator, Depends(access.allow("admin"))],
     order_id: str,
-    body: Annotated[ErasureBody, Depends(edges.parsed(ErasureBody))],
+    body: Annotated[ReasonBody, Depends(edges.parsed(ReasonBody))],
 ) -> Response:
     """Replace the personal data of a final order by hashes, now. Ids, money, invoices, receipts and events stay."""
     state = request.app.state

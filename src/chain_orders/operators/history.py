@@ -13,12 +13,14 @@ from ..events.models import Event
 from ..notifications.models import Notification, Receipt
 from ..orders import lookup
 from ..orders.models import Order
-from . import access, edges, schemas
+from . import access, edges, revealing, schemas
 from .access import Operator
+from .revealing import Wish
 
 router = APIRouter(prefix="/v1/orders/{order_id}", tags=["orders"])
 
 Viewing = Annotated[Operator, Depends(access.allow("viewer"))]
+Wished = Annotated[Wish, Depends(revealing.wish)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=100)]
 
@@ -38,9 +40,12 @@ async def get_timeline(
 
 @router.get("/deliveries")
 async def get_deliveries(
-    request: Request, _: Viewing, order_id: str, limit: Limit = 50, cursor: Cursor = None
+    request: Request, operator: Viewing, order_id: str, wished: Wished, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """The calls owed to the seller for this order, each with its attempts, oldest first."""
+    """The calls owed to the seller for this order, each with its attempts, oldest first. Answers are masked.
+
+    An admin gets them whole with `whole=true` and a `reason`, which is audited.
+    """
     after = edges.number(cursor)
     query = (
         select(Delivery).where(Delivery.order_id == edges.order_id(order_id), Delivery.id > after).order_by(Delivery.id)
@@ -48,6 +53,7 @@ async def get_deliveries(
     deliveries = await _page_of(request, order_id, query, limit)
     shown = deliveries[:limit]
     async with request.app.state.database.transaction() as session:
+        whole = revealing.grant(session, operator, wished, [f"order:{edges.order_id(order_id)}"])
         group = await session.scalar(select(Order.order_group).where(Order.id == edges.order_id(order_id)))
         attempts = list(
             await session.scalars(
@@ -56,14 +62,17 @@ async def get_deliveries(
         )
     of = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in shown}
     following = shown[-1].id if len(deliveries) > limit else None
-    return edges.page(request, [schemas.delivery_view(one, of[one.id], group) for one in shown], following)
+    return edges.page(request, [schemas.delivery_view(one, of[one.id], group, whole=whole) for one in shown], following)
 
 
 @router.get("/notifications")
 async def get_notifications(
-    request: Request, _: Viewing, order_id: str, limit: Limit = 50, cursor: Cursor = None
+    request: Request, operator: Viewing, order_id: str, wished: Wished, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """What the seller told us about this order, raw, oldest first."""
+    """What the seller told us about this order, masked, oldest first.
+
+    An admin gets it as it came with `whole=true` and a `reason`, which is audited.
+    """
     after = edges.number(cursor)
     query = (
         select(Notification)
@@ -73,11 +82,12 @@ async def get_notifications(
     notes = await _page_of(request, order_id, query, limit)
     shown = notes[:limit]
     async with request.app.state.database.transaction() as session:
+        whole = revealing.grant(session, operator, wished, [f"order:{edges.order_id(order_id)}"])
         keys = [note.dedupe_key for note in shown]
         rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
         repeats = {row.dedupe_key: row.repeats for row in rows}
     following = shown[-1].id if len(notes) > limit else None
-    views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0)) for note in shown]
+    views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
     return edges.page(request, views, following)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from .. import masking
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Fault, Invalid
 from ..events.models import Event
@@ -299,8 +300,14 @@ def feed_view(event: Event) -> dict[str, Any]:
     return {**event_view(event), "id": event.position}
 
 
-class RetryBody(_Body):
-    """`POST /v1/deliveries/retry`: which ones. What is left out does not restrict."""
+class ReasonBody(_Body):
+    """Of an act that tries again what a person gave up or never saw. The reason is kept for ever: name no person."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+
+
+class RetryBody(ReasonBody):
+    """`POST /v1/deliveries/retry`: which ones, and why. What is left out does not restrict."""
 
     state: Literal["ready", "retrying", "unknown", "dead"] = "dead"
     kind: Literal["place", "authorize", "cancel", "webhook"] | None = None
@@ -308,7 +315,10 @@ class RetryBody(_Body):
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
-def delivery_view(delivery: Delivery, attempts: Sequence[Attempt], order_group: str | None) -> dict[str, Any]:
+def delivery_view(
+    delivery: Delivery, attempts: Sequence[Attempt], order_group: str | None, *, whole: bool = False
+) -> dict[str, Any]:
+    """A call with its attempts, their answers masked unless `whole`."""
     waiting = delivery.state in {"ready", "retrying", "unknown"}
     whose, _, owner = delivery.lane.partition(":")
     return {
@@ -321,7 +331,7 @@ def delivery_view(delivery: Delivery, attempts: Sequence[Attempt], order_group: 
         "state": delivery.state,
         "method": delivery.method,
         "target": delivery.target,
-        "attempts": [_attempt_view(attempt) for attempt in attempts],
+        "attempts": [_attempt_view(attempt, whole) for attempt in attempts],
         "nextAttemptAt": moment(delivery.next_at) if waiting else None,
         "lastError": delivery.last_error,
         "lastCode": delivery.last_code,
@@ -330,7 +340,8 @@ def delivery_view(delivery: Delivery, attempts: Sequence[Attempt], order_group: 
     }
 
 
-def _attempt_view(attempt: Attempt) -> dict[str, Any]:
+def _attempt_view(attempt: Attempt, whole: bool) -> dict[str, Any]:
+    answer = attempt.response or b""
     return {
         "at": moment(attempt.at),
         "phase": attempt.phase,
@@ -340,11 +351,15 @@ def _attempt_view(attempt: Attempt) -> dict[str, Any]:
         "explanation": codes.describe(attempt.code) if attempt.code else None,
         "outcome": attempt.outcome or "in-flight",
         "error": attempt.error,
-        "response": attempt.response.decode("utf-8", "replace") if attempt.response else None,
+        "response": (answer if whole else masking.mask_body(answer)).decode("utf-8", "replace") or None,
     }
 
 
-def notification_view(notification: Notification, repeats: int) -> dict[str, Any]:
+def notification_view(notification: Notification, repeats: int, *, whole: bool = False) -> dict[str, Any]:
+    """What a seller told, masked unless `whole`."""
+    path, body = notification.path, notification.body
+    if not whole:
+        path, body = masking.mask_path(path), masking.mask_body(body)
     return {
         "id": notification.id,
         "orderId": str(notification.order_id) if notification.order_id else None,
@@ -353,8 +368,8 @@ def notification_view(notification: Notification, repeats: int) -> dict[str, Any
         "reason": notification.reason,
         "receipt": notification.receipt,
         "repeats": repeats,
-        "path": notification.path.decode("ascii", "replace"),
-        "body": notification.body.decode("utf-8", "replace"),
+        "path": path.decode("ascii", "replace"),
+        "body": body.decode("utf-8", "replace"),
         "receivedAt": moment(notification.received_at),
         "appliedAt": moment(notification.applied_at),
     }

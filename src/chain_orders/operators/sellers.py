@@ -149,9 +149,10 @@ async def make_callback_token(request: Request, operator: Admin, seller_id: str)
         if once.answer is not None:
             return once.answer
         seller = await directory.get(session, seller_id)
-        audit.note(session, operator, "seller.callback-token", seller)
+        keyring = request.app.state.bases.keyring
+        audit.note(session, operator, "seller.callback-token", seller, kid=keyring.minting)
         once.keep(edges.Answer({"sellerId": seller.id, "token": None}))
-    return edges.Answer({"sellerId": seller.id, "token": request.app.state.bases.keyring.token(seller.id)})
+    return edges.Answer({"sellerId": seller.id, "token": keyring.token(seller.id)})
 
 
 def _checked(request: Request, base_url: str) -> str:

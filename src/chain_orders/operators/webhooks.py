@@ -82,7 +82,8 @@ async def add_webhook(
         subscription, secret = await directory.add(
             session, request.app.state.vault, **{"after": None, "description": None, "sellers": None, **given}
         )
-        audit.note(session, operator, "webhook.add", audit.name_of(subscription), url=audit.shown(given["url"]))
+        made = audit.state_of(subscription)
+        audit.note(session, operator, "webhook.add", audit.name_of(subscription), **made)
         headers = {"Location": f"/v1/webhooks/{subscription.id}", **edges.etag(subscription.version)}
         once.keep(edges.Answer({**webhook_view(subscription), "secret": None}, 201, headers))
     return edges.Answer({**webhook_view(subscription), "secret": secret}, 201, headers)

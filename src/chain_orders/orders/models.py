@@ -55,6 +55,7 @@ class Order(Base):
             postgresql_where=text("sealed_at is not null and applied_seq <> sealed_seq"),
         ),
         Index("orders_kid_idx", "kid", postgresql_where=text("sealed_at is null")),
+        Index("orders_sealed_kid_idx", "kid", postgresql_where=text("sealed_at is not null")),
         *(Index(f"orders_turn_{t}_idx", "id", postgresql_where=text(TURNS[t])) for t in ("operator", "us", "seller")),
     )
     # The database's clock is read back with the update that sets it.

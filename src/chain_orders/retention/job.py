@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs
 from ..database import Database, is_passing
 from ..orders import lookup
-from .sealing import GRACE, Sealed, seal, seal_strays
+from .sealing import BODY_GOES, GRACE, STRAY, Sealed, seal, seal_strays, whole
 
 log = logs.get("retention")
 
@@ -53,6 +53,7 @@ class Forecast:
     """What a run would do now."""
 
     orders: int
+    again: int
     oldest: datetime | None
     placements: int
     notifications: int
@@ -61,6 +62,7 @@ class Forecast:
     def as_dict(self) -> dict[str, Any]:
         return {
             "orders": self.orders,
+            "sealedAgain": self.again,
             "finalSince": self.oldest.isoformat() if self.oldest else None,
             "placements": self.placements,
             "notifications": self.notifications,
@@ -89,7 +91,7 @@ class Retention:
     async def step(self, told: Callable[[Report], None] | None = None, *, stop: asyncio.Event | None = None) -> Report:
         """Seal whatever is due; `told` hears of each batch."""
         report = Report()
-        for batch in (self._due, self._told_since, self._strays):
+        for batch in (self._due, self._told_since, self._waited, self._strays):
             more = True
             while more and not (stop is not None and stop.is_set()):
                 async with self._database.transaction() as session:
@@ -107,7 +109,7 @@ class Retention:
         """Count, and change nothing."""
         async with self._database.transaction() as session:
             row = (await session.execute(_FORECAST, {"after": self._after or _NEVER, "grace": GRACE})).one()
-        return Forecast(row.orders, row.oldest, row.placements, row.notifications, row.attempts)
+        return Forecast(row.orders, row.again, row.oldest, row.placements, row.notifications, row.attempts)
 
     async def _due(self, session: AsyncSession, report: Report) -> Report:
         await session.execute(_DATE, {"batch": _BATCH})
@@ -119,14 +121,21 @@ class Retention:
         return replace(report, orders=report.orders + len(orders), rows=report.rows + rows)
 
     async def _told_since(self, session: AsyncSession, report: Report) -> Report:
-        orders = list(await session.scalars(_TOLD_SINCE, {"batch": _BATCH}))
-        rows = await _seal(session, orders)
-        return replace(report, again=report.again + len(orders), rows=report.rows + rows)
+        return await _seal_again(session, list(await session.scalars(_TOLD_SINCE, {"batch": _BATCH})), report)
+
+    async def _waited(self, session: AsyncSession, report: Report) -> Report:
+        orders = await session.scalars(_WAITED, {"batch": _BATCH, "grace": GRACE})
+        return await _seal_again(session, list(orders), report)
 
     async def _strays(self, session: AsyncSession, report: Report) -> Report:
         if self._after is None:
             return report
         return replace(report, strays=report.strays + await seal_strays(session, self._after))
+
+
+async def _seal_again(session: AsyncSession, order_ids: list[uuid.UUID], report: Report) -> Report:
+    rows = await _seal(session, order_ids)
+    return replace(report, again=report.again + len(order_ids), rows=report.rows + rows)
 
 
 async def _seal(session: AsyncSession, order_ids: list[uuid.UUID]) -> Sealed:
@@ -150,14 +159,16 @@ _DATE = text(
     """
 )
 
-_IS_DUE = """
+_IDLE = "not exists (select 1 from deliveries d where d.order_id = o.id and d.state = 'sending')"
+
+_IS_DUE = f"""
            o.sealed_at is null and o.status in ('cancelled', 'invoiced', 'rejected')
        and o.final_at < clock_timestamp() - :after
-       and not exists (select 1 from deliveries d where d.order_id = o.id and d.state = 'sending')
+       and {_IDLE}
        and not exists (select 1 from notifications n
                         where n.order_id = o.id and n.state in ('received', 'parked')
                           and n.received_at > clock_timestamp() - :grace)
-"""
+"""  # noqa: S608
 
 # Served by orders_unsealed_idx.
 _DUE = text(
@@ -165,24 +176,43 @@ _DUE = text(
 ).bindparams(bindparam("after", type_=Interval), bindparam("grace", type_=Interval))
 
 # Served by orders_told_since_sealed_idx. Their numbers are made equal by sealing, so that each is found once.
-_TOLD_SINCE = text(
-    """
-    select o.id from orders o
-     where o.sealed_at is not null and o.applied_seq <> o.sealed_seq
-       and not exists (select 1 from deliveries d where d.order_id = o.id and d.state = 'sending')
-     limit :batch for no key update skip locked
-    """
-)
+_IS_TOLD_SINCE = f"o.sealed_at is not null and o.applied_seq <> o.sealed_seq and {_IDLE}"
 
+# What cannot be applied at all moves no number: a sealed order is found by what has waited for too long. Served by
+# notifications_parked_idx and notifications_received_idx; sealing lets it go, so that each is found once.
+_HAS_WAITED = f"""
+           o.sealed_at is not null and {_IDLE}
+       and o.id in (select n.order_id from notifications n
+                     where n.state = 'parked' and n.received_at <= clock_timestamp() - :grace
+                     union all
+                    select n.order_id from notifications n
+                     where n.state = 'received' and n.tries > 0 and n.received_at <= clock_timestamp() - :grace)
+"""  # noqa: S608
+
+_TOLD_SINCE = text(f"select o.id from orders o where {_IS_TOLD_SINCE} limit :batch for no key update skip locked")  # noqa: S608
+
+_WAITED = text(
+    f"select o.id from orders o where {_HAS_WAITED} limit :batch for no key update skip locked"  # noqa: S608
+).bindparams(bindparam("grace", type_=Interval))
+
+# Counts with the very conditions of the run.
 _FORECAST = text(
     f"""
-    with due as materialized (select o.id, o.final_at from orders o where {_IS_DUE})
-    select (select count(*) from due) as orders,
-           (select min(final_at) from due) as oldest,
-           (select count(*) from due) + (select count(*) from placement_revisions join due on due.id = order_id)
-               as placements,
-           (select count(*) from notifications n join due on due.id = n.order_id) as notifications,
+    with due as materialized (
+        select o.id from orders o where {_IS_DUE}
+         union select o.id from orders o where {_IS_TOLD_SINCE}
+         union select o.id from orders o where {_HAS_WAITED}
+    )
+    select count(*) filter (where sealed_at is null) as orders,
+           count(*) filter (where sealed_at is not null) as again,
+           min(final_at) filter (where sealed_at is null) as oldest,
+           count(*) filter (where {whole("placement_body")})
+               + (select count(*) from placement_revisions r join due on due.id = r.order_id
+                   where {whole("r.placement_body")}) as placements,
+           (select count(*) from notifications n join due on due.id = n.order_id where {BODY_GOES})
+               + (select count(*) from notifications where {STRAY}) as notifications,
            (select count(*) from attempts a join deliveries d on d.id = a.delivery_id join due on due.id = d.order_id
-             where a.response is not null) as attempts
+             where {whole("a.response")}) as attempts
+      from orders join due using (id)
     """  # noqa: S608
 ).bindparams(bindparam("after", type_=Interval), bindparam("grace", type_=Interval))

@@ -1,11 +1,13 @@
 """Sealing an order: what may hold personal data becomes its SHA-256, the rest stays.
 
-Personal data lies in the bodies of placements, of notifications with their headers, and of the seller's answers. A
-sealed order keeps its ids, money, receipts, invoices and events, and an event that holds the hash of its state.
+Personal data lies in the bodies of placements, of notifications with their headers and paths, and of the seller's
+answers. A sealed order keeps its ids, money, receipts, invoices and events, and an event that holds the hash of its
+state. Our own answers stay too, for repeats, but for an id in one that no order is known by.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -14,11 +16,12 @@ from typing import Any
 from sqlalchemy import Interval, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .. import strict_json
+from .. import masking, strict_json
 from ..database import now
 from ..errors import Conflict
 from ..orders.models import ChainOrder, Invoice, Order
 
+_HASH_BYTES = len("sha256:") + 64
 GRACE = timedelta(days=30)
 """A notification that waits keeps its body, and the job away from its order, for so long."""
 
@@ -46,9 +49,18 @@ def _hashed(column: str) -> str:
     return f"convert_to('sha256:' || encode(sha256({column}), 'hex'), 'UTF8')"
 
 
-def _whole(column: str) -> str:
-    """Whether a column holds anything but a hash."""
-    return f"({column} is not null and encode({column}, 'escape') !~ '^sha256:[0-9a-f]{{64}}$')"
+def whole(column: str) -> str:
+    """Whether a column holds anything but a hash, as SQL."""
+    hashed = f"octet_length({column}) = {_HASH_BYTES} and encode({column}, 'escape') ~ '^sha256:[0-9a-f]{{64}}$'"
+    return f"({column} is not null and not ({hashed}))"
+
+
+BODY_GOES = f"""
+       {whole("n.body")}
+   and (n.state not in ('received', 'parked')
+        or (n.state = 'parked' or n.tries > 0) and n.received_at <= clock_timestamp() - :grace)
+"""
+"""Whether sealing its order takes a notification's body: SQL over `n`. What is still to be applied keeps it."""
 
 
 def _statement(sql: str) -> TextClause:
@@ -76,7 +88,7 @@ async def seal(session: AsyncSession, order: Order, actor: str, *, grace: timede
     await session.execute(_LET_GO, values)
     gone = Sealed(
         placements=await _count(session, _PLACEMENTS, values) + await _count(session, _REVISIONS, values),
-        notifications=await _count(session, _NOTIFICATIONS, values),
+        notifications=await _seal_notifications(session, _NOTIFICATIONS, values, _names(order)),
         attempts=await _count(session, _ATTEMPTS, values),
     )
     first = order.sealed_at is None
@@ -95,7 +107,26 @@ async def seal(session: AsyncSession, order: Order, actor: str, *, grace: timede
 
 async def seal_strays(session: AsyncSession, after: timedelta) -> int:
     """Hash notifications that belong to no order and are older than `after`; says how many."""
-    return await _count(session, _STRAYS, {"after": after})
+    return await _seal_notifications(session, _STRAYS, {"after": after}, set())
+
+
+async def _seal_notifications(
+    session: AsyncSession, statement: TextClause, values: dict[str, Any], known: Collection[str]
+) -> int:
+    """Hash what the statement finds, and mask what our answers to it echo; says how many."""
+    keys = list(await session.scalars(statement, values))
+    for row in (await session.execute(_ANSWERS, {"keys": keys})).all():
+        masked = masking.mask_answer(row.answer, known)
+        if masked != row.answer:
+            await session.execute(_MASK_ANSWER, {"key": row.dedupe_key, "answer": masked})
+    return len(keys)
+
+
+def _names(order: Order) -> set[str]:
+    """The ids that a seller may call the order by."""
+    chains = order.chain_orders
+    names = {name for chain in chains for name in (chain.chain_order_id, chain.seller_order_id) if name}
+    return names | {order.order_group, f"{order.affiliate_id}-{order.order_group}"}
 
 
 async def _count(session: AsyncSession, statement: TextClause, values: dict[str, Any]) -> int:
@@ -172,7 +203,7 @@ _LET_GO = text(
 _PLACEMENTS = _statement(
     f"""
     update orders set placement_body = {_hashed("placement_body")}
-     where id = {_ORDERS} and {_whole("placement_body")}
+     where id = {_ORDERS} and {whole("placement_body")}
     returning id
     """  # noqa: S608
 )
@@ -180,37 +211,46 @@ _PLACEMENTS = _statement(
 _REVISIONS = _statement(
     f"""
     update placement_revisions set placement_body = {_hashed("placement_body")}
-     where order_id = {_ORDERS} and {_whole("placement_body")}
+     where order_id = {_ORDERS} and {whole("placement_body")}
     returning order_id
     """  # noqa: S608
 )
 
-# What waits keeps its body: it is still to be applied. Served by notifications_order_idx.
+# Served by notifications_order_idx.
 _NOTIFICATIONS = _statement(
     f"""
-    update notifications set body = {_hashed("body")}, headers = {_hashed("headers")}
-     where order_id = {_ORDERS} and state not in ('received', 'parked') and {_whole("body")}
-    returning id
+    update notifications n
+       set body = {_hashed("body")}, headers = {_hashed("headers")}, path = {_hashed("path")}
+     where n.order_id = {_ORDERS} and {BODY_GOES}
+    returning n.dedupe_key
     """  # noqa: S608
+).bindparams(bindparam("grace", type_=Interval))
+
+_ANSWERS = text(
+    "select dedupe_key, answer from receipts where dedupe_key = any(cast(:keys as bytea[])) order by dedupe_key"
 )
+_MASK_ANSWER = text("update receipts set answer = :answer where dedupe_key = :key")
 
 _ATTEMPTS = _statement(
     f"""
     update attempts set response = {_hashed("response")}
-     where delivery_id in (select id from deliveries where order_id = {_ORDERS}) and {_whole("response")}
+     where delivery_id in (select id from deliveries where order_id = {_ORDERS}) and {whole("response")}
     returning id
     """  # noqa: S608
 )
 
+STRAY = f"order_id is null and received_at < clock_timestamp() - :after and {whole('body')}"
+"""Whether a notification belongs to no order and its time is over, as SQL."""
+
 _STRAYS = _statement(
     f"""
     update notifications
-       set body = {_hashed("body")}, headers = {_hashed("headers")},
+       set body = {_hashed("body")}, headers = {_hashed("headers")}, path = {_hashed("path")},
            state = case when state in ('received', 'parked') then 'ignored' else state end,
            reason = coalesce(reason, 'sealed')
      where id in (select id from notifications
-                   where order_id is null and received_at < clock_timestamp() - :after and {_whole("body")}
+                   where {STRAY}
                    limit 200 for no key update skip locked)
-    returning id
+    returning dedupe_key
     """  # noqa: S608
 ).bindparams(bindparam("after", type_=Interval))

@@ -57,7 +57,8 @@ class Seller:
         group = document["marketplaceOrderGroup"]
         self.book.puts[group] += 1
         if self.behaviour.reject_code:
-            raise Refusal(400, self.behaviour.reject_code, "refused as configured")
+            buyer = (document.get("clientProfileData") or {}).get("email")
+            raise Refusal(400, self.behaviour.reject_code, f"refused as configured: {buyer}")
         if self.behaviour.dedupe and self.book.of_group(group):
             raise Refusal(self.behaviour.duplicate_status, "CHK0085", "order already exists")
         orders = new_orders(
@@ -236,6 +237,7 @@ class Seller:
             "isCompleted": True,
             "salesChannel": order.sales_channel,
             "creationDate": order.created_at,
+            **order.person,
         }
 
     def _shown(self, order: BookedOrder) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class BookedOrder:
     cancelled_at: str | None = None
     cancellation_requests: list[dict[str, Any]] = field(default_factory=list)
     last_notification: dict[str, Any] | None = None
+    person: dict[str, Any] = field(default_factory=dict)
+    """Who buys and where it is sent: a seller's answers repeat it."""
 
     @property
     def invoiced(self) -> int:
@@ -127,6 +129,7 @@ def new_orders(
                 seller_order_id=f"00-{chain_order_id}",
                 created_at=datetime.now(UTC).isoformat(),
                 visible_at=time.time() + lag,
+                person={name: document[name] for name in ("clientProfileData", "shippingData") if name in document},
             )
         )
     return orders
