@@ -207,3 +207,20 @@ def test_signing_in_leads_nowhere_else(path: str) -> None:
 
 def test_signing_in_leads_back_to_a_page() -> None:
     assert local("/console/orders?q=HARBOR1001") == "/console/orders?q=HARBOR1001"
+
+
+async def test_signing_in_again_ends_the_session_that_was_there(marketplace: Marketplace, stranger: Visitor) -> None:
+    key = await key_of(marketplace, "viewer")
+    await stranger.sign_in(key)
+    first = stranger.client.cookies["sid"]
+    await stranger.sign_in(key)
+
+    stranger.client.cookies.set("sid", first)
+
+    assert (await stranger.get("/console")).status_code == 303
+
+
+async def test_an_address_fills_in_no_form(marketplace: Marketplace, admin: Visitor) -> None:
+    answer = await admin.post(f"/console/sellers/acme/resume?csrf={await admin.secret()}", other="1")
+
+    assert answer.status_code == 403

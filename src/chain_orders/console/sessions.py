@@ -33,13 +33,15 @@ class SignedIn:
     digest: bytes
 
 
-async def open_session(session: AsyncSession, key: str) -> tuple[str, SignedIn] | None:
-    """Exchange an API key for a session: its token, shown once. None when no such key is in force."""
+async def open_session(session: AsyncSession, key: str, instead: str = "") -> tuple[str, SignedIn] | None:
+    """Exchange an API key for a session: its token, shown once. None when no such key is in force. The session that
+    the browser had before, `instead`, is over."""
     found = await find_key(session, key)
     if found is None:
         return None
     token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    await session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now()))
+    over = (ConsoleSession.expires_at < now()) | (ConsoleSession.digest == digest(instead))
+    await session.execute(delete(ConsoleSession).where(over))
     session.add(
         ConsoleSession(digest=digest(token), key_id=found.id, csrf=csrf, expires_at=now() + cast(LONGEST, Interval))
     )

@@ -20,7 +20,7 @@ async def sign_in(visit: Visit) -> Response:
     opened = None
     if key:
         async with visit.desk.database.transaction() as session:
-            opened = await sessions.open_session(session, key)
+            opened = await sessions.open_session(session, key, visit.request.cookies.get(visit.cookie, ""))
     if opened is None:
         told = _("No key in force reads like this. Paste the whole key, as it was shown when it was made.")
         return _form(visit, 401, told if key else _("Paste an API key."))

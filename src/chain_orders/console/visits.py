@@ -95,7 +95,8 @@ class Visit:
 
     def given(self, name: str, default: str = "") -> str:
         """A field of the form, or a parameter of the address, without the blanks around it."""
-        found = self.form.get(name) or self.request.query_params.getlist(name)
+        posted = self.request.method == "POST"  # a link must not fill in what somebody else sends
+        found = self.form.get(name) if posted else self.request.query_params.getlist(name)
         return found[-1].strip() if found else default
 
     def render(self, template: str, status: int = 200, **context: Any) -> Response:
