@@ -171,7 +171,7 @@ async def test_a_form_must_come_from_this_origin(
     secret = await admin.secret()
     sent = {name: marketplace.url if value == "OURS" else value for name, value in headers.items()}
 
-    answer = await admin.client.post("/console/sellers/acme/pause", data={"csrf": secret}, headers=sent)
+    answer = await admin.client.post("/console/sellers/acme/resume", data={"csrf": secret}, headers=sent)
 
     assert answer.status_code == status
 
