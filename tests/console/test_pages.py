@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from html import unescape
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from chain_orders.console import story
 from chain_orders.operators.audit import Audit
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order
@@ -401,3 +403,22 @@ async def test_a_form_of_too_many_fields_is_refused_in_words(admin: Visitor) -> 
 
     assert answer.status_code == 413
     assert "at most 1000 fields" in answer.text
+
+
+async def test_a_story_of_one_moment_is_told_whole(marketplace: Marketplace, admin: Visitor, monkeypatch: Any) -> None:
+    """Entries of the same moment are not lost between two pages."""
+    monkeypatch.setattr(story, "PAGE", 3)
+    placed = await marketplace.place()
+    async with marketplace.database.transaction() as session:
+        for table, column in (("events", "at"), ("attempts", "at")):
+            await session.execute(text(f"update {table} set {column} = '2026-11-01T10:00:00Z'"))
+        many = await session.scalar(text("select (select count(*) from events) + (select count(*) from attempts)"))
+
+    seen, path = list[str](), f"/console/orders/{placed['id']}"
+    while path:
+        page = await admin.page(path)
+        seen += re.findall(r'data-key="([^"]*)"', page)
+        earlier = re.search(r'href="([^"#]*before=[^"#]*)', page)
+        path = unescape(earlier[1]) if earlier else ""
+
+    assert len(seen) == len(set(seen)) == many

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -27,7 +26,7 @@ _CANCELLABLE = frozenset(set(Status) - {Status.REJECTED, Status.INVOICED, Status
 async def show(visit: Visit) -> Response:
     """The order's page."""
     order_id = edges.order_id(visit.request.path_params["order_id"])
-    before = _moment(visit.given("before"))
+    before = story.place(visit.given("before"))
     async with visit.desk.database.transaction() as session:
         order = await lookup.loaded(session, order_id)
         seller = await directory.get(session, order.seller_id)
@@ -84,11 +83,3 @@ def legal(order: Order) -> dict[str, str]:
     if order.attention:
         found["resolve"] = _("Say what holds, and why.")
     return found
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from markupsafe import escape
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..deliveries.models import WAITING, Attempt, Delivery
@@ -26,11 +26,42 @@ _TOGETHER = 24_000
 """How much of a body the story shows; the delivery's and the notification's own pages show the whole."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where an entry stands in the line: by time, and where times are equal by what it is and by its id."""
+
+    at: datetime
+    kind: int
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.at.isoformat()}|{self.kind}|{self.id}"
+
+    def precedes(self, kind: int, at: Any, id_: Any) -> ColumnElement[bool]:
+        """The condition that a row of this kind stands before this place."""
+        if kind == self.kind:
+            return tuple_(at, id_) < tuple_(self.at, self.id)
+        return at <= self.at if kind < self.kind else at < self.at  # type: ignore[no-any-return]
+
+
+EVENT, ATTEMPT, OWED, NOTIFICATION = range(4)
+
+
+def place(text: str) -> Place | None:
+    """The place that an address names; None where it names none."""
+    at, kind, id_ = [*text.split("|"), "", ""][:3]
+    try:
+        found = Place(datetime.fromisoformat(at), int(kind), int(id_))
+    except ValueError:
+        return None
+    return found if found.at.tzinfo is not None and 0 <= found.id < 2**63 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One thing that happened. `side`: `event`, `out` for a call of ours, `in` for what the seller told us."""
 
-    at: datetime
+    place: Place
     side: str
     title: str
     tone: str
@@ -41,30 +72,39 @@ class Entry:
     link: str = ""
     link_label: str = ""
 
+    @property
+    def at(self) -> datetime:
+        return self.place.at
+
+    @property
+    def key(self) -> str:
+        """Its name on the page, so that it stays itself when others come before it."""
+        return f"{self.place.kind}-{self.place.id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
     """The latest entries first, and from where the earlier ones go on."""
 
     entries: list[Entry]
-    earlier: datetime | None
+    earlier: Place | None
 
 
 Seen = Callable[[bytes | None], bytes]
 
 
 async def tell(
-    session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: datetime | None = None, *, seen: Seen
+    session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: Place | None = None, *, seen: Seen
 ) -> Story:
-    """The latest part of an order's story, or what came before a moment. `seen` makes of a body what may be shown."""
+    """The latest part of an order's story, or what came before a place. `seen` makes of a body what may be shown."""
     entries = [
         *[_of_event(event, currency) for event in await _events(session, order_id, before)],
         *await _calls(session, order_id, before, seen),
         *[_of_notification(note, seen) for note in await _notifications(session, order_id, before)],
     ]
-    entries.sort(key=lambda entry: entry.at, reverse=True)
+    entries.sort(key=lambda entry: entry.place, reverse=True)
     shown = _affordable(entries[:PAGE])
-    return Story(shown, shown[-1].at if len(entries) > PAGE else None)
+    return Story(shown, shown[-1].place if len(entries) > PAGE else None)
 
 
 def _affordable(entries: list[Entry]) -> list[Entry]:
@@ -79,29 +119,32 @@ def _affordable(entries: list[Entry]) -> list[Entry]:
     return found
 
 
-async def _events(session: AsyncSession, order_id: uuid.UUID, before: datetime | None) -> Sequence[Event]:
+async def _events(session: AsyncSession, order_id: uuid.UUID, before: Place | None) -> Sequence[Event]:
     query = select(Event).where(Event.order_id == order_id)
     if before is not None:
-        query = query.where(Event.at < before)
-    return (await session.scalars(query.order_by(Event.id.desc()).limit(PAGE + 1))).all()
+        query = query.where(before.precedes(EVENT, Event.at, Event.id))
+    return (await session.scalars(query.order_by(Event.at.desc(), Event.id.desc()).limit(PAGE + 1))).all()
 
 
-async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: datetime | None) -> Sequence[Notification]:
+async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: Place | None) -> Sequence[Notification]:
     query = select(Notification).where(Notification.order_id == order_id)
     if before is not None:
-        query = query.where(Notification.received_at < before)
-    return (await session.scalars(query.order_by(Notification.id.desc()).limit(PAGE + 1))).all()
+        query = query.where(before.precedes(NOTIFICATION, Notification.received_at, Notification.id))
+    latest = query.order_by(Notification.received_at.desc(), Notification.id.desc())
+    return (await session.scalars(latest.limit(PAGE + 1))).all()
 
 
-async def _calls(session: AsyncSession, order_id: uuid.UUID, before: datetime | None, seen: Seen) -> list[Entry]:
+async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | None, seen: Seen) -> list[Entry]:
     """Attempts of the order's calls, and the calls of which none has been made yet."""
     query = select(Attempt, Delivery).join(Delivery, Delivery.id == Attempt.delivery_id)
     query = query.where(Delivery.order_id == order_id)
     unmade = select(Delivery).where(Delivery.order_id == order_id, Delivery.attempts == 0)
     if before is not None:
-        query, unmade = query.where(Attempt.at < before), unmade.where(Delivery.created_at < before)
-    rows = (await session.execute(query.order_by(Attempt.id.desc()).limit(PAGE + 1))).all()
-    owed = await session.scalars(unmade.order_by(Delivery.id.desc()).limit(PAGE + 1))
+        query = query.where(before.precedes(ATTEMPT, Attempt.at, Attempt.id))
+        unmade = unmade.where(before.precedes(OWED, Delivery.created_at, Delivery.id))
+    latest = query.order_by(Attempt.at.desc(), Attempt.id.desc())
+    rows = (await session.execute(latest.limit(PAGE + 1))).all()
+    owed = await session.scalars(unmade.order_by(Delivery.created_at.desc(), Delivery.id.desc()).limit(PAGE + 1))
     placed = await session.scalar(select(Order.placement_body).where(Order.id == order_id))
 
     def sent(delivery: Delivery) -> str:
@@ -116,7 +159,7 @@ def _of_event(event: Event, currency: str | None) -> Entry:
     facts = words.facts(event.data, lambda cents: rendering.money(cents, currency))
     if event.chain_order_id:
         facts.insert(0, (_("chain order"), event.chain_order_id))
-    return Entry(event.at, "event", label, tone, who=actor(event.actor), facts=facts)
+    return Entry(Place(event.at, EVENT, event.id), "event", label, tone, who=actor(event.actor), facts=facts)
 
 
 def actor(name: str) -> str:
@@ -148,7 +191,8 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, answer: bytes) 
     if answer:
         folds.append((_("Answer to attempt %(number)s") % number, rendering.text_of(answer, _CLIPPED)))
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
-    return Entry(attempt.at, "out", title, outcome.tone, _("the service"), outcome, facts, folds, *link)
+    at = Place(attempt.at, ATTEMPT, attempt.id)
+    return Entry(at, "out", title, outcome.tone, _("the service"), outcome, facts, folds, *link)
 
 
 def next_try(attempt: Attempt, delivery: Delivery) -> list[tuple[str, str]]:
@@ -169,7 +213,8 @@ def _of_owed(delivery: Delivery, sent: str) -> Entry:
     title = _("%s: owed to the seller") % words.KINDS.get(delivery.kind, delivery.kind)
     folds = [(_("What will be sent"), sent)] if sent else []
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
-    return Entry(delivery.created_at, "out", title, state.tone, _("the service"), state, facts, folds, *link)
+    at = Place(delivery.created_at, OWED, delivery.id)
+    return Entry(at, "out", title, state.tone, _("the service"), state, facts, folds, *link)
 
 
 def _of_notification(note: Notification, seen: Seen) -> Entry:
@@ -181,8 +226,5 @@ def _of_notification(note: Notification, seen: Seen) -> Entry:
     title = _("Told by the seller: %s") % words.NOTIFICATION_KINDS.get(note.kind, note.kind).lower()
     folds = [(_("What it said"), rendering.text_of(seen(note.body), _CLIPPED))]
     link = (f"/console/notifications/{note.id}", _("Notification %s") % note.id)
-    return Entry(note.received_at, "in", title, state.tone, _("the seller"), state, facts, folds, *link)
-
-
-def as_context(story: Story) -> dict[str, Any]:
-    return {"entries": story.entries, "earlier": story.earlier}
+    at = Place(note.received_at, NOTIFICATION, note.id)
+    return Entry(at, "in", title, state.tone, _("the seller"), state, facts, folds, *link)
