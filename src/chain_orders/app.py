@@ -261,7 +261,7 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
     if surface != "callbacks":
         for routes in _OPERATORS:
             app.include_router(routes.router)
-        app.router.routes.append(Console(_desk(parts, app.version)))
+        app.router.routes.append(Console(_desk(parts, app.state.tail, app.version)))
         app.include_router(deciding.router)
         app.router.routes.append(Heads(app.router))
     edges.install(app)
@@ -293,12 +293,13 @@ _OPERATORS = (
 )
 
 
-def _desk(parts: Parts, version: str) -> Desk:
+def _desk(parts: Parts, tail: Tail, version: str) -> Desk:
     """What the console works with."""
     settings = parts.settings
     return Desk(
         parts.database,
         parts.bell,
+        tail,
         parts.vault,
         parts.wire,
         parts.bases,

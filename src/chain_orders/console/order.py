@@ -37,6 +37,7 @@ async def show(visit: Visit) -> Response:
     return visit.render(
         "order.html",
         order=order,
+        live_order=order.id,
         view=schemas.order_view(order),
         seller=seller,
         currency=seller.currency,

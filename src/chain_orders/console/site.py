@@ -23,6 +23,7 @@ from . import (
     deliveries,
     health,
     keys,
+    live,
     notifications,
     order,
     orders,
@@ -34,7 +35,7 @@ from . import (
     webhooks,
 )  # fmt: skip
 from .texts import _
-from .visits import HOME, Desk, Handler, Visit, act, page, public, recognized
+from .visits import HOME, LIVE, Desk, Handler, Visit, act, page, public, recognized
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -127,6 +128,7 @@ def _routes(desk: Desk) -> list[BaseRoute]:
         *_webhooks(desk),
         Route("/console/audit", page(desk, auditing.show, "admin")),
         Route("/console/health", page(desk, health.show)),
+        Route(LIVE, page(desk, live.follow)),
     ]
 
 

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from .. import body, logs, masking
 from ..database import Bell, Database
 from ..errors import Forbidden, Problem, TooLarge, UnsupportedMedia
+from ..events.feed import Tail
 from ..operators.access import Operator, Role
 from ..operators.models import ROLES
 from ..orders.placing import Bases, Place
@@ -34,6 +35,7 @@ HOME = "/console"
 SIGN_IN = "/console/sign-in"
 POLLING = "x-live"
 """The header of a request that the page's script makes by itself."""
+LIVE = "/console/live"
 _FORM_BYTES = 256 * 1024
 
 
@@ -43,6 +45,7 @@ class Desk:
 
     database: Database
     bell: Bell
+    tail: Tail
     vault: Vault
     wire: Wire
     bases: Bases
@@ -199,15 +202,20 @@ async def _recognized(visit: Visit, *, strict: bool = True) -> Visit:
     found = None
     if token:
         async with visit.desk.database.transaction() as session:
-            found = await sessions.find_session(session, token, touch=POLLING not in visit.request.headers)
+            found = await sessions.find_session(session, token, touch=not _by_itself(visit.request))
     if found is None and strict:
         raise SignedOut
     return replace(visit, signed_in=found)
 
 
+def _by_itself(request: Request) -> bool:
+    """Whether the page's script asks, and not a person."""
+    return POLLING in request.headers or request.url.path == LIVE
+
+
 def _to_sign_in(visit: Visit) -> Response:
     request = visit.request
-    if POLLING in request.headers:
+    if _by_itself(request):
         return Response(status_code=401)
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     wanted = target if request.method == "GET" and target != HOME else ""

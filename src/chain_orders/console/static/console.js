@@ -1,11 +1,17 @@
 /* The console's one script. Every page is complete without it; it keeps the live parts of a page current and
-   writes moments in the reader's zone. It makes no markup from text: pages come parsed, and are moved over. */
+   writes moments in the reader's zone. It makes no markup from text: pages come parsed, and what differs is moved
+   over. */
 "use strict";
 
 (() => {
-  const EVERY = 5000;
-  const short = new Intl.DateTimeFormat(document.documentElement.lang, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
-  const exact = new Intl.DateTimeFormat(document.documentElement.lang, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+  const POLLED = 5000, FOLLOWED = 30000, SETTLED = 8000, ANNOUNCED = 20000;
+  const parts = document.querySelectorAll("[data-live]");
+  const bar = document.querySelector("[data-live-bar]");
+  const order = document.body.dataset.order;
+  const spoken = document.documentElement.lang;
+  const short = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
+  const exact = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
   function writeMoments(root) {
     for (const time of root.querySelectorAll("time[datetime]")) {
@@ -16,28 +22,86 @@
     }
   }
 
-  /* A part that somebody is in the middle of, with an open fold, a mark or the focus inside, is left alone. */
-  function busy(part) {
-    return part.contains(document.activeElement) || part.querySelector("details[open], input:checked") !== null;
+  /* What an element is, so that it is found again when others come before it. */
+  function keyOf(node) {
+    if (node.nodeType !== Node.ELEMENT_NODE) return "";
+    if (node.id || node.dataset.key) return node.id || node.dataset.key;
+    if (node.matches("input, button, select, textarea")) return `${node.name}=${node.getAttribute("value") ?? ""}`;
+    if (node.matches("tr, li")) return node.querySelector("a[href]")?.getAttribute("href") ?? "";
+    return "";
   }
 
-  const last = new Map();
+  function same(one, other) {
+    return one.nodeName === other.nodeName && keyOf(one) === keyOf(other);
+  }
+
+  /* Make one node like another without putting it anew: what is ticked, typed, unfolded or focused stays so. */
+  function become(node, wanted) {
+    if (node.nodeType !== Node.ELEMENT_NODE) {
+      if (node.nodeValue !== wanted.nodeValue) node.nodeValue = wanted.nodeValue;
+      return;
+    }
+    for (const { name, value } of wanted.attributes) {
+      if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+    }
+    for (const { name } of [...node.attributes]) {
+      if (!wanted.hasAttribute(name) && !(name === "open" && node.matches("details"))) node.removeAttribute(name);
+    }
+    const left = [...node.childNodes];
+    let at = node.firstChild;
+    for (const next of [...wanted.childNodes]) {
+      const found = left.findIndex((one) => same(one, next));
+      const kept = found < 0 ? document.adoptNode(next) : left.splice(found, 1)[0];
+      if (kept === at) at = at.nextSibling;
+      else node.insertBefore(kept, at);
+      if (found >= 0) become(kept, next);
+      while (at && !left.includes(at)) at = at.nextSibling;
+    }
+    for (const one of left) one.remove();
+  }
+
+  function now() {
+    return clock.format(new Date());
+  }
+
+  let announced = 0, told = false, changed = false;
 
   function refresh(fresh) {
-    for (const part of document.querySelectorAll("[data-live]")) {
-      const name = part.getAttribute("data-live");
-      const found = fresh.querySelector(`[data-live="${name}"]`);
+    const focused = document.activeElement;
+    let differs = false;
+    for (const part of parts) {
+      const found = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
       if (!found) continue;
-      const source = found.innerHTML;
-      if (source === last.get(name) || busy(part)) continue;
-      last.set(name, source);
       writeMoments(found);
-      part.replaceChildren(...[...found.childNodes].map((node) => document.adoptNode(node)));
+      if (found.isEqualNode(part.copy)) continue;
+      part.copy = found.cloneNode(true);
+      become(part, found);
+      differs = true;
+    }
+    if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+    bar.querySelector("[data-updated]").textContent = now();
+    if (!differs || !(told || source?.readyState !== EventSource.OPEN)) return;
+    told = false;
+    changed = true;
+    forget();
+    if (Date.now() - announced > ANNOUNCED) {
+      announced = Date.now();
+      bar.querySelector("[data-told]").textContent = `${bar.dataset.changed} ${now()}`;
     }
   }
 
-  function poll() {
-    if (document.hidden) { setTimeout(poll, EVERY); return; }
+  /* What was just done is no news any more once the page has moved on. */
+  function forget() {
+    if (changed && performance.now() > SETTLED) document.querySelector("[data-done]")?.remove();
+  }
+
+  let source = null, timer = 0, busy = false, again = false;
+
+  function look() {
+    clearTimeout(timer);
+    if (busy) { again = true; return; }
+    if (document.hidden || paused()) return;
+    busy = true;
     const request = new XMLHttpRequest();
     request.open("GET", location.href);
     request.responseType = "document";
@@ -46,13 +110,50 @@
     request.onload = () => {
       if (request.status === 401) { location.reload(); return; }
       if (request.status === 200 && request.response) refresh(request.response);
-      setTimeout(poll, EVERY);
     };
-    request.onerror = request.ontimeout = () => setTimeout(poll, EVERY * 2);
+    request.onloadend = () => {
+      busy = false;
+      if (again) { again = false; look(); return; }
+      timer = setTimeout(look, source?.readyState === EventSource.OPEN ? FOLLOWED : POLLED);
+    };
     request.send();
   }
 
-  for (const part of document.querySelectorAll("[data-live]")) last.set(part.getAttribute("data-live"), part.innerHTML);
+  /* The server says when to look; polling is what is left without it. */
+  function follow() {
+    source?.close();
+    source = null;
+    if (document.hidden || paused()) return;
+    source = new EventSource(`/console/live${order ? `?order=${order}` : ""}`);
+    source.addEventListener("changed", () => { told = true; look(); });
+    source.addEventListener("ended", () => location.reload());
+    look();
+  }
+
+  function paused() {
+    return sessionStorage.getItem("paused") === "yes";
+  }
+
+  function showPause() {
+    const button = bar.querySelector("button");
+    button.setAttribute("aria-pressed", String(paused()));
+    button.textContent = paused() ? button.dataset.resume : button.dataset.pause;
+  }
+
   writeMoments(document);
-  if (last.size > 0) setTimeout(poll, EVERY);
+  if (parts.length > 0 && bar) {
+    for (const part of parts) part.copy = part.cloneNode(true);
+    bar.hidden = false;
+    bar.querySelector("[data-updated]").textContent = now();
+    bar.querySelector("button").addEventListener("click", () => {
+      sessionStorage.setItem("paused", paused() ? "no" : "yes");
+      showPause();
+      follow();
+    });
+    document.addEventListener("visibilitychange", follow);
+    addEventListener("pagehide", () => source?.close());
+    setTimeout(forget, SETTLED + 100);
+    showPause();
+    follow();
+  }
 })();
