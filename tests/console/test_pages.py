@@ -422,3 +422,11 @@ async def test_a_story_of_one_moment_is_told_whole(marketplace: Marketplace, adm
         path = unescape(earlier[1]) if earlier else ""
 
     assert len(seen) == len(set(seen)) == many
+
+
+async def test_a_filter_that_means_nothing_is_named(admin: Visitor) -> None:
+    page = await admin.page("/console/orders?status=bogus&since=2026-13-01&seller=acme")
+    meant = await admin.page("/console/orders?status=placed&sort=oldest")
+
+    assert re.search(r"Ignored, because it means nothing here:\s*<span[^>]*>status, since</span>", page)
+    assert "Ignored" not in meant

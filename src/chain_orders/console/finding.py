@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import func, select
@@ -35,6 +35,8 @@ class Wanted:
     until: str = ""
     sort: str = ""
     cursor: str = ""
+    ignored: tuple[str, ...] = ()
+    """Parameters that mean nothing, and are told to be left out."""
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -74,7 +76,13 @@ class Wanted:
 
 
 def wanted(visit: Visit) -> Wanted:
-    """Read the address. What it cannot mean is left out; a page that is not one of ours is refused."""
+    """Read the address. What it cannot mean is left out, and named; a page that is not one of ours is refused."""
+    read = _read(visit)
+    lost = tuple(name for name, value in read.parameters.items() if not value and visit.given(name))
+    return replace(read, ignored=lost)
+
+
+def _read(visit: Visit) -> Wanted:
     status, turn, sort = visit.given("status"), visit.given("turn"), visit.given("sort")
     return Wanted(
         q=visit.given("q")[:_LONGEST_SEARCH].replace("\x00", "").strip("* "),
