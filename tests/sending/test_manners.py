@@ -113,7 +113,7 @@ _INSIDE_A_PAUSE = """
 async def test_reads_that_take_too_long_together_are_settled_as_such(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
-    await simulated.behave(loseAnswer=1)
+    await simulated.behave(loseAnswer=1, readLagSeconds=600)  # no read finds it, however early it is
     accepted = (await marketplace.post_order(order())).json()
     await marketplace.becomes(accepted["id"], "placement-unknown")
     await simulated.behave(loseAnswer=0, applyTo=["read"], slowSeconds=2.2)
