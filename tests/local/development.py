@@ -47,6 +47,7 @@ class Development:
     seller_port: int = field(default_factory=free_port)
     settings: dict[str, str] = field(default_factory=dict)
     family: list[psutil.Process] = field(default_factory=list)
+    known: dict[str, Any] = field(default_factory=dict)
     """Every process of the last start, down to PostgreSQL's."""
     _process: subprocess.Popen[bytes] | None = None
 
@@ -64,8 +65,10 @@ class Development:
 
     @property
     def described(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.data / "dev.json").read_text())
-        return found
+        """What dev.json says, or said while it ran: it is gone once it has ended."""
+        with contextlib.suppress(FileNotFoundError):
+            self.known = json.loads((self.data / "dev.json").read_text())
+        return self.known
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -97,6 +100,7 @@ class Development:
             time.sleep(0.05)
         dev = psutil.Process(self.process.pid)
         self.family = [dev, *dev.children(recursive=True)]
+        self.known = self.described
         return self
 
     def end(self, how: signal.Signals = signal.SIGINT) -> int:

@@ -48,6 +48,7 @@ def complete(database_url: str, **changes: str) -> dict[str, str]:
     """Every setting that has no default."""
     return {
         "CHAIN_ORDERS_ENVIRONMENT": "development",
+        "CHAIN_ORDERS_DRAIN_SECONDS": "0",
         "CHAIN_ORDERS_DATABASE_URL": database_url,
         "CHAIN_ORDERS_PUBLIC_URL": "http://127.0.0.1:1",
         "CHAIN_ORDERS_CALLBACK_KEYS": KEYS,

@@ -51,7 +51,7 @@ def _identifier(value: Any) -> Any:
 
 def _bounded(name: Any) -> Any:
     if isinstance(name, str) and len(name) > MAXIMUM_NAME:
-        raise PydanticCustomError("too_long", "must have at most 500 characters")
+        raise PydanticCustomError("too-long", "must have at most 500 characters")
     return name
 
 
