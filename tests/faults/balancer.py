@@ -38,7 +38,7 @@ class Balancer:
     async def _look(self) -> None:
         while self._look_every is not None:
             for port in self._ports:
-                if await _says_ready(port):
+                if await says_ready(port):
                     self._ready.add(port)
                 else:
                     self._ready.discard(port)
@@ -65,7 +65,7 @@ class Balancer:
         writer.close()
 
 
-async def _says_ready(port: int) -> bool:
+async def says_ready(port: int) -> bool:
     try:
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -131,6 +131,10 @@ class ServiceProcess:
         """What a power cut does to the process."""
         self._end(signal.SIGKILL)
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, and wait for nothing."""
+        os.kill(self.pid, signal.SIGTERM)
+
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 

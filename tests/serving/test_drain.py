@@ -10,7 +10,8 @@ import pytest
 
 from chain_orders.database import Database
 
-from ..faults.balancer import Balancer
+from ..builders import until
+from ..faults.balancer import Balancer, says_ready
 from ..faults.hearing import Line, _placed, _request
 from ..faults.process import ServiceProcess, free_port
 
@@ -20,7 +21,7 @@ PER_SECOND = 200.0
 
 @contextlib.asynccontextmanager
 async def _replicas(database: Database, sabotage: str | None) -> AsyncIterator[tuple[list[ServiceProcess], int]]:
-    settings = {"CHAIN_ORDERS_DRAIN_SECONDS": "1.5"}
+    settings = {"CHAIN_ORDERS_DRAIN_SECONDS": "3"}
     replicas = [ServiceProcess(database.url, free_port(), sabotage, settings) for _ in range(2)]
     try:
         await asyncio.gather(*(replica.start() for replica in replicas))
@@ -33,31 +34,66 @@ async def _replicas(database: Database, sabotage: str | None) -> AsyncIterator[t
 
 
 async def _failures(database: Database, sabotage: str | None) -> tuple[int, int]:
-    """Requests that were answered, and that were not, while both replicas were restarted one after the other."""
-    bases = await _placed(database, [f"DRAIN{n:04d}" for n in range(LANES)])
-    done, counts = asyncio.Event(), {"answered": 0, "failed": 0}
+    """Requests that were answered, and that were not, while both replicas were restarted one after the other.
 
-    async def lane(group: str, path: str, front: int) -> None:
+    Each is asked to stop while every connection rests, and the requests go on once it says that it is not ready.
+    """
+    bases = await _placed(database, [f"DRAIN{n:04d}" for n in range(LANES)])
+    lanes = Lanes()
+    async with _replicas(database, sabotage) as (replicas, front):
+        running = [asyncio.create_task(lanes.run(group, path, front)) for group, path in bases.items()]
+        try:
+            for replica in replicas:
+                await until(lambda: lanes.have_answered(LANES * 3))
+                lanes.may_send.clear()
+                await until(lanes.rest)
+                replica.ask_to_stop()
+                await until(lambda at=replica.port: _is_not_ready(at))  # type: ignore[misc]
+                lanes.may_send.set()
+                await asyncio.to_thread(replica.stop)
+                await replica.start()
+            await until(lambda: lanes.have_answered(LANES * 3))
+        finally:
+            lanes.done = True
+            lanes.may_send.set()
+            await asyncio.gather(*running)
+    return lanes.answered, lanes.failed
+
+
+async def _is_not_ready(port: int) -> bool:
+    return not await says_ready(port)
+
+
+class Lanes:
+    """Sellers who send one notification after the other, each on a connection that it keeps."""
+
+    def __init__(self) -> None:
+        self.may_send, self.done = asyncio.Event(), False
+        self.may_send.set()
+        self.answered = self.failed = self._in_flight = self._counted = 0
+
+    async def run(self, group: str, path: str, front: int) -> None:
         line, nth = Line(front), 0
-        while not done.is_set():
+        while not self.done:
+            await self.may_send.wait()
             nth += 1
+            self._in_flight += 1
             answer = await line.post(_request(path, group, nth))
-            counts["failed" if answer is None else "answered"] += 1
+            self._in_flight -= 1
+            self.failed += answer is None
+            self.answered += answer is not None
             await asyncio.sleep(LANES / PER_SECOND)
         line.close()
 
-    async with _replicas(database, sabotage) as (replicas, front):
-        lanes = [asyncio.create_task(lane(group, path, front)) for group, path in bases.items()]
-        try:
-            for replica in replicas:
-                await asyncio.sleep(0.7)
-                await asyncio.to_thread(replica.stop)
-                await replica.start()
-            await asyncio.sleep(0.5)
-        finally:
-            done.set()
-            await asyncio.gather(*lanes)
-    return counts["answered"], counts["failed"]
+    async def rest(self) -> bool:
+        return self._in_flight == 0
+
+    async def have_answered(self, many: int) -> bool:
+        """Whether so many more have been answered since this was last true."""
+        if self.answered < self._counted + many:
+            return False
+        self._counted = self.answered
+        return True
 
 
 async def test_no_request_fails_while_replicas_are_restarted_under_load(database: Database) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from chain_orders.database import Bell, Database
-from chain_orders.deliveries.models import Delivery
+from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.outbound import Wire
 from chain_orders.settings import Settings
 from chain_orders.webhooks import signing
@@ -338,6 +338,8 @@ async def test_a_slow_receiver_holds_its_share_and_orders_are_placed_meanwhile(
     async with serving(database, Settings(**patient)) as marketplace:
         await marketplace.add_seller(simulated.url)
         made = await subscribe(marketplace, receiver.url, concurrency=100)
+        async with database.transaction() as session:  # it is known to be well: nothing holds it at one call
+            await session.execute(update(Lane).where(Lane.lane == f"subscription:{made['id']}").values(ramp=None))
         for _ in range(8):
             await marketplace.client.post(f"/v1/webhooks/{made['id']}/test")
         await until(lambda: _inside(receiver, 2))
