@@ -373,6 +373,16 @@ async def test_whoever_lost_the_lease_settles_nothing(database: Database, lane: 
     await _settle(database, taken_over)
 
 
+async def test_a_build_without_the_fence_lets_whoever_lost_the_lease_settle(
+    database: Database, lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_SETTLE", queue._SETTLE)
+    sabotage.apply("no-fence")
+
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        await test_whoever_lost_the_lease_settles_nothing(database, lane)
+
+
 async def test_a_claim_commits_its_attempt_before_anything_can_be_sent(database: Database, lane: str) -> None:
     await _owe(database, "s1")
 
