@@ -2,8 +2,7 @@
 
 The inputs of an order are what its seller told, what its calls and reads came to, and what operators decided, in the
 order in which they moved it: by the number that the order gave them, and by the clock only where several share one.
-`replay` is pure and lets them act through the very functions that acted the first time.
-Sealed orders, whose inputs are hashes by now, are left out.
+`replay` is pure and lets them act through the very functions that acted the first time. Sealed orders are left out.
 """
 
 from __future__ import annotations

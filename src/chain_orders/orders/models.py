@@ -1,7 +1,6 @@
 """The tables of orders. The ORM classes are the domain classes: they hold the rules of their own data.
 
-Relationships never load by themselves (`lazy="raise"`): an act is given an order with what it needs, and moves it in
-memory. Events are appended through the order, so that no move goes untold.
+Relationships never load by themselves (`lazy="raise"`). Events are appended through the order: no move goes untold.
 """
 
 from __future__ import annotations
