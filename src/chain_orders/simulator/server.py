@@ -39,7 +39,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _server(app: FastAPI) -> uvicorn.Server:
     config = uvicorn.Config(
-        app, http=HangingUp, log_config=None, access_log=False, timeout_graceful_shutdown=1, server_header=False
+        app,
+        http=HangingUp,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,  # longer than a caller rests: a connection that closes under a request fails it
+        timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(config)
 
