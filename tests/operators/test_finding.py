@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chain_orders.database import Database
 from chain_orders.deliveries.models import Delivery
 from chain_orders.events.models import Event
-from chain_orders.operators import finding, spreadsheet
+from chain_orders.operators import deciding, finding, spreadsheet
 from chain_orders.operators.finding import Column, Ordering, Search
 from chain_orders.orders import states
 from chain_orders.orders.models import TURNS, OrderName
@@ -178,7 +178,8 @@ SERVED_BY = [
     (Search(seller="s7"), "orders_seller_idx"),
     (Search(status=(Status.PLACED,)), "orders_status_idx"),
     (Search(status=(Status.PLACED, Status.AUTHORIZED)), "orders_status_idx"),
-    (Search(attention=True), "orders_attention_idx"),
+    (Search(attention=True), "orders_attention_"),
+    (Search(attention=True, seller="s3"), "orders_attention_seller_idx"),
     (Search(turn=Turn.OPERATOR), "orders_turn_operator_idx"),
     (Search(turn=Turn.US), "orders_turn_us_idx"),
     (Search(turn=Turn.SELLER), "orders_turn_seller_idx"),
@@ -252,8 +253,23 @@ _MANY = (
     select case n % 5000 when 0 then 'seller:rare' else 'seller:acme' end, 'place', 'delivered', 'PUT', '/'
       from generate_series(1, 20000) n
     """,
+    """
+    insert into orders (id, seller_id, affiliate_id, sales_channel, order_group, ref, kid, items, total_cents,
+                        placement_digest)
+    select lpad(n::text, 32, '0')::uuid, case n % 5000 when 0 then 'rare' else 'acme' end, 'MKP', '1', 'G' || n,
+           'ref' || n, 'k1', '[]', 1, ''
+      from generate_series(1, 20000) n
+    """,
+    """
+    insert into notifications (dedupe_key, receipt, kind, caller, seller_id, order_id, path, headers, body)
+    select int8send(n), '', 'invoice', case when n % 4000 = 7 then 'token' else 'base' end,
+           case when n % 4000 = 7 then 'rare' end, lpad(n::text, 32, '0')::uuid, '', '', ''
+      from generate_series(1, 20000) n
+    """,
     "analyze events",
     "analyze deliveries",
+    "analyze orders",
+    "analyze notifications",
 )
 FEW = [
     (
@@ -277,3 +293,20 @@ async def test_what_matches_few_of_many_is_not_looked_for_in_all(database: Datab
         assert "Index Cond" in plan
         assert "Seq Scan" not in plan
         assert "Sort" not in plan
+
+
+async def test_what_a_seller_of_few_orders_told_is_found_by_its_orders_and_its_token(database: Database) -> None:
+    async with database.transaction() as session:
+        for statement in _MANY:
+            await session.execute(text(statement))
+        plan = await _plan(session, deciding._heard_from("rare", [], 51))
+        found = [note.id for note in await deciding.heard(session, 51, seller="rare")]
+        page = await deciding.heard(session, 2, seller="rare", before=found[1], kinds=["invoice"])
+        shown = [note.id for note in page]
+        await session.rollback()
+
+    assert "Seq Scan" not in plan
+    assert {"orders_seller_idx", "notifications_order_idx", "notifications_seller_idx"} <= set(plan.split())
+    before = found[-1] - 7  # the seventh of all is the first of the seller's
+    assert [id_ - before for id_ in found] == [20000, 16007, 15000, 12007, 10000, 8007, 5000, 4007, 7]
+    assert shown == found[2:4]

@@ -92,7 +92,7 @@ async def test_reading_that_a_seller_has_nothing_is_no_failure(database: Databas
 
 QUERIES = {
     "orders_attention_idx": (stats._ATTENTION_SINCE, {}),
-    "deliveries_sequence_idx": (stats._DELIVERIES, {"kinds": ["place"]}),
+    "Index Only Scan using deliveries_open_idx": (stats._DELIVERIES, {"kinds": ["place"]}),
     "notifications_received_idx": (stats._NOTIFICATIONS, {}),
     "notifications_troubled_idx": (stats._NOTIFICATIONS, {}),
 }

@@ -12,7 +12,7 @@ from ..errors import Conflict, Problem, Unknown
 from ..notifications.applying import UNREADABLE
 from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt
-from ..operators import audit, edges
+from ..operators import audit, deciding, edges
 from ..orders import lookup
 from ..orders.models import Order
 from ..sellers import directory
@@ -31,15 +31,9 @@ async def show(visit: Visit) -> Response:
     state = state if state in {*STATES, "all"} else ""
     seller = visit.given("seller")[:63].replace("\x00", "")
     before = edges.number(visit.given("cursor") or None)
-    query = select(Notification)
-    if seller:
-        query = query.where(Notification.order_id.in_(select(Order.id).where(Order.seller_id == seller)))
-    if state != "all":
-        query = query.where(Notification.state.in_([state] if state else TROUBLED))
-    if before:
-        query = query.where(Notification.id < before)
+    states = () if state == "all" else (state,) if state else TROUBLED
     async with visit.desk.database.transaction() as session:
-        found = list(await session.scalars(query.order_by(Notification.id.desc()).limit(PAGE + 1)))
+        found = await deciding.heard(session, PAGE + 1, states=states, seller=seller or None, before=before)
         ids = {note.order_id for note in found if note.order_id is not None}
         rows = await session.execute(select(Order.id, Order.order_group, Order.seller_id).where(Order.id.in_(ids)))
         orders = {row.id: row for row in rows}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import Conflict, Unknown
 from ..notifications.applying import UNREADABLE
@@ -68,19 +70,9 @@ async def list_notifications(
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """What sellers told us, newest first, masked. An admin gets it as it came with `whole=true` and a `reason`."""
-    query = select(Notification)
-    if state:
-        query = query.where(Notification.state.in_(state))
-    if kind:
-        query = query.where(Notification.kind.in_(kind))
-    if seller is not None:
-        own = select(Order.id).where(Order.seller_id == seller, Order.id == Notification.order_id).exists()
-        query = query.where(or_(Notification.seller_id == seller, own))
     before = edges.number(cursor)
-    if before:
-        query = query.where(Notification.id < before)
     async with request.app.state.database.transaction() as session:
-        found = list(await session.scalars(query.order_by(Notification.id.desc()).limit(limit + 1)))
+        found = await heard(session, limit + 1, states=state or (), kinds=kind or (), seller=seller, before=before)
         shown = found[:limit]
         whole = revealing.grant(session, operator, wished, revealing.about(shown))
         keys = [note.dedupe_key for note in shown]
@@ -88,6 +80,40 @@ async def list_notifications(
         repeats = {row.dedupe_key: row.repeats for row in rows}
     views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
     return edges.page(request, views, shown[-1].id if len(found) > limit else None)
+
+
+async def heard(
+    session: AsyncSession,
+    limit: int,
+    *,
+    states: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    seller: str | None = None,
+    before: int = 0,
+) -> list[Notification]:
+    """What sellers told us, or one of them, newest first. Empty `states` and `kinds` are all."""
+    conditions = [
+        *([Notification.state.in_(states)] if states else ()),
+        *([Notification.kind.in_(kinds)] if kinds else ()),
+        *([Notification.id < before] if before else ()),
+    ]
+    query = select(Notification).where(*conditions)
+    if seller is not None:
+        query = select(Notification).where(Notification.id.in_(_heard_from(seller, conditions, limit)))
+    return list(await session.scalars(query.order_by(Notification.id.desc()).limit(limit)))
+
+
+def _heard_from(seller: str, conditions: Sequence[ColumnElement[bool]], limit: int) -> Select[int]:
+    """The ids of what one seller told us: by its token, and about its orders. Each is a query of its own, so that
+    notifications_seller_idx serves the one; orders_seller_idx and notifications_order_idx serve the other, or where
+    most orders are the seller's, the primary key."""
+    ids = select(Notification.id).where(*conditions)
+    ways = (
+        ids.where(Notification.seller_id == seller),
+        ids.join(Order, Order.id == Notification.order_id).where(Order.seller_id == seller),
+    )
+    parts = [way.order_by(Notification.id.desc()).limit(limit).subquery() for way in ways]
+    return select(union_all(*(select(part.c.id) for part in parts)).subquery().c.id)
 
 
 @router.post("/notifications/{notification_id}/replay", status_code=202, openapi_extra=edges.described(ReasonBody))

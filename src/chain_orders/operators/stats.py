@@ -34,7 +34,7 @@ _ATTENTION_SINCE = text(
       from orders where attention_code is not null
     """
 )
-# Served by deliveries_sequence_idx.
+# Served by deliveries_open_idx alone.
 _DELIVERIES = text(
     """
     select state, count(*) as count, extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest
