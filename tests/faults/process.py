@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +18,8 @@ from chain_orders.operators import access
 from chain_orders.simulator.server import listen
 
 from ..builders import KEYS, Marketplace
+from . import nursery
 
-CHECKOUT = Path(__file__).parents[2]
 QUICK = {
     "CHAIN_ORDERS_DRAIN_SECONDS": "0",
     "CHAIN_ORDERS_POLL_SECONDS": "0.1",
@@ -43,7 +41,7 @@ def free_port() -> int:
 
 @dataclass(slots=True)
 class ServiceProcess:
-    """`chain-orders serve`, or the same under `tests.faults.sabotage` with the sabotage of that name."""
+    """`chain-orders serve`, or the same with the sabotage of that name."""
 
     database_url: str
     port: int
@@ -51,7 +49,7 @@ class ServiceProcess:
     settings: Mapping[str, str] = field(default_factory=dict)
     command: str = "serve"
     options: Sequence[str] = ()
-    _process: subprocess.Popen[bytes] | None = None
+    _process: nursery.Forked | None = None
     _log: Path = field(default_factory=lambda: Path(tempfile.mkstemp(suffix=".log")[1]))
 
     @property
@@ -59,7 +57,6 @@ class ServiceProcess:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self, *, wait: bool = True) -> None:
-        build = ["chain_orders"] if self.sabotage is None else ["tests.faults.sabotage", self.sabotage, "--"]
         options = ["--port", str(self.port)] if self.command == "serve" else []
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CHAIN_ORDERS_")},
@@ -71,21 +68,15 @@ class ServiceProcess:
             **QUICK,
             **self.settings,
         }
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *build, self.command, *options, *self.options],
-                cwd=CHECKOUT,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+        arguments = [self.command, *options, *self.options]
+        self._process = nursery.start(arguments, self.sabotage, environment, self._log)
         if wait and self.command == "serve":
             await self.ready()
 
     async def ready(self) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             for _ in range(600):
-                if self._process is None or self._process.poll() is not None:
+                if not self.running:
                     raise AssertionError(f"the service ended: {self.log[-2000:]}")
                 with contextlib.suppress(httpx.TransportError):
                     if (await client.get(f"{self.url}/readyz")).status_code == 200:
@@ -139,9 +130,8 @@ class ServiceProcess:
         self._end(signal.SIGTERM)
 
     def _end(self, how: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(how)
-            self._process.wait(40)
+        if self._process is not None:
+            self._process.end(how)
 
     @property
     def exit_code(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Deliberately broken builds: `python -m tests.faults.sabotage NAME[,NAME] -- serve …` breaks one promise and serves.
+"""Deliberately broken builds: `tests.faults.nursery` starts a service of which one promise is broken.
 
 A test that cannot fail proves nothing: each guarantee is checked again on the build that breaks it. Each sabotage
 replaces one named attribute of the service, which must exist: a rename there must not turn a sabotage into nothing.
@@ -276,8 +276,10 @@ def apply(names: str) -> None:
         SABOTAGES[name]()
 
 
-if __name__ == "__main__":
-    names = sys.argv.pop(1)
-    assert sys.argv.pop(1) == "--", "python -m tests.faults.sabotage NAME[,NAME] -- serve …"
-    apply(names)
+def become(names: str | None, arguments: Sequence[str]) -> None:
+    """Be `chain-orders` with these arguments, broken in these ways."""
+    if names is not None:
+        apply(names)
+    sys.argv = ["chain-orders", *arguments]
+    sys.orig_argv = [sys.executable, "-m", "chain_orders", *arguments]  # what a fleet starts its processes with
     cli.main()
