@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-browser screenshots check lock clean help FORCE
 .PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
-.PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
+.PHONY: faults-webhooks faults-alerts faults-import faults-import-sabotage bench-send bench-hear bench-claim
 .PHONY: bench-console bench-find seed fuzz fuzz-api
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
@@ -53,8 +53,20 @@ faults-hear-sabotage: $(VENV)/ready  ## The same on broken builds. Options: NOTI
 	$(BIN)/python -m tests.faults.hearing --controls --notifications $(or $(NOTIFICATIONS),1500) \
 		$(if $(SEED),--seed $(SEED))
 
-.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
-.PHONY: faults-webhooks faults-alerts bench-send bench-hear bench-claim
+faults-overload: $(VENV)/ready  ## Ten times as many notifications as can be stored. Options: ARGS=
+	$(BIN)/python -m tests.faults.overload $(ARGS)
+
+faults-import: $(VENV)/ready  ## An import whose service is killed, and that is run again. Options: LINES= SABOTAGE=
+	$(BIN)/python -m tests.faults.importing --lines $(or $(LINES),2000) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
+
+faults-import-sabotage: $(VENV)/ready  ## The same on broken builds. Options: LINES=
+	$(BIN)/python -m tests.faults.importing --controls --lines $(or $(LINES),250)
+
+faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEBHOOKS= SABOTAGE=
+	$(BIN)/python -m tests.faults.telling --webhooks $(or $(WEBHOOKS),5000) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
+
+faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Options: ARGS=
+	$(BIN)/python -m tests.alerts.outage $(ARGS)
 
 fuzz-api: $(VENV)/ready  ## Many more requests than the suite tries against the description. Options: EXAMPLES=
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest tests/operators/test_description.py $(ARGS)

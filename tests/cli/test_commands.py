@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -166,6 +167,41 @@ async def test_an_import_tells_every_line_and_how_many_were_good(
         (4, "exists"),
     ]
     assert good.err == "1 accepted (dry run)\n"
+
+
+async def test_an_import_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
+    """Ctrl-C while the second part is on its way: the first one's results are told, and what is left."""
+    lines = [json.dumps({"line": nth, "result": "accepted"}) + "\n" for nth in range(1, bulk.LINES_A_REQUEST + 1)]
+    first, second = "".join(lines), asyncio.Event()
+    answers = iter([f"HTTP/1.1 200 OK\r\nContent-Length: {len(first)}\r\n\r\n{first}".encode()])
+
+    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+            if (answer := next(answers, None)) is None:
+                break
+            writer.write(answer)
+        second.set()
+        await reader.read()
+        writer.close()
+
+    (tmp_path / "two.ndjson").write_text("{}\n" * (bulk.LINES_A_REQUEST + 7))
+    async with await asyncio.start_server(service, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        importing = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "chain_orders", "order", "import", "two.ndjson", "--seller", "acme"),
+            cwd=tmp_path,
+            env={**os.environ, "CHAIN_ORDERS_API_URL": url, "CHAIN_ORDERS_API_KEY": "co_k"},
+            stderr=-1,
+        )
+        await asyncio.wait_for(second.wait(), 60)
+        importing.send_signal(signal.SIGINT)
+        _, told = await importing.communicate()
+
+    assert importing.returncode == 130
+    assert told.decode() == (
+        "500 accepted; 7 lines left: run the same command again, what is there already stays one order\n"
+    )
 
 
 async def test_an_export_is_whole_on_the_screen_and_in_a_file(command: Command, marketplace: Marketplace) -> None:

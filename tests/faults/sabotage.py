@@ -22,6 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chain_orders import cli, database, strict_json
 from chain_orders.deliveries import queue, retry, worker
 from chain_orders.notifications import applier, inbox
+from chain_orders.operators import imports
+from chain_orders.orders import lookup, taking
 from chain_orders.outcome import Again
 from chain_orders.serving import server
 from chain_orders.vtex import answers
@@ -31,6 +33,8 @@ from chain_orders.webhooks import outbox
 SABOTAGES: dict[str, Callable[[], None]] = {}
 FREEZE_AT = 10
 """The call at which a failpoint stops its process."""
+SMALL_COMMIT = 20
+"""How many lines of an import one failpoint commits together."""
 
 
 def sabotage(act: Callable[[], None]) -> Callable[[], None]:
@@ -137,6 +141,33 @@ def resend_after_one_read() -> None:
     replace(retry, "_after_read", hasty)
 
 
+# Taking.
+
+
+@sabotage
+def repeat_places_again() -> None:
+    """An order that was taken before is placed once more."""
+    told = taking._repeated
+
+    async def repeated(session: AsyncSession, seller: Any, *given: Any) -> Any:
+        taken = await told(session, seller, *given)
+        taking.owe_placement(await lookup.locked(session, taken.order_id), seller)
+        return taken
+
+    replace(taking, "_repeated", repeated)
+
+
+@sabotage
+def repeat_is_told_as_new() -> None:
+    """Whoever hands an order over again is told that it was taken just now."""
+    told = taking._repeated
+
+    async def repeated(*given: Any) -> Any:
+        return taking.Taken((await told(*given)).order_id, created=True)
+
+    replace(taking, "_repeated", repeated)
+
+
 # Hearing.
 
 
@@ -225,6 +256,12 @@ def cursor_before_deliveries() -> None:
 
 
 # Failpoints.
+
+
+@sabotage
+def small_commits() -> None:
+    """An import commits often."""
+    replace(imports, "LINES_PER_COMMIT", SMALL_COMMIT)
 
 
 @sabotage

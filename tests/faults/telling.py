@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import tempfile
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from chain_orders import schema
 from chain_orders.database import Database
-from chain_orders.embedded import Cluster
 from chain_orders.events.models import Event
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import running
 
 from ..builders import until
 from ..webhooks.receiver import Receiver, feed, receiving, subscribe
-from .process import served
+from .process import own_database, served
 
 _TYPE = "burst"
 _AT_ONCE = 20
@@ -142,21 +138,9 @@ async def _burst(database: Database, order_id: str, many: int) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _on_own_cluster(plan: Plan) -> Told:
-    """One run on a durable PostgreSQL of its own."""
-    with tempfile.TemporaryDirectory(prefix="chain-orders-faults-") as folder:
-        cluster = Cluster(Path(folder) / "cluster")
-        try:
-            await asyncio.to_thread(cluster.start)
-            await asyncio.to_thread(schema.migrate, cluster.database_url)
-            database = Database(cluster.database_url)
-            try:
-                async with running(create_simulator()) as seller_url:
-                    return await run(plan, database, seller_url)
-            finally:
-                await database.close()
-        finally:
-            cluster.remove()
+async def _on_own_database(plan: Plan) -> Told:
+    async with own_database() as database, running(create_simulator()) as seller_url:
+        return await run(plan, database, seller_url)
 
 
 def main() -> None:
@@ -165,7 +149,7 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=3)
     options.add_argument("--sabotage", default=None)
     asked = options.parse_args()
-    told = asyncio.run(_on_own_cluster(Plan(asked.webhooks, asked.kills, asked.sabotage)))
+    told = asyncio.run(_on_own_database(Plan(asked.webhooks, asked.kills, asked.sabotage)))
     print(told, flush=True)
     told.hold()
 

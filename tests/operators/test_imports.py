@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from chain_orders.database import Database
 from chain_orders.operators import imports
 
-from ..builders import Marketplace, SimulatedSeller, order, until
-from ..faults.process import served
+from ..builders import Marketplace, SimulatedSeller, order
+from ..faults import importing
 
 IMPORT = "/v1/sellers/acme/orders/import"
 
@@ -125,36 +126,10 @@ async def test_another_kind_of_body_is_refused(marketplace: Marketplace, headers
     assert (await marketplace.client.post(IMPORT, content=b"x", headers=headers)).status_code == status
 
 
-async def test_an_import_whose_service_is_killed_is_run_again(database: Any, simulated: SimulatedSeller) -> None:
-    documents = [order(f"AGAIN{n:04d}") for n in range(400)]
-    headers = {"Content-Type": "application/x-ndjson"}
+async def test_an_import_whose_service_is_killed_is_run_again(database: Database, simulated: SimulatedSeller) -> None:
+    """The short form of `make faults-import`; its broken builds are `make faults-import-sabotage`'s."""
+    told = await importing.run(importing.Plan(lines=100, small_commits=True), database, simulated)
 
-    async def slowly() -> AsyncIterator[bytes]:
-        for document in documents:
-            yield lines(document)
-            await asyncio.sleep(0.003)
-
-    async with served(database) as (process, marketplace):
-        await marketplace.add_seller(simulated.url, ratePerSecond=2000, concurrency=50)
-        first = asyncio.create_task(marketplace.client.post(IMPORT, content=slowly(), headers=headers))
-
-        async def begun() -> bool:
-            return bool((await marketplace.client.get("/v1/orders", params={"limit": 1})).json()["items"])
-
-        await until(begun)
-        process.kill()
-        with pytest.raises(httpx.TransportError):
-            await first
-        await process.start()
-
-        found = await _send(marketplace, lines(*documents))
-
-        async def placed() -> bool:
-            return sum((await simulated.puts()).values()) >= 400
-
-        await until(placed, 60)
-
-    counted = Counter(one["result"] for one in found)
-    assert counted["exists"] >= 100
-    assert counted["exists"] + counted["accepted"] == 400
-    assert {len(await simulated.book(f"AGAIN{n:04d}")) for n in range(0, 400, 40)} == {1}
+    print(told)
+    told.hold()
+    assert {len(told.there), 100 - len(told.there)} == {40, 60}

@@ -77,8 +77,8 @@ def parts(lines: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _tally(counted: Counter[str], dry_run: bool, *, left: int = 0) -> None:
-    told = ", ".join(f"{number} {result}" for result, number in sorted(counted.items())) or "nothing was imported"
-    rest = f"; {left} lines were not told of: run it again" if left else ""
+    told = ", ".join(f"{number} {result}" for result, number in sorted(counted.items())) or "no line has its result"
+    rest = f"; {left} lines left: run the same command again, what is there already stays one order" if left else ""
     show.note(f"{told}{' (dry run)' if dry_run else ''}{rest}")
 
 
