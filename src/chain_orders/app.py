@@ -261,7 +261,7 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
     if surface != "callbacks":
         for routes in _OPERATORS:
             app.include_router(routes.router)
-        app.router.routes.append(Console(_desk(parts, app.state.tail, app.version)))
+        app.router.routes.append(Console(_desk(parts, app.state.tail, tally, app.version)))
         app.include_router(deciding.router)
         app.router.routes.append(Heads(app.router))
     edges.install(app)
@@ -293,7 +293,7 @@ _OPERATORS = (
 )
 
 
-def _desk(parts: Parts, tail: Tail, version: str) -> Desk:
+def _desk(parts: Parts, tail: Tail, tally: refusals.Tally, version: str) -> Desk:
     """What the console works with."""
     settings = parts.settings
     return Desk(
@@ -304,6 +304,7 @@ def _desk(parts: Parts, tail: Tail, version: str) -> Desk:
         parts.wire,
         parts.bases,
         parts.place,
+        tally.count,
         settings.development,
         settings.seller_hosts,
         settings.public_url,

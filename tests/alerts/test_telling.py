@@ -22,6 +22,7 @@ from chain_orders.operators import access
 from chain_orders.settings import Settings
 
 from ..builders import Marketplace, SimulatedSeller, order, settings_for, until
+from ..console.visitor import visitor
 from ..webhooks.receiver import Receiver, change, receiving, subscribe
 from .outage import TO, Plan, run
 from .sink import Sink, sinking
@@ -160,10 +161,16 @@ async def test_many_calls_with_a_wrong_secret_or_too_low_a_role_are_an_alert_for
     async with database.transaction() as session:
         viewer = await access.create_key(session, "curious", "viewer")
         key_id = await session.scalar(text("select id from api_keys where name = 'curious'"))
-    for _ in range(refusals.BURST):
+    curious = visitor(marketplace)
+    await curious.sign_in(viewer)
+    for number in range(refusals.BURST):
         await marketplace.notify(wrong + path, {})
         await marketplace.notify(f"{marketplace.url}{path}?token=k1.acme.wrong", {})
-        await marketplace.client.get("/v1/audit", headers={"Authorization": f"Bearer {viewer}"})
+        if number:
+            await marketplace.client.get("/v1/audit", headers={"Authorization": f"Bearer {viewer}"})
+        else:
+            assert (await curious.get("/console/audit")).status_code == 403
+    await curious.client.aclose()
     for _ in range(refusals.BURST - 1):
         await marketplace.notify(wrong.replace("/cb/k1/", "/cb/k9/") + path, {})
     expected = [f"bad-mac:k1 {refusals.BURST}", f"bad-mac:unknown {refusals.BURST - 1}",

@@ -13,6 +13,7 @@ import pytest
 from chain_orders.alerts.models import Alert
 
 from ..builders import Marketplace, SimulatedSeller, order
+from ..retention.planted import holds, plant
 from .day import conflict, dead, rejected
 from .visitor import Visitor, fields
 
@@ -69,6 +70,8 @@ async def test_a_rejected_order_is_corrected_and_sent_again(
     document = order("HARBOR-1007")
     wrong = {name: value for name, value in document.items() if name != "items"}
 
+    filled = await admin.send(path, fill="yes", reason="to correct it")
+    unreasoned = await admin.send(path, fill="yes")
     no_json = await admin.send(path, document="{")
     faulty = await admin.send(path, document=json.dumps(wrong))
     preview = await admin.send(path, document=json.dumps(document))
@@ -78,7 +81,11 @@ async def test_a_rejected_order_is_corrected_and_sent_again(
     assert "The seller refused it" in page
     assert "An item has run out of stock" in page
     assert "marketplacePaymentValue" in form
-    assert "marketplaceServicesEndpoint" not in form
+    assert "Iara" not in form
+    assert "marketplacePaymentValue" in filled.text
+    assert "Iara" in filled.text
+    assert "marketplaceServicesEndpoint" not in filled.text
+    assert unreasoned.status_code == 422
     assert no_json.status_code == 400
     assert faulty.status_code == 422
     assert re.search(r"items</strong> Fill this in", faulty.text)
@@ -119,19 +126,31 @@ async def test_the_evidence_of_an_order_is_downloaded_without_names(marketplace:
     assert b"Iara" not in everything
 
 
-async def test_a_viewer_sees_what_was_sent_without_names(
-    marketplace: Marketplace, admin: Visitor, viewer: Visitor
+async def test_nobody_sees_a_person_without_saying_why(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor, viewer: Visitor
 ) -> None:
-    placed = await marketplace.place()
-    path = f"/console/orders/{placed['id']}"
+    """In the console as over the API: an admin gives a reason, which stands in the audit. All others see a mask."""
+    sold = await plant(marketplace, simulated, "SHOWN-1")
+    (first, *_), (note, *_) = [
+        (await marketplace.get(sold["id"], f"/{name}"))["items"] for name in ("deliveries", "notifications")
+    ]
+    call, told = f"/console/deliveries/{first['id']}", f"/console/notifications/{note['id']}"
 
-    whole, masked = await admin.page(path), await viewer.page(path)
+    seen = [await one.page(path) for one in (admin, viewer) for path in (f"/console/orders/{sold['id']}", call, told)]
+    whole = [await admin.send(f"{path}/whole", reason=f"dispute about {path}") for path in (call, told)]
+    unreasoned = await admin.send(f"{call}/whole", reason=" ")
+    again = await admin.page(call)
 
-    for page in (whole, masked):
-        assert "What was sent" in page
-        assert "PUT /api/checkout/pvt/orders?sc=1&amp;affiliateId=MKP" in page
-    assert "Iara" in whole
-    assert "Iara" not in masked
+    assert "What was sent" in seen[0]
+    assert "PUT /api/checkout/pvt/orders?sc=1&amp;affiliateId=MKP" in seen[0]
+    assert "Show it whole" in seen[1]
+    assert "Show it whole" not in seen[4]
+    assert [holds(page) for page in (*seen, again)] == [False] * 7
+    assert [holds(answer.text) for answer in whole] == [True, True]
+    assert (unreasoned.status_code, holds(unreasoned.text)) == (422, False)
+    acts = (await marketplace.client.get("/v1/audit", params={"object": f"order:{sold['id']}"})).json()["items"]
+    read = [act["reason"] for act in acts if act["action"] == "personal-data.read"]
+    assert read == [f"dispute about {path}" for path in (told, call)]
 
 
 async def test_webhooks_are_seen_tested_stopped_and_let_go_on(marketplace: Marketplace, admin: Visitor) -> None:

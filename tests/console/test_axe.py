@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page
 
-from ..builders import Marketplace, SimulatedSeller
+from ..builders import Marketplace, SimulatedSeller, order
 from . import browsing
 from .day import play
 from .visitor import key_of
@@ -97,6 +98,8 @@ async def _forms(page: Page, day: dict[str, str]) -> dict[str, list[str]]:
     await page.get_by_role("button", name="Put it on record").wait_for()
     await look("preview of a decision")
     await page.goto(f"/console/orders/{day['rejected']}/correct")
+    await look("a correction that is not filled in")
+    await page.locator("#document").fill(json.dumps(order("HARBOR-1007")))
     await page.get_by_role("button", name="Show what will be sent").click()
     await page.get_by_role("button", name="Send it again").wait_for()
     await look("preview of a correction")

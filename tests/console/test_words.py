@@ -94,7 +94,8 @@ async def test_every_text_of_a_page_passes_through_gettext(
     paths = [
         "", "/orders", "/orders?q=nothing-like-it", f"/orders/{refused}", f"/orders/{refused}/correct",
         f"/orders/{stuck}", f"/orders/{told}", f"/orders/{told}/resolve", "/deliveries", f"/deliveries/{call['id']}",
-        f"/deliveries/{call['id']}/retry", "/notifications?state=all", "/alerts", "/sellers", "/sellers/acme",
+        f"/deliveries/{call['id']}/retry", f"/deliveries/{call['id']}/whole",
+        "/notifications?state=all", "/alerts", "/sellers", "/sellers/acme",
         "/sellers/new", "/sellers/acme/check", "/sellers/acme/token", "/sellers/acme/pause", "/webhooks", "/keys",
         "/audit", "/health", "/nowhere",
     ]  # fmt: skip

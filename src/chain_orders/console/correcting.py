@@ -9,10 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from .. import body, strict_json
+from .. import body, masking, strict_json
 from ..errors import Conflict, Malformed, Problem, Stale, Unavailable
-from ..operators import audit
+from ..operators import audit, revealing
 from ..operators.orders import receipt_of
+from ..operators.revealing import MASKED, Wish
 from ..orders import taking
 from ..orders.models import Order
 from ..orders.states import Status
@@ -25,14 +26,18 @@ from .texts import _
 from .visits import Visit
 
 
-async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehearsed | None = None) -> Response:
-    """The document, to be corrected, below what the seller said about it."""
+async def show(
+    visit: Visit, problem: Problem | None = None, preview: acts.Rehearsed | None = None, wished: Wish = MASKED
+) -> Response:
+    """The document that is to be sent, below what the seller said about the one before. That one is masked, unless an
+    admin says why it is to be filled in."""
     order, seller = await acts.looked_at(visit)
     if order.status != Status.REJECTED:
         raise Conflict("order-not-rejected", _("Only a rejected order can be corrected."))
     async with visit.desk.database.transaction() as session:
         sent = await session.scalar(select(Order.placement_body).where(Order.id == order.id))
         refusal = await session.scalar(refusal_of(order.id))
+        whole = revealing.grant(session, visit.operator, wished, [audit.name_of(order)])
     return visit.render(
         "act_correct.html",
         200 if problem is None else problem.status,
@@ -40,7 +45,9 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         seller=seller,
         refusal=refusal,
         meaning=words.code(refusal.last_code) if refusal is not None else "",
-        document=visit.given("document") or _pretty(sent or b""),
+        document=_pretty(sent or b"") if whole else visit.given("document"),
+        sent=masking.mask_body(sent or b""),
+        reason=visit.given("reason"),
         banner=_above(problem),
         wrong=mistakes.beside(problem),
         preview=preview,
@@ -68,6 +75,8 @@ def _pretty(sent: bytes) -> str:
 async def correct(visit: Visit) -> Response:
     """The preview, and once it is confirmed, the correction: if the seller shows no order of the group."""
     try:
+        if visit.given("fill"):
+            return await show(visit, wished=Wish(True, mistakes.reason_of(visit)))
         move = _correction(visit, _document(visit))
         if not visit.given("confirm"):
             return await show(visit, preview=await acts.rehearse(visit, move))

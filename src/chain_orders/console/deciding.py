@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from .. import masking
 from ..errors import Problem, Stale
 from ..notifications.models import Notification
 from ..operators import audit, edges
@@ -51,7 +52,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         order=order,
         seller=seller,
         currency=seller.currency,
-        against=against,
+        against=[(note, masking.mask_body(note.body)) for note in against],
         choices=choices(order),
         chosen=visit.given("decision", _DISMISS),
         reason=visit.given("reason"),

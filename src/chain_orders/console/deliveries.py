@@ -8,9 +8,11 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from .. import masking
 from ..deliveries.models import STATES, WAITING, Attempt, Delivery
 from ..errors import Unknown
-from ..operators import edges
+from ..operators import edges, revealing
+from ..operators.revealing import MASKED, Wish
 from ..orders import lookup
 from ..orders.models import Order
 from ..sellers import directory
@@ -76,26 +78,33 @@ async def groups_of(session: AsyncSession, deliveries: list[Delivery]) -> dict[A
     return {row.id: row.order_group for row in rows}
 
 
-async def show_one(visit: Visit) -> Response:
-    """A call: what is sent, every attempt with its answer, and when it is tried next."""
+async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
+    """A call: what is sent, every attempt with its answer, and when it is tried next. Bodies are masked unless an
+    admin says why not."""
     async with visit.desk.database.transaction() as session:
         delivery = await found_one(session, visit)
+        whole = revealing.grant(session, visit.operator, wished, revealing.about([delivery]))
         attempts = list(
             await session.scalars(
                 select(Attempt).where(Attempt.delivery_id == delivery.id).order_by(Attempt.id.desc()).limit(25)
             )
         )
         order, seller, body = await about(session, delivery)
+
+    def shown(raw: bytes | None) -> bytes:
+        return raw or b"" if whole else masking.mask_body(raw or b"")
+
     return visit.render(
         "delivery.html",
         delivery=delivery,
         attempts=attempts,
         order=order,
         seller=seller,
-        body=visit.seen(body),
+        body=shown(body),
+        shown=shown,
+        whole=whole,
         describe=words.code,
         meaning=words.code(delivery.last_code),
-        masked=not visit.may("operator"),
         retriable=delivery.state in RETRIABLE and visit.may("operator"),
         # Answers are shown whole up to here; together they must stay a page that loads at once.
         clipped=max(600, 30_000 // max(len(attempts), 1)),

@@ -12,7 +12,8 @@ from ..errors import Conflict, Problem, Unknown
 from ..notifications.applying import UNREADABLE
 from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt
-from ..operators import audit, deciding, edges
+from ..operators import audit, deciding, edges, revealing
+from ..operators.revealing import MASKED, Wish
 from ..orders import lookup
 from ..orders.models import Order
 from ..sellers import directory
@@ -50,12 +51,13 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def show_one(visit: Visit) -> Response:
-    """One notification: what it is, what became of it, and every byte of it."""
+async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
+    """One notification: what it is, what became of it, and what it said: masked, unless an admin says why not."""
     async with visit.desk.database.transaction() as session:
         note = await find(session, visit)
         repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
         order = await session.get(Order, note.order_id) if note.order_id is not None else None
+        whole = revealing.grant(session, visit.operator, wished, revealing.about([note]))
     return visit.render(
         "notification.html",
         note=note,
@@ -63,7 +65,10 @@ async def show_one(visit: Visit) -> Response:
         again=note.state in TROUBLED and visit.may("operator"),
         order=order,
         is_text=_is_text(note.body),
-        mask_headers=masking.mask_headers,
+        whole=whole,
+        address=note.path if whole else masking.mask_path(note.path),
+        body=note.body if whole else masking.mask_body(note.body),
+        headers=note.headers if whole else masking.mask_headers(note.headers),
     )
 
 
@@ -79,6 +84,7 @@ async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
         200 if problem is None else problem.status,
         note=note,
         order=order,
+        body=masking.mask_body(note.body),
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         reason=visit.given("reason"),

@@ -30,7 +30,7 @@ async def show(visit: Visit) -> Response:
     async with visit.desk.database.transaction() as session:
         order = await lookup.loaded(session, order_id)
         seller = await directory.get(session, order.seller_id)
-        told = await story.tell(session, order.id, seller.currency, before, seen=visit.seen)
+        told = await story.tell(session, order.id, seller.currency, before)
         dead = (await session.scalars(dead_of(order.id))).all()
         refused = order.status == Status.REJECTED
         refusal = await session.scalar(refusal_of(order.id)) if refused else None

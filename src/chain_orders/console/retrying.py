@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from .. import masking
 from ..deliveries import queue
 from ..deliveries.models import Delivery
 from ..errors import Conflict, Problem, Unknown
@@ -39,9 +40,14 @@ async def show(visit: Visit, problem: Problem | None = None) -> Response:
         if delivery.state not in RETRIABLE:
             raise Conflict("delivery-ended", _("This call is not waiting any more; there is nothing to try again."))
         order, seller, body = await deliveries.about(session, delivery)
-    status = 200 if problem is None else problem.status
     return visit.render(
-        "act_retry.html", status, delivery=delivery, order=order, seller=seller, body=body, **_form(visit, problem)
+        "act_retry.html",
+        200 if problem is None else problem.status,
+        delivery=delivery,
+        order=order,
+        seller=seller,
+        body=masking.mask_body(body or b""),
+        **_form(visit, problem),
     )
 
 

@@ -29,6 +29,7 @@ from . import (
     orders,
     overview,
     retrying,
+    revealing,
     sellers,
     signing,
     texts,
@@ -115,10 +116,20 @@ def _routes(desk: Desk) -> list[BaseRoute]:
         Route("/console/deliveries/retry", act(desk, retrying.retry_many), methods=["POST"]),
         Route("/console/deliveries/{delivery_id}", page(desk, deliveries.show_one)),
         *_form(desk, "/console/deliveries/{delivery_id}/retry", retrying.show, retrying.retry),
+        *_form(
+            desk, "/console/deliveries/{delivery_id}/whole", revealing.ask_delivery, revealing.show_delivery, "admin"
+        ),
         Route("/console/notifications", page(desk, notifications.show)),
         Route("/console/notifications/{notification_id}", page(desk, notifications.show_one)),
         *_form(
             desk, "/console/notifications/{notification_id}/replay", notifications.show_replay, notifications.replay
+        ),
+        *_form(
+            desk,
+            "/console/notifications/{notification_id}/whole",
+            revealing.ask_notification,
+            revealing.show_notification,
+            "admin",
         ),
         *_sellers(desk),
         Route("/console/keys", page(desk, keys.show), methods=["GET"]),

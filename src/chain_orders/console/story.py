@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from markupsafe import escape
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .. import masking
 from ..deliveries.models import WAITING, Attempt, Delivery
 from ..events.models import Event
 from ..notifications.models import Notification
@@ -90,17 +91,12 @@ class Story:
     earlier: Place | None
 
 
-Seen = Callable[[bytes | None], bytes]
-
-
-async def tell(
-    session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: Place | None = None, *, seen: Seen
-) -> Story:
-    """The latest part of an order's story, or what came before a place. `seen` makes of a body what may be shown."""
+async def tell(session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: Place | None = None) -> Story:
+    """The latest part of an order's story, or what came before a place. Bodies are masked."""
     entries = [
         *[_of_event(event, currency) for event in await _events(session, order_id, before)],
-        *await _calls(session, order_id, before, seen),
-        *[_of_notification(note, seen) for note in await _notifications(session, order_id, before)],
+        *await _calls(session, order_id, before),
+        *[_of_notification(note) for note in await _notifications(session, order_id, before)],
     ]
     entries.sort(key=lambda entry: entry.place, reverse=True)
     shown = _affordable(entries[:PAGE])
@@ -134,7 +130,7 @@ async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: Pla
     return (await session.scalars(latest.limit(PAGE + 1))).all()
 
 
-async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | None, seen: Seen) -> list[Entry]:
+async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | None) -> list[Entry]:
     """Attempts of the order's calls, and the calls of which none has been made yet."""
     query = select(Attempt, Delivery).join(Delivery, Delivery.id == Attempt.delivery_id)
     query = query.where(Delivery.order_id == order_id)
@@ -148,10 +144,14 @@ async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | Non
     placed = await session.scalar(select(Order.placement_body).where(Order.id == order_id))
 
     def sent(delivery: Delivery) -> str:
-        return rendering.text_of(seen(placed if delivery.kind == "place" else delivery.body), _CLIPPED)
+        return _shown(placed if delivery.kind == "place" else delivery.body)
 
-    made = [_of_attempt(attempt, delivery, sent(delivery), seen(attempt.response)) for attempt, delivery in rows]
+    made = [_of_attempt(attempt, delivery, sent(delivery)) for attempt, delivery in rows]
     return [*made, *[_of_owed(one, sent(one)) for one in owed]]
+
+
+def _shown(raw: bytes | None) -> str:
+    return rendering.text_of(masking.mask_body(raw or b""), _CLIPPED)
 
 
 def _of_event(event: Event, currency: str | None) -> Entry:
@@ -168,7 +168,7 @@ def actor(name: str) -> str:
     return {"operator": who, "service": _("the service"), "seller": _("the seller")}.get(kind, name)
 
 
-def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, answer: bytes) -> Entry:
+def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str) -> Entry:
     outcome = words.word(words.OUTCOMES, attempt.outcome) if attempt.outcome else Word(_("under way"), "busy")
     read = attempt.phase == "verify"
     title = _("Read the seller") if read else words.KINDS.get(delivery.kind, delivery.kind)
@@ -188,8 +188,8 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, answer: bytes) 
     folds = []
     if sent and not read:
         folds.append((_("What was sent"), sent))
-    if answer:
-        folds.append((_("Answer to attempt %(number)s") % number, rendering.text_of(answer, _CLIPPED)))
+    if attempt.response:
+        folds.append((_("Answer to attempt %(number)s") % number, _shown(attempt.response)))
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
     at = Place(attempt.at, ATTEMPT, attempt.id)
     return Entry(at, "out", title, outcome.tone, _("the service"), outcome, facts, folds, *link)
@@ -217,14 +217,14 @@ def _of_owed(delivery: Delivery, sent: str) -> Entry:
     return Entry(at, "out", title, state.tone, _("the service"), state, facts, folds, *link)
 
 
-def _of_notification(note: Notification, seen: Seen) -> Entry:
+def _of_notification(note: Notification) -> Entry:
     state = words.word(words.NOTIFICATION_STATES, note.state)
-    facts: list[tuple[str, str]] = [(_("path"), rendering.text_of(note.path, 200))]
+    facts: list[tuple[str, str]] = [(_("path"), rendering.text_of(masking.mask_path(note.path), 200))]
     if note.reason:
         facts.append((_("reason"), words.PARKED.get(note.reason, note.reason)))
     facts.append((_("receipt"), note.receipt))
     title = _("Told by the seller: %s") % words.NOTIFICATION_KINDS.get(note.kind, note.kind).lower()
-    folds = [(_("What it said"), rendering.text_of(seen(note.body), _CLIPPED))]
+    folds = [(_("What it said"), _shown(note.body))]
     link = (f"/console/notifications/{note.id}", _("Notification %s") % note.id)
     at = Place(note.received_at, NOTIFICATION, note.id)
     return Entry(at, "in", title, state.tone, _("the seller"), state, facts, folds, *link)

@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from .. import body, logs, masking
+from .. import body, logs
+from ..alerts.refusals import Kind
 from ..database import Bell, Database
 from ..errors import Forbidden, Problem, TooLarge, UnsupportedMedia
 from ..events.feed import Tail
@@ -50,6 +51,8 @@ class Desk:
     wire: Wire
     bases: Bases
     place: Place
+    refused: Callable[[Kind, str], None]
+    """Counts a call whose key has too low a role."""
     development: bool
     seller_hosts: list[str]
     public_url: str
@@ -89,12 +92,6 @@ class Visit:
 
     def may(self, least: Role) -> bool:
         return self.signed_in is not None and ROLES.index(self.operator.role) >= ROLES.index(least)
-
-    def seen(self, raw: bytes | None) -> bytes:
-        """A body as this visitor may see it: without names and addresses for a viewer."""
-        if not raw or self.may("operator"):
-            return raw or b""
-        return masking.mask_body(raw)
 
     def given(self, name: str, default: str = "") -> str:
         """A field of the form, or a parameter of the address, without the blanks around it."""
@@ -172,6 +169,7 @@ def _admitted(handler: Handler, least: Role, *, posted: bool) -> Handler:
             _check_secret(visit)
         if not visit.may(least):
             told = _("This needs the role %(least)s; you are signed in as %(role)s.")
+            visit.desk.refused("denied", str(visit.operator.key_id))
             raise Forbidden("role-too-low", told % {"least": least, "role": visit.operator.role})
         return await handler(visit)
 

@@ -30,6 +30,10 @@ class Wish:
     reason: str | None = None
 
 
+MASKED = Wish()
+"""What everybody sees who does not ask for more."""
+
+
 def wish(whole: bool = False, reason: Annotated[str | None, Query(max_length=500)] = None) -> Wish:
     """A dependency: `whole=true` and a `reason`, for an admin; else what is shown is masked."""
     return Wish(whole, (reason or "").strip() or None)
