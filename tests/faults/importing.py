@@ -36,7 +36,8 @@ from chain_orders.simulator.server import running
 
 from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, order, until
 from . import sabotage
-from .process import CHECKOUT, own_database, served
+from .nursery import CHECKOUT
+from .process import own_database, served
 
 SILENCE = 30.0  # seconds without a placement after which a run is over
 UNREACHABLE = 3
