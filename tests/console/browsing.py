@@ -36,7 +36,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def window(browser: Browser, url: str, **options: Any) -> AsyncIterator[tuple[Page, list[str]]]:
     """A fresh window at the console, and the requests that it made to anywhere else."""
     context: BrowserContext = await browser.new_context(
-        base_url=url, locale="en-GB", timezone_id="UTC", **{"viewport": WIDE, **options}
+        base_url=url, locale="en-GB", **{"viewport": WIDE, "timezone_id": "UTC", **options}
     )
     strayed: list[str] = []
 

@@ -186,3 +186,17 @@ class TestInABrowser:
 
             await expect(page.locator(".stand")).to_contain_text("Placed", timeout=20_000)
             await expect(page.get_by_role("status")).to_have_count(0, timeout=20_000)
+
+    async def test_a_session_has_the_browsers_zone_and_ends_with_a_warning(
+        self, marketplace: Marketplace, chromium: Browser
+    ) -> None:
+        async with browsing.window(chromium, marketplace.url, timezone_id="Asia/Tokyo") as (page, _strayed):
+            await page.clock.install()
+            await browsing.sign_in(page, await key_of(marketplace, "viewer"))
+            await expect(page.get_by_role("link", name="Asia/Tokyo")).to_be_visible()
+
+            here = page.get_by_role("button", name="I am here")
+            await expect(here).to_be_hidden()
+            await page.clock.fast_forward("25:01")
+            await here.click()
+            await expect(here).to_be_hidden()

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 from sqlalchemy import func, select, update
 
+from chain_orders.app import create_app
+from chain_orders.console import filters
 from chain_orders.console.models import ConsoleSession
 from chain_orders.console.visits import local
+from chain_orders.database import Database
+from chain_orders.operators import access
 from chain_orders.operators.models import ApiKey
+from chain_orders.orders.models import Order
+from chain_orders.settings import Settings
 
-from ..builders import Marketplace
-from .visitor import Visitor, key_of, visitor
+from ..builders import Marketplace, settings_for
+from .visitor import Visitor, fields, key_of, visitor
 
 
 @pytest.fixture
@@ -224,3 +233,99 @@ async def test_an_address_fills_in_no_form(marketplace: Marketplace, admin: Visi
     answer = await admin.post(f"/console/sellers/acme/resume?csrf={await admin.secret()}", other="1")
 
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("form", ["authorize?receipt=FORGED&date=FORGED", "cancel?reason=FORGED"])
+async def test_a_link_fills_in_no_form(marketplace: Marketplace, admin: Visitor, form: str) -> None:
+    placed = await marketplace.place()
+
+    assert "FORGED" not in await admin.page(f"/console/orders/{placed['id']}/{form}")
+
+
+async def test_a_form_after_the_session_says_so_and_is_kept(marketplace: Marketplace, admin: Visitor) -> None:
+    placed = await marketplace.place()
+    form = f"/console/orders/{placed['id']}/cancel"
+    hidden = fields(await admin.page(form))
+    async with marketplace.database.transaction() as session:
+        await session.execute(update(ConsoleSession).values(expires_at=func.clock_timestamp()))
+
+    sent = {**hidden, "reason": "the shopper withdrew", "appToken": "secret", "document": "personal"}
+    ended = await admin.post(form, {"Referer": f"{marketplace.url}{form}"}, **sent)
+    carried = {**fields(ended.text), "key": await key_of(marketplace, "operator")}
+    signed = await admin.sign_in(**carried)
+
+    assert ended.status_code == 401
+    assert "The session ended before the form was sent" in ended.text
+    assert "secret" not in ended.text
+    assert "personal" not in ended.text
+    assert signed.headers["location"] == form
+    assert ">the shopper withdrew</textarea>" in await admin.page(form)
+    assert "the shopper withdrew" not in await admin.page(form)  # shown once
+    assert (await marketplace.get(placed["id"]))["status"] == "placed"
+
+
+async def test_what_was_done_is_said_once_and_by_no_link(marketplace: Marketplace, admin: Visitor) -> None:
+    done = "The lane is paused."
+    forged = await admin.page("/console/sellers/acme?done=paused")
+    answer = await admin.post("/console/sellers/acme/pause", csrf=await admin.secret(), reason="they move")
+
+    polled = await admin.client.get("/console/sellers/acme", headers={"X-Live": "1"})
+    first, second = await admin.page("/console/sellers/acme"), await admin.page("/console/sellers/acme")
+
+    assert answer.headers["location"] == "/console/sellers/acme"
+    assert [done in page for page in (forged, polled.text, first, second)] == [False, False, True, False]
+
+
+async def test_over_tls_the_cookie_is_bound_to_the_host(database: Database) -> None:
+    production = {"environment": "production", "public_url": "https://orders.example", "open_callbacks": False}
+    app = create_app(Settings(**settings_for(database.url, **production)), worker=False)
+    async with database.transaction() as session:
+        key = await access.create_key(session, "over tls", "viewer")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://orders.example") as client:
+        answer = await client.post("/console/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
+        page = await client.get("/console/keys")
+    await app.state.database.close()
+
+    cookie = answer.headers["set-cookie"].lower()
+    assert cookie.startswith("__host-sid=")
+    assert {part.strip() for part in cookie.split(";")[1:]} == {"httponly", "path=/", "samesite=lax", "secure"}
+    assert page.status_code == 200
+    assert "Development without TLS" not in page.text
+    for one in (answer, page):
+        assert one.headers["strict-transport-security"] == "max-age=63072000; includeSubDomains"
+
+
+async def test_times_and_days_are_of_the_operators_zone(marketplace: Marketplace, stranger: Visitor) -> None:
+    placed = await marketplace.place()
+    async with marketplace.database.transaction() as session:
+        # Half past one in Tokyo is the afternoon of the day before in UTC.
+        taken = {"created_at": datetime(2026, 11, 3, 16, 30, tzinfo=UTC)}
+        await session.execute(update(Order).where(Order.id == UUID(placed["id"])).values(**taken))
+    await stranger.sign_in(await key_of(marketplace, "viewer"), zone="Asia/Tokyo")
+
+    there = await stranger.page(f"/console/orders/{placed['id']}")
+    chosen = await stranger.send("/console/zone", zone="America/Sao_Paulo")
+    elsewhere = await stranger.page(f"/console/orders/{placed['id']}")
+
+    assert '<time datetime="2026-11-03T16:30:00.000Z">4 Nov 2026, 01:30 JST</time>' in there
+    assert chosen.headers["location"] == "/console"
+    assert ">3 Nov 2026, 13:30 -03</time>" in elsewhere
+    assert ">America/Sao_Paulo</a>" in elsewhere
+
+
+def test_a_day_begins_at_midnight_in_the_operators_zone() -> None:
+    """The clocks went back on that day, which has 25 hours."""
+    day = filters.Wanted(since="2026-10-25", until="2026-10-25", zone=ZoneInfo("Europe/Lisbon")).search(exact=False)
+
+    assert day.created_from is not None
+    assert day.created_to is not None
+    assert day.created_from.astimezone(UTC) == datetime(2026, 10, 24, 23, tzinfo=UTC)
+    assert day.created_to.astimezone(UTC) == datetime(2026, 10, 26, 0, tzinfo=UTC)
+
+
+async def test_a_zone_that_is_none_is_utc(marketplace: Marketplace, stranger: Visitor) -> None:
+    await stranger.sign_in(await key_of(marketplace, "viewer"), zone="../../etc/passwd")
+
+    assert ">UTC</a>" in await stranger.page("/console/keys")
+    assert (await stranger.send("/console/zone", zone="Nowhere/Atall")).status_code == 422

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from benchmarks import seeding
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chain_orders.console import charts
 from chain_orders.database import Database
 from chain_orders.operators import stats
 from chain_orders.orders import counting
@@ -118,3 +120,18 @@ async def test_seeded_orders_are_counted_and_found(marketplace: Marketplace, dat
     found = await marketplace.client.get("/v1/orders", params={"q": "SEED-*", "limit": 200})
     assert len(found.json()["items"]) == 200
     assert (await marketplace.client.get("/v1/stats")).json()["orders"]["authorized"] == 20
+
+
+async def test_an_hour_that_is_over_is_counted_once() -> None:
+    asked, calls = list[int](), Counter({"good": 1})
+
+    async def count(since: int) -> defaultdict[int, Counter[str]]:
+        asked.append(since)
+        return defaultdict(Counter, dict.fromkeys(range(since, 14), calls))
+
+    hours = charts.Hours()
+    first, again, later = [await hours.get(range(last - 4, last), count) for last in (12, 12, 14)]
+
+    assert asked == [8, 10, 10]
+    assert first == again == {8: calls, 9: calls, 10: calls, 11: calls}
+    assert later == {10: calls, 11: calls, 12: calls, 13: calls}

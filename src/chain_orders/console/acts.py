@@ -10,6 +10,7 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,7 +26,7 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import mistakes
+from . import mistakes, sessions
 from .texts import _
 from .visits import Visit
 
@@ -66,20 +67,38 @@ async def rehearse(visit: Visit, move: Move, order_id: uuid.UUID | None = None) 
 
 
 async def perform(visit: Visit, move: Move, done: str) -> Response:
+    """The act, once: a form that is sent twice, as by a double click, is acted upon once and answered alike."""
     order_id = _id(visit)
-    await perform_on(visit, order_id, visit.given("version"), move)
+    async with visit.desk.database.transaction() as session:
+        await lookup.locked(session, order_id)  # who sends it again waits here for the first
+        if not await repeated(session, visit):
+            await _move(session, order_id, visit.typed("version"), move)
+            await sessions.remember(session, visit.session, last_act=_digest(visit))
     visit.desk.bell.ring("deliveries")
-    return visit.redirect(f"/console/orders/{order_id}?done={done}")
+    return await visit.finished(done, f"/console/orders/{order_id}")
+
+
+async def repeated(session: AsyncSession, visit: Visit) -> bool:
+    """Whether this very form was the last that was acted upon."""
+    return await sessions.last_act(session, visit.session) == _digest(visit)
+
+
+def _digest(visit: Visit) -> bytes:
+    return sha256(repr((visit.request.url.path, sorted(visit.form.items()))).encode()).digest()
 
 
 async def perform_on(visit: Visit, order_id: uuid.UUID, version: str, move: Move) -> None:
-    """Raises Stale when somebody, or the seller, has moved the order since it was looked at."""
+    """The act on one of many. Raises Stale."""
     async with visit.desk.database.transaction() as session:
-        order = await lookup.locked(session, order_id)
-        if version != str(order.version):
-            raise Stale("version-differs", _("The order has changed since you looked. Go back to it, and look again."))
-        seller = await directory.get(session, order.seller_id)
-        await move(session, order, seller)
+        await _move(session, order_id, version, move)
+
+
+async def _move(session: AsyncSession, order_id: uuid.UUID, version: str, move: Move) -> None:
+    """Raises Stale when somebody, or the seller, has moved the order since it was looked at."""
+    order = await lookup.locked(session, order_id)
+    if version != str(order.version):
+        raise Stale("version-differs", _("The order has changed since you looked. Go back to it, and look again."))
+    await move(session, order, await directory.get(session, order.seller_id))
 
 
 def _id(visit: Visit) -> uuid.UUID:
@@ -104,14 +123,14 @@ async def show_authorize(visit: Visit) -> Response:
 
 
 async def authorize(visit: Visit) -> Response:
-    if not visit.given("confirm"):
+    if not visit.typed("confirm"):
         return await show_authorize(visit)
     return await perform(visit, _authorization(visit, _receipt(visit)), "authorized")
 
 
 def _receipt(visit: Visit) -> GivenReceipt:
     minted = datetime.now(UTC).isoformat(timespec="milliseconds")
-    date, receipt = visit.given("date")[:64] or minted, visit.given("receipt")[:256] or secrets.token_hex(16)
+    date, receipt = visit.typed("date")[:64] or minted, visit.typed("receipt")[:256] or secrets.token_hex(16)
     return GivenReceipt(date, receipt)
 
 
@@ -134,8 +153,8 @@ async def show_cancel(visit: Visit, problem: Problem | None = None) -> Response:
         seller=seller,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        reason=visit.given("reason"),
-        chosen=visit.given("chain"),
+        reason=visit.typed("reason"),
+        chosen=visit.typed("chain"),
         preview=None,
         open_chains=_open(order),
     )
@@ -145,10 +164,10 @@ async def cancel(visit: Visit) -> Response:
     """The preview, and once it is confirmed, the act."""
     try:
         body = edges.validated(
-            CancellationBody, {"reason": visit.given("reason"), "chainOrderId": visit.given("chain") or None}
+            CancellationBody, {"reason": visit.typed("reason"), "chainOrderId": visit.typed("chain") or None}
         )
         move = cancellation(visit, body)
-        if visit.given("confirm"):
+        if visit.typed("confirm"):
             return await perform(visit, move, "cancel")
         rehearsed = await rehearse(visit, move)
     except Stale:

@@ -56,7 +56,7 @@ async def act(visit: Visit) -> Response:
     what = visit.given("what")
     if what not in ACTS:
         raise Unknown("not-found", _("Choose what to do with the orders."))
-    if not visit.given("confirm"):
+    if not visit.typed("confirm"):
         return await _preview(visit, what)
     try:
         move = _MOVES[what](visit, mistakes.reason_of(visit))
@@ -70,7 +70,7 @@ async def act(visit: Visit) -> Response:
 async def _preview(visit: Visit, what: str, problem: Problem | None = None) -> Response:
     """Each order as the act would leave it; nothing is kept of that."""
     chosen = [_looked_at(one)[0] for one in (visit.form.get("order") or [])[:_AT_ONCE]]
-    move = _MOVES[what](visit, visit.given("reason") or _ANY_REASON)
+    move = _MOVES[what](visit, visit.typed("reason") or _ANY_REASON)
     planned = [await _plan(visit, order_id, move) for order_id in chosen]
     return visit.render(
         "act_bulk.html",
@@ -82,7 +82,7 @@ async def _preview(visit: Visit, what: str, problem: Problem | None = None) -> R
         back=_BACK,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        reason=visit.given("reason"),
+        reason=visit.typed("reason"),
     )
 
 

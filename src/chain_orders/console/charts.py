@@ -5,8 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+Count = Callable[[int], Awaitable[defaultdict[int, Counter[str]]]]
 
 WIDTH, HEIGHT = 600.0, 100.0
 _GAP = 0.22
@@ -97,17 +102,43 @@ def share(part: int, whole: int) -> float:
     return round(100 * part / whole, 1) if whole else 0.0
 
 
-class Kept:
-    """The pictures of one process, for a while: many look at them, and they change slowly. One at a time draws them."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the overview's pictures show: by minutes ago, by hours since 1970, and lengths in seconds."""
+
+    taken: dict[int, int]
+    placed: dict[int, int]
+    outcomes: Mapping[int, Counter[str]]
+    seconds: list[float]
+
+
+class Kept(Generic[T]):
+    """What one process knows for a while: many look at it, it changes slowly, and one at a time finds it out."""
 
     def __init__(self) -> None:
-        self._drawn: dict[str, tuple[float, Sequence[Chart]]] = {}
-        self._drawing = asyncio.Lock()
+        self._known: T | None = None
+        self._until = 0.0
+        self._finding = asyncio.Lock()
 
-    async def get(self, language: str, draw: Callable[[], Awaitable[Sequence[Chart]]]) -> Sequence[Chart]:
-        async with self._drawing:
-            until, drawn = self._drawn.get(language, (0.0, ()))
-            if until < time.monotonic():
-                drawn = await draw()
-                self._drawn[language] = time.monotonic() + KEPT_SECONDS, drawn
-            return drawn
+    async def get(self, find: Callable[[], Awaitable[T]]) -> T:
+        async with self._finding:
+            if self._known is None or self._until < time.monotonic():
+                self._known = await find()
+                self._until = time.monotonic() + KEPT_SECONDS
+            return self._known
+
+
+class Hours:
+    """What one process has counted by the hour. An hour that is over for an hour does not change any more: it is
+    counted once, so that looking at a day does not cost a day."""
+
+    def __init__(self) -> None:
+        self._over: dict[int, Counter[str]] = {}
+
+    async def get(self, hours: Sequence[int], count: Count) -> Mapping[int, Counter[str]]:
+        """These hours, the last of which has not ended. `count` is given the hour that it begins with."""
+        since = next((hour for hour in hours[:-2] if hour not in self._over), hours[-2])
+        counted = await count(since)
+        found = {hour: counted[hour] if hour >= since else self._over[hour] for hour in hours}
+        self._over = {hour: found[hour] for hour in hours[:-2]}
+        return found

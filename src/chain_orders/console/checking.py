@@ -41,7 +41,7 @@ async def show(visit: Visit) -> Response:
 
 async def run(visit: Visit) -> Response:
     """Try the callback address, the credentials, and the price of an item. Changes nothing anywhere."""
-    seller, sku = await _seller(visit), visit.given("sku", _SKU)[:60] or _SKU
+    seller, sku = await _seller(visit), visit.typed("sku", _SKU)[:60] or _SKU
     return visit.render("check.html", seller=seller, findings=await _findings(visit, seller, sku), sku=sku)
 
 

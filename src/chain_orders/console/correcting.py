@@ -45,9 +45,9 @@ async def show(
         seller=seller,
         refusal=refusal,
         meaning=words.code(refusal.last_code) if refusal is not None else "",
-        document=_pretty(sent or b"") if whole else visit.given("document"),
+        document=_pretty(sent or b"") if whole else visit.typed("document"),
         sent=masking.mask_body(sent or b""),
-        reason=visit.given("reason"),
+        reason=visit.typed("reason"),
         banner=_above(problem),
         wrong=mistakes.beside(problem),
         preview=preview,
@@ -75,12 +75,15 @@ def _pretty(sent: bytes) -> str:
 async def correct(visit: Visit) -> Response:
     """The preview, and once it is confirmed, the correction: if the seller shows no order of the group."""
     try:
-        if visit.given("fill"):
+        if visit.typed("fill"):
             return await show(visit, wished=Wish(True, mistakes.reason_of(visit)))
         move = _correction(visit, _document(visit))
-        if not visit.given("confirm"):
+        if not visit.typed("confirm"):
             return await show(visit, preview=await acts.rehearse(visit, move))
-        await _check_absent(visit)
+        async with visit.desk.database.transaction() as session:
+            again = await acts.repeated(session, visit)
+        if not again:
+            await _check_absent(visit)
         return await acts.perform(visit, move, "corrected")
     except Stale:
         raise
@@ -89,7 +92,7 @@ async def correct(visit: Visit) -> Response:
 
 
 def _document(visit: Visit) -> dict[str, Any]:
-    found = body.parse(visit.given("document").encode())
+    found = body.parse(visit.typed("document").encode())
     if not isinstance(found, dict):
         raise Malformed("not-json", _("The document must be a JSON object."))
     return found

@@ -54,8 +54,8 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         currency=seller.currency,
         against=[(note, masking.mask_body(note.body)) for note in against],
         choices=choices(order),
-        chosen=visit.given("decision", _DISMISS),
-        reason=visit.given("reason"),
+        chosen=visit.typed("decision", _DISMISS),
+        reason=visit.typed("reason"),
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         preview=preview,
@@ -89,13 +89,13 @@ def _of_chain(chain: ChainOrder) -> list[Choice]:
 
 async def decide(visit: Visit) -> Response:
     """The preview, and once it is confirmed, the decision."""
-    decision, _bar, chain = visit.given("decision", _DISMISS).partition("|")
+    decision, _bar, chain = visit.typed("decision", _DISMISS).partition("|")
     try:
         body = edges.validated(
-            ResolutionBody, {"decision": decision, "reason": visit.given("reason"), "chainOrderId": chain or None}
+            ResolutionBody, {"decision": decision, "reason": visit.typed("reason"), "chainOrderId": chain or None}
         )
         move = resolution(visit, body)
-        if visit.given("confirm"):
+        if visit.typed("confirm"):
             return await acts.perform(visit, move, "resolved")
         return await show(visit, preview=await acts.rehearse(visit, move))
     except Stale:

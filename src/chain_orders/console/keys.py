@@ -49,14 +49,14 @@ async def _page(visit: Visit, made: str = "", problem: Problem | None = None) ->
         made=made,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        name=visit.given("name") if problem else "",
+        name=visit.typed("name") if problem else "",
         roles=ROLES,
     )
 
 
 async def make(visit: Visit) -> Response:
     """Make a key, and show it this once."""
-    name, role = visit.given("name"), visit.given("role", "viewer")
+    name, role = visit.typed("name"), visit.typed("role", "viewer")
     try:
         if not _NAME.fullmatch(name):
             told = _("A name begins with a letter or digit, and has up to 63 letters, digits, blanks and . _ @ -")
@@ -87,7 +87,7 @@ async def show_revoke(visit: Visit, problem: Problem | None = None) -> Response:
         sessions=sessions or 0,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        reason=visit.given("reason"),
+        reason=visit.typed("reason"),
     )
 
 
@@ -106,7 +106,7 @@ async def revoke(visit: Visit) -> Response:
             key.revoked_at = await session.scalar(select(now()))
     except Problem as problem:
         return await _page(visit, problem=problem)
-    return visit.redirect("/console/keys?done=revoked")
+    return await visit.finished("revoked", "/console/keys")
 
 
 async def _found(session: AsyncSession, text: str) -> ApiKey:

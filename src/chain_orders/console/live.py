@@ -32,6 +32,11 @@ async def follow(visit: Visit) -> Response:
     return StreamingResponse(_told(visit, _order(visit)), media_type="text/event-stream", headers=headers)
 
 
+async def here(_visit: Visit) -> Response:
+    """Nothing but a sign that somebody is there: the session's idleness begins anew."""
+    return Response(status_code=204)
+
+
 def _order(visit: Visit) -> uuid.UUID | None:
     try:
         return uuid.UUID(visit.given("order"))

@@ -31,7 +31,7 @@ def _said(fault: Fault) -> str:
 
 def reason_of(visit: Visit) -> str:
     """Why somebody does it, for the audit. Raises Invalid without one."""
-    reason = visit.given("reason")
+    reason = visit.typed("reason")
     if not reason:
         told = _("Say why: it stands in the audit beside your name.")
     elif len(reason) > _LONGEST_REASON:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ForeignKey, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,3 +24,11 @@ class ConsoleSession(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     seen_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    zone: Mapped[str | None]
+    """The operator's time zone, as the browser or the operator says it; UTC until then."""
+    flash: Mapped[str | None]
+    """What was just done, for the one page that comes next to say it."""
+    last_act: Mapped[bytes | None]
+    """The SHA-256 of the form that was last acted upon, so that sending it twice is not an error."""
+    draft: Mapped[dict[str, Any] | None]
+    """What was typed into a form when an earlier session was over: `{path, fields}`."""

@@ -87,7 +87,7 @@ async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
         body=masking.mask_body(note.body),
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        reason=visit.given("reason"),
+        reason=visit.typed("reason"),
     )
 
 
@@ -119,7 +119,7 @@ async def replay(visit: Visit) -> Response:
         note.state, note.reason, note.tries = "received", None, 0
         note.next_at = func.clock_timestamp()
     visit.desk.bell.ring(TOPIC)
-    return visit.redirect(f"/console/notifications/{note.id}?done=replayed")
+    return await visit.finished("replayed", f"/console/notifications/{note.id}")
 
 
 async def find(session: AsyncSession, visit: Visit) -> Notification:

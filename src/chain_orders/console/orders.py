@@ -6,30 +6,30 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..errors import Invalid
-from ..operators import schemas, spreadsheet
+from ..operators import edges, schemas, spreadsheet
 from ..orders.models import Order
 from ..orders.states import Status, Turn
 from ..sellers import directory
-from . import finding, rendering, words
+from . import filters, rendering, words
 from .bulk import ACTS
 from .visits import Visit
 
 
 async def show(visit: Visit) -> Response:
     """Orders, newest first unless told otherwise. A search that names one order exactly leads to it."""
-    asked = finding.wanted(visit)
+    asked = filters.wanted(visit)
     async with visit.desk.database.transaction() as session:
-        if asked.q and asked == finding.Wanted(q=asked.q):
-            found = await finding.only_one(session, asked.q)
+        if asked.q and asked == filters.Wanted(q=asked.q, zone=asked.zone):
+            found = await filters.only_one(session, asked.q)
             if found is not None:
                 return visit.redirect(f"/console/orders/{found}")
         try:
-            orders, problem = await finding.search(session, asked, finding.PAGE + 1), None
+            orders, problem = await filters.search(session, asked, filters.PAGE + 1), None
         except Invalid as wrong:
             orders, problem = [], wrong
         sellers = await directory.all_of(session)
-        names = await finding.matched(session, asked.q, orders)
-    shown = orders[: finding.PAGE]
+        names = await filters.matched(session, asked.q, orders)
+    shown = orders[: filters.PAGE]
     currencies = {seller.id: seller.currency for seller in sellers}
     rows = [
         {
@@ -46,7 +46,8 @@ async def show(visit: Visit) -> Response:
         problem=problem,
         asked=asked,
         parameters=asked.parameters,
-        following=str(shown[-1].id) if len(orders) > finding.PAGE else "",
+        following=edges.encode_cursor(asked.ordering.cursor(shown[-1])) if len(orders) > filters.PAGE else "",
+        sorts=filters.sorts().items(),
         sellers=[(seller.id, seller.id) for seller in sellers],
         statuses=[(status, words.STATUSES[status].label) for status in Status],
         bulk=ACTS,
@@ -57,10 +58,10 @@ async def show(visit: Visit) -> Response:
 
 async def download(visit: Visit) -> Response:
     """The same orders as CSV, every page of them, in the same order."""
-    asked = finding.wanted(visit)
+    asked = filters.wanted(visit)
 
     async def following(session: AsyncSession, last: Order | None, limit: int) -> list[Order]:
-        return await finding.search(session, asked, limit, last)
+        return await filters.search(session, asked, limit, last)
 
     return await spreadsheet.answer(visit.desk.database, following, _amount)
 

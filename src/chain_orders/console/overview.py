@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
-from datetime import UTC, datetime, timedelta
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..operators import stats
@@ -16,8 +19,8 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..outcome import UNSENT, WELL
 from ..sellers import directory
-from . import charts, rendering, texts, words
-from .charts import Chart, Series
+from . import charts, rendering, words
+from .charts import Chart, Counted, Series
 from .texts import _
 from .visits import Visit
 
@@ -45,9 +48,9 @@ _PLACED = text(
 )
 _OUTCOMES = text(
     """
-    select floor(extract(epoch from clock_timestamp() - a.at) / 3600)::int as ago, a.outcome, count(*) as number
+    select floor(extract(epoch from a.at) / 3600)::int as hour, a.outcome, count(*) as number
       from attempts a join deliveries d on d.id = a.delivery_id and d.kind = any(:kinds)
-     where a.at > statement_timestamp() - interval '24 hours' and a.outcome <> all(:unsent)
+     where a.at >= :since and a.outcome <> all(:unsent)
      group by 1, 2
     """
 )
@@ -81,6 +84,7 @@ async def show(visit: Visit) -> Response:
             )
         )
         sellers = await directory.all_of(session)
+    counted = await visit.desk.counted.get(lambda: _count(visit))
     by_status = orders.by_status
     return visit.render(
         "overview.html",
@@ -94,7 +98,7 @@ async def show(visit: Visit) -> Response:
         sellers=sellers,
         numbers={lane["sellerId"]: lane for lane in lanes if "sellerId" in lane},
         dead=queues["deliveries"].get("dead", {"count": 0})["count"],
-        pictures=await visit.desk.pictures.get(texts.language(), lambda: _draw(visit)),
+        pictures=_draw(counted, visit.zone),
     )
 
 
@@ -108,18 +112,41 @@ def _queues(numbers: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-async def _draw(visit: Visit) -> list[Chart]:
+async def _count(visit: Visit) -> Counted:
     now = datetime.now(UTC)
     # Ids begin with the milliseconds at which they were made (UUIDv7).
     since = uuid.UUID(int=int((now - timedelta(minutes=_MINUTES)).timestamp() * 1000) << 80)
     async with visit.desk.database.transaction() as session:
         taken = {row.ago: row.number for row in await session.execute(_TAKEN, {"since": since})}
         placed = {row.ago: row.number for row in await session.execute(_PLACED)}
-        outcomes: dict[int, Counter[str]] = {}
-        for row in await session.execute(_OUTCOMES, {"unsent": list(UNSENT), "kinds": list(words.KINDS)}):
-            outcomes.setdefault(row.ago, Counter())[_sort(row.outcome)] += row.number
+        outcomes = await visit.desk.hours.get(_hours(now), lambda hour: _outcomes(session, hour))
         seconds = list(await session.scalars(_TIMES, {"latest": _LATEST_INVOICES}))
-    return [_intake(now, taken, placed), _calls(now, outcomes), _times(seconds)]
+    return Counted(taken, placed, outcomes, seconds)
+
+
+def _hours(now: datetime) -> range:
+    """The day until now, in hours since 1970."""
+    last = int(now.timestamp()) // 3600
+    return range(last - _HOURS + 1, last + 1)
+
+
+async def _outcomes(session: AsyncSession, since: int) -> defaultdict[int, Counter[str]]:
+    """The calls of an hour and of those after it, by what came of them."""
+    given = {"since": datetime.fromtimestamp(since * 3600, UTC), "unsent": list(UNSENT), "kinds": list(words.KINDS)}
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in await session.execute(_OUTCOMES, given):
+        found[row.hour][_sort(row.outcome)] += row.number
+    return found
+
+
+def _draw(counted: Counted, zone: tzinfo) -> list[Chart]:
+    """The pictures, by the clock of whoever looks."""
+    now = datetime.now(UTC)
+    return [
+        _intake(now.astimezone(zone), counted.taken, counted.placed),
+        _calls(now, zone, counted.outcomes),
+        _times(counted.seconds),
+    ]
 
 
 def _sort(outcome: str) -> str:
@@ -141,12 +168,13 @@ def _intake(now: datetime, taken: dict[int, int], placed: dict[int, int]) -> Cha
     return charts.draw("intake", _("Orders a minute"), summary, series, ticks, every)
 
 
-def _calls(now: datetime, outcomes: dict[int, Counter[str]]) -> Chart:
-    ago = list(range(_HOURS - 1, -1, -1))
-    every = [f"{now - timedelta(hours=one + 1):%H:%M} - {now - timedelta(hours=one):%H:%M}" for one in ago]
+def _calls(now: datetime, zone: tzinfo, outcomes: Mapping[int, Counter[str]]) -> Chart:
+    hours = _hours(now)
+    begins = [datetime.fromtimestamp(hour * 3600, zone) for hour in (*hours, hours[-1] + 1)]
+    every = [f"{begin:%H:%M} - {end:%H:%M}" for begin, end in pairwise(begins)]
     kinds = (("good", _("done")), ("wait", _("unclear or failed")), ("bad", _("refused")))
     series = [
-        Series(label, tone, [outcomes.get(one, Counter())[tone] for one in ago]) for tone, label in kinds
+        Series(label, tone, [outcomes.get(hour, Counter())[tone] for hour in hours]) for tone, label in kinds
     ]  # fmt: skip
     sums = [sum(one.values) for one in series]
     summary = _("%(all)s calls to sellers in the last day: %(good)s done, %(wait)s unclear or failed, %(bad)s refused.")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
@@ -39,15 +40,26 @@ def money(cents: int | None, currency: str | None = None) -> str:
     return f"{currency + ' ' if currency else ''}{sign}{whole:,}.{rest:02d}"
 
 
-def moment(at: datetime | None, *, seconds: bool = False) -> Markup:
-    """A moment for people and for machines. The page's script writes it in the reader's zone."""
+@pass_context
+def moment(context: Context, at: datetime | None, *, seconds: bool = False) -> Markup:
+    """A moment for people, in the operator's zone, and for machines. The page's script writes it in their language."""
     if at is None:
         return Markup("")
-    at = at.astimezone(UTC)
-    text = f"{at.day} {at:%b %Y, %H:%M:%S}" if seconds else f"{at.day} {at:%b %Y, %H:%M}"
-    exact = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    here = at.astimezone(context["visit"].zone)
+    text = f"{here.day} {here:%b %Y, %H:%M:%S %Z}" if seconds else f"{here.day} {here:%b %Y, %H:%M %Z}"
+    exact = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     precision = Markup(' data-seconds=""') if seconds else ""
-    return Markup('<time datetime="{}"{}>{} UTC</time>').format(exact, precision, text)
+    return Markup('<time datetime="{}"{}>{}</time>').format(exact, precision, text)
+
+
+@pass_context
+def dated(context: Context, text: str | None) -> Markup | str:
+    """A date that came as text: a moment where it is one, else the text."""
+    try:
+        at = datetime.fromisoformat(text or "")
+    except ValueError:
+        return told(text)
+    return moment(context, at) if at.tzinfo is not None else told(text)
 
 
 def span(seconds: float | timedelta | None) -> str:
@@ -142,7 +154,7 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     made.install_gettext_callables(texts._, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
-    filters = (told, brief, money, moment, span, ago, until, duration, count, link, text_of, dump)
+    filters = (told, brief, money, moment, dated, span, ago, until, duration, count, link, text_of, dump)
     made.filters.update({one.__name__: one for one in filters})
     made.globals.update(
         asset=assets.address, sentences=sentences, words=words, word=words.word, query=query, language=texts.language

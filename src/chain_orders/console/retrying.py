@@ -55,7 +55,7 @@ def _form(visit: Visit, problem: Problem | None) -> dict[str, object]:
     return {
         "banner": mistakes.banner(problem),
         "wrong": mistakes.beside(problem),
-        "reason": visit.given("reason"),
+        "reason": visit.typed("reason"),
     }
 
 
@@ -70,14 +70,12 @@ async def retry(visit: Visit) -> Response:
         await retry_one(session, delivery, visit.operator, reason)
         order_id = delivery.order_id
     visit.desk.bell.ring("deliveries")
-    return visit.redirect(
-        f"/console/orders/{order_id}?done=retried" if order_id else "/console/deliveries?done=retried"
-    )
+    return await visit.finished("retried", f"/console/orders/{order_id}" if order_id else "/console/deliveries")
 
 
 async def retry_many(visit: Visit) -> Response:
     """The preview of those that were chosen, and once it is confirmed, a result for each."""
-    if not visit.given("confirm"):
+    if not visit.typed("confirm"):
         return await _preview(visit)
     try:
         reason = mistakes.reason_of(visit)

@@ -43,7 +43,7 @@ def _ask(visit: Visit, problem: Problem | None = None) -> Response:
         steps=[(f"/console/{list_}", lists[list_]), (back, id_)],
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        reason=visit.given("reason"),
+        reason=visit.typed("reason"),
     )
 
 

@@ -41,7 +41,7 @@ async def show(visit: Visit) -> Response:
 
 async def show_new(visit: Visit) -> Response:
     """The form for a seller that is not on record yet."""
-    return _form(visit, None, {}, None)
+    return _form(visit, None, _again(visit) if visit.resumed else {}, None)
 
 
 async def show_one(visit: Visit) -> Response:
@@ -53,13 +53,14 @@ async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: P
     async with visit.desk.database.transaction() as session:
         seller = await directory.get(session, visit.request.path_params["seller_id"])
         lane = await session.scalar(select(Lane).where(Lane.lane == seller.lane))
-    values = given if given is not None else _values(seller)
+    if given is None:
+        given = _again(visit) if visit.resumed else _values(seller)
     return visit.render(
         "seller.html",
         200 if problem is None else problem.status,
         seller=seller,
         lane=lane,
-        values=values,
+        values=given,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         minting=visit.desk.bases.keyring.minting,
@@ -98,7 +99,7 @@ async def add(visit: Visit) -> Response:
             await lanes.keep(session, seller)
     except Problem as problem:
         return _form(visit, None, _again(visit), problem)
-    return visit.redirect(f"/console/sellers/{seller.id}?done=added")
+    return await visit.finished("added", f"/console/sellers/{seller.id}")
 
 
 async def change(visit: Visit) -> Response:
@@ -113,7 +114,7 @@ async def change(visit: Visit) -> Response:
             values["base_url"] = _checked(visit, values["base_url"])
         async with visit.desk.database.transaction() as session:
             seller = await directory.get(session, seller_id, lock=True)
-            if visit.given("version") != str(seller.version):
+            if visit.typed("version") != str(seller.version):
                 raise Stale("version-differs", _("The seller was changed since you opened this form. Reload it first."))
             moved = values.get("base_url", seller.base_url) != seller.base_url
             changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
@@ -123,7 +124,7 @@ async def change(visit: Visit) -> Response:
     except Problem as problem:
         return await _page(visit, _again(visit), problem)
     visit.desk.bell.ring("deliveries")
-    return visit.redirect(f"/console/sellers/{seller_id}?done=changed")
+    return await visit.finished("changed", f"/console/sellers/{seller_id}")
 
 
 async def show_pause(visit: Visit, problem: Problem | None = None) -> Response:
@@ -139,7 +140,7 @@ async def show_pause(visit: Visit, problem: Problem | None = None) -> Response:
         waits=waits or 0,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        reason=visit.given("reason"),
+        reason=visit.typed("reason"),
     )
 
 
@@ -165,19 +166,19 @@ async def _set_paused(visit: Visit, paused: bool, reason: str | None = None) -> 
             await directory.change(session, seller, {"paused": paused})
             await lanes.keep(session, seller)
     visit.desk.bell.ring("deliveries")
-    return visit.redirect(f"/console/sellers/{seller.id}?done={'paused' if paused else 'resumed'}")
+    return await visit.finished("paused" if paused else "resumed", f"/console/sellers/{seller.id}")
 
 
 def _typed(visit: Visit, also: tuple[str, ...]) -> dict[str, Any]:
     """The form as the API's body: texts, flags, numbers; what is empty is absent or null."""
     given: dict[str, Any] = {}
     for name in (*also, *_TEXTS):
-        text = visit.given(name)
+        text = visit.typed(name)
         if text or name not in _LEFT_OUT_WHEN_EMPTY:
             given[name] = text or None
-    given |= {name: visit.given(name) == "yes" for name in _FLAGS}
-    given["concurrency"] = _number(visit.given("concurrency"), int)
-    given["ratePerSecond"] = _number(visit.given("ratePerSecond"), float)
+    given |= {name: visit.typed(name) == "yes" for name in _FLAGS}
+    given["concurrency"] = _number(visit.typed("concurrency"), int)
+    given["ratePerSecond"] = _number(visit.typed("ratePerSecond"), float)
     return given
 
 
@@ -206,7 +207,7 @@ def _checked(visit: Visit, base_url: str) -> str:
 def _again(visit: Visit) -> dict[str, str]:
     """What was typed, to be shown again; never a credential."""
     names = (*_NEW, *_TEXTS, *_FLAGS, "concurrency", "ratePerSecond", "version")
-    return {name: visit.given(name) for name in names if name not in {"appKey", "appToken"}}
+    return {name: visit.typed(name) for name in names if name not in {"appKey", "appToken"}}
 
 
 def _values(seller: Seller) -> dict[str, str]:

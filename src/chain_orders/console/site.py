@@ -34,6 +34,7 @@ from . import (
     signing,
     texts,
     webhooks,
+    zones,
 )  # fmt: skip
 from .texts import _
 from .visits import HOME, LIVE, Desk, Handler, Visit, act, page, public, recognized
@@ -131,6 +132,8 @@ def _routes(desk: Desk) -> list[BaseRoute]:
             revealing.show_notification,
             "admin",
         ),
+        *_form(desk, "/console/zone", zones.show, zones.choose, "viewer"),
+        Route("/console/here", page(desk, live.here)),
         *_sellers(desk),
         Route("/console/keys", page(desk, keys.show), methods=["GET"]),
         Route("/console/keys", act(desk, keys.make, "admin"), methods=["POST"]),

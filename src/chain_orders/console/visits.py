@@ -9,8 +9,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -26,7 +28,7 @@ from ..orders.placing import Bases, Place
 from ..outbound import Wire
 from ..sellers.vault import Vault
 from . import rendering, sessions, words
-from .charts import Kept
+from .charts import Counted, Hours, Kept
 from .sessions import SignedIn
 from .texts import _
 
@@ -37,7 +39,13 @@ SIGN_IN = "/console/sign-in"
 POLLING = "x-live"
 """The header of a request that the page's script makes by itself."""
 LIVE = "/console/live"
+DRAFT = "draft."
+"""Before the names of another form's fields that the sign-in form carries along."""
 _FORM_BYTES = 256 * 1024
+_DRAFT_BYTES = 8 * 1024
+_NOT_KEPT = frozenset({"csrf", "version", "confirm", "key", "appKey", "appToken", "document"})
+"""Fields of a form that are not kept while somebody signs in again: secrets, personal data, and what belongs to the
+old form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,9 @@ class Desk:
     evidence_seed: bytes | None = field(default=None, repr=False)
     facts: dict[str, str] = field(default_factory=dict)
     """Settings worth showing, none of them secret."""
-    pictures: Kept = field(default_factory=Kept)
+    counted: Kept[Counted] = field(default_factory=Kept)
+    """The numbers of the overview's pictures."""
+    hours: Hours = field(default_factory=Hours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +83,34 @@ class Visit:
     form: dict[str, list[str]] = field(default_factory=dict)
 
     @property
-    def operator(self) -> Operator:
-        """Who is signed in. Raises SignedOut."""
+    def session(self) -> SignedIn:
+        """The session. Raises SignedOut."""
         if self.signed_in is None:
             raise SignedOut
-        return self.signed_in.operator
+        return self.signed_in
+
+    @property
+    def operator(self) -> Operator:
+        """Who is signed in. Raises SignedOut."""
+        return self.session.operator
 
     @property
     def secure(self) -> bool:
         """Whether the browser talks TLS to us, or to what stands before us."""
         encrypted = self.request.url.scheme == "https" or urlsplit(self.desk.public_url).scheme == "https"
         return encrypted or not self.desk.development
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone that every time and every day of the page is of."""
+        try:
+            return ZoneInfo(self.zone_name)
+        except (ZoneInfoNotFoundError, ValueError):
+            return UTC
+
+    @property
+    def zone_name(self) -> str:
+        return (self.signed_in and self.signed_in.zone) or "UTC"
 
     @property
     def cookie(self) -> str:
@@ -99,6 +126,19 @@ class Visit:
         found = self.form.get(name) if posted else self.request.query_params.getlist(name)
         return found[-1].strip() if found else default
 
+    def typed(self, name: str, default: str = "") -> str:
+        """A field of the form, without the blanks around it. Never from the address: whoever makes a link would
+        otherwise fill in what somebody else sends. What was typed when an earlier session was over is shown again."""
+        found = self.form.get(name)
+        if found is None and self.signed_in and self.signed_in.draft:
+            found = [str(self.signed_in.draft["fields"].get(name, default))]
+        return found[-1].strip() if found else default
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this form was being filled in when an earlier session was over."""
+        return self.signed_in is not None and self.signed_in.draft is not None
+
     def render(self, template: str, status: int = 200, **context: Any) -> Response:
         """A page. Every template knows who looks at it, and where."""
         common = {
@@ -106,12 +146,18 @@ class Visit:
             "who": self.signed_in.operator if self.signed_in else None,
             "csrf": self.signed_in.csrf if self.signed_in else "",
             "path": self.request.url.path,
-            "done": words.DONE.get(self.request.query_params.get("done", ""), ""),
+            "done": words.DONE.get(self.signed_in.flash, "") if self.signed_in else "",
         }
         return rendering.render(template, status, {**common, **context})
 
     def redirect(self, path: str) -> Response:
         return RedirectResponse(path, 303)
+
+    async def finished(self, what: str, path: str) -> Response:
+        """Go on to a page that says, this once, what was done."""
+        async with self.desk.database.transaction() as session:
+            await sessions.remember(session, self.session, flash=what)
+        return self.redirect(path)
 
     def fail(self, problem: Problem) -> Response:
         """The failure as a page."""
@@ -119,7 +165,10 @@ class Visit:
 
 
 class SignedOut(Exception):
-    """Nobody is signed in."""
+    """Nobody is signed in. Carries the form that came all the same."""
+
+    def __init__(self, form: dict[str, list[str]] | None = None) -> None:
+        self.form = form or {}
 
 
 Handler = Callable[[Visit], Awaitable[Response]]
@@ -163,9 +212,9 @@ def _admitted(handler: Handler, least: Role, *, posted: bool) -> Handler:
     async def admitted(visit: Visit) -> Response:
         if posted:
             check_origin(visit.request)
-        visit = await _recognized(visit)
-        if posted:
             visit = replace(visit, form=await _form(visit.request))
+        visit = await _signed_in(visit)
+        if posted:
             _check_secret(visit)
         if not visit.may(least):
             told = _("This needs the role %(least)s; you are signed in as %(role)s.")
@@ -180,29 +229,32 @@ async def _answered(visit: Visit, handler: Handler) -> Response:
     try:
         try:
             return await handler(visit)
-        except SignedOut:
-            return _to_sign_in(visit)
+        except SignedOut as out:
+            return _to_sign_in(replace(visit, form=out.form))
         except Problem as problem:
-            return (await _recognized(visit, strict=False)).fail(problem)
+            return (await recognized(visit)).fail(problem)
     except Exception as failure:  # a defect is a page in words too, and says nothing of what broke
         log.error("console-failed", method=visit.request.method, exc_info=failure)
         return visit.fail(Problem("internal", _("The service failed. Nothing was changed by this request.")))
 
 
+async def _signed_in(visit: Visit) -> Visit:
+    """The visit with its session. Raises SignedOut."""
+    found = await recognized(visit)
+    if found.signed_in is None:
+        raise SignedOut(visit.form)
+    return found
+
+
 async def recognized(visit: Visit) -> Visit:
     """The visit, with its session if there is one."""
-    return await _recognized(visit, strict=False)
-
-
-async def _recognized(visit: Visit, *, strict: bool = True) -> Visit:
-    """The visit with its session. Raises SignedOut where `strict`."""
-    token = visit.request.cookies.get(visit.cookie, "")
-    found = None
+    request, found = visit.request, None
+    token = request.cookies.get(visit.cookie, "")
     if token:
         async with visit.desk.database.transaction() as session:
-            found = await sessions.find_session(session, token, touch=not _by_itself(visit.request))
-    if found is None and strict:
-        raise SignedOut
+            found = await sessions.find_session(session, token, touch=not _by_itself(request), path=request.url.path)
+            if found is not None and request.method == "GET":
+                await sessions.forget_told(session, found)
     return replace(visit, signed_in=found)
 
 
@@ -215,9 +267,20 @@ def _to_sign_in(visit: Visit) -> Response:
     request = visit.request
     if _by_itself(request):
         return Response(status_code=401)
+    if request.method == "POST":
+        return _ended(visit)
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    wanted = target if request.method == "GET" and target != HOME else ""
+    wanted = target if target != HOME else ""
     return visit.redirect(SIGN_IN + (f"?next={quote(wanted, safe='')}" if wanted else ""))
+
+
+def _ended(visit: Visit) -> Response:
+    """A form came after its session was over: say so, and keep what was typed for after the next signing in."""
+    kept = {name: values[-1] for name, values in visit.form.items() if name not in _NOT_KEPT}
+    small = sum(len(name) + len(value) for name, value in kept.items()) <= _DRAFT_BYTES
+    form = urlsplit(visit.request.headers.get("referer", ""))
+    wanted = local(form.path + (f"?{form.query}" if form.query else ""))
+    return visit.render("sign_in.html", 401, wrong="", out=False, ended=True, next=wanted, draft=kept if small else {})
 
 
 def local(path: str) -> str:
@@ -244,7 +307,7 @@ def check_origin(request: Request) -> None:
 
 def _check_secret(visit: Visit) -> None:
     expected = visit.signed_in.csrf if visit.signed_in else ""
-    if not hmac.compare_digest(visit.given("csrf").encode(), expected.encode()):
+    if not hmac.compare_digest(visit.typed("csrf").encode(), expected.encode()):
         raise Forbidden("form-expired", _("The form is of an earlier session. Go back, reload the page, try again."))
 
 

@@ -58,7 +58,7 @@ async def _page(visit: Visit, problem: Problem | None = None) -> Response:
         attempts=attempts,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        reason=visit.given("reason"),
+        reason=visit.typed("reason"),
     )
 
 
@@ -68,14 +68,14 @@ async def send_test(visit: Visit) -> Response:
         found = await directory.get(session, _id(visit))
         audit.note(session, visit.operator, "webhook.test", found)
         await outbox.test(session, found, await read_clock(session))
-    return _done(visit, "tested")
+    return await _done(visit, "tested")
 
 
 async def enable(visit: Visit) -> Response:
     """Let it go on where it stopped, in order."""
     async with visit.desk.database.transaction() as session:
         await _set_enabled(visit, session, True)
-    return _done(visit, "enabled")
+    return await _done(visit, "enabled")
 
 
 async def disable(visit: Visit) -> Response:
@@ -86,7 +86,7 @@ async def disable(visit: Visit) -> Response:
         return await _page(visit, problem)
     async with visit.desk.database.transaction() as session:
         await _set_enabled(visit, session, False, reason)
-    return _done(visit, "disabled")
+    return await _done(visit, "disabled")
 
 
 async def _set_enabled(visit: Visit, session: AsyncSession, enabled: bool, reason: str | None = None) -> None:
@@ -96,10 +96,10 @@ async def _set_enabled(visit: Visit, session: AsyncSession, enabled: bool, reaso
         await directory.change(session, found, {"enabled": enabled})
 
 
-def _done(visit: Visit, done: str) -> Response:
+async def _done(visit: Visit, done: str) -> Response:
     for topic in (feed.TOPIC, "deliveries"):
         visit.desk.bell.ring(topic)
-    return visit.redirect(f"/console/webhooks/{_id(visit)}?done={done}")
+    return await visit.finished(done, f"/console/webhooks/{_id(visit)}")
 
 
 def _id(visit: Visit) -> uuid.UUID:

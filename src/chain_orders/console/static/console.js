@@ -1,5 +1,5 @@
 /* The console's one script. Every page is complete without it; it keeps the live parts of a page current and
-   writes moments in the reader's zone. It makes no markup from text: pages come parsed, and what differs is moved
+   writes moments in the reader's language. It makes no markup from text: pages come parsed, and what differs is moved
    over. */
 "use strict";
 
@@ -8,10 +8,10 @@
   const parts = document.querySelectorAll("[data-live]");
   const bar = document.querySelector("[data-live-bar]");
   const order = document.body.dataset.order;
-  const spoken = document.documentElement.lang;
-  const short = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
-  const exact = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
-  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const spoken = document.documentElement.lang, timeZone = document.body.dataset.zone;
+  const short = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short", timeZone });
+  const exact = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short", timeZone });
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone });
 
   function writeMoments(root) {
     for (const time of root.querySelectorAll("time[datetime]")) {
@@ -155,5 +155,26 @@
     setTimeout(forget, SETTLED + 100);
     showPause();
     follow();
+  }
+
+  const zone = document.querySelector("input[data-zone]");
+  if (zone) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+  /* Whoever is about to be signed out for sitting still is told, in time to say that they are here. */
+  const warning = document.querySelector("[data-ending]");
+  if (warning) {
+    let waiting = 0;
+    const wait = () => {
+      clearTimeout(waiting);
+      warning.hidden = true;
+      waiting = setTimeout(() => { warning.hidden = false; }, Number(warning.dataset.ending) * 1000);
+    };
+    warning.querySelector("button").addEventListener("click", () => {
+      const request = new XMLHttpRequest();
+      request.open("GET", "/console/here");
+      request.onload = () => { if (request.status === 204) wait(); else location.reload(); };
+      request.send();
+    });
+    wait();
   }
 })();

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import cast
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import Fault, Invalid
-from ..operators.finding import Ordering, Search, find
+from ..operators import edges
+from ..operators.finding import Column, Ordering, Position, Search, find
 from ..orders.models import Order, OrderName
 from ..orders.states import Status, Turn
 from .texts import _
 from .visits import Visit
 
 PAGE = 40
+_NEWEST = "-createdAt"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LONGEST_SEARCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the address asks for. Dates are days of UTC, both included."""
+    """What the address asks for. Dates are days of the operator's zone, both included."""
 
     q: str = ""
     status: str = ""
@@ -35,6 +38,7 @@ class Wanted:
     until: str = ""
     sort: str = ""
     cursor: str = ""
+    zone: tzinfo = UTC
     ignored: tuple[str, ...] = ()
     """Parameters that mean nothing, and are told to be left out."""
 
@@ -58,7 +62,13 @@ class Wanted:
 
     @property
     def ordering(self) -> Ordering:
-        return Ordering(ascending=self.sort == "oldest")
+        sort = self.sort or _NEWEST
+        return Ordering(cast(Column, sort.removeprefix("-")), ascending=not sort.startswith("-"))
+
+    @property
+    def after(self) -> Position | None:
+        """Where the page begins. Raises Malformed for a place that is not one of this list."""
+        return self.ordering.position(edges.decode_cursor(self.cursor or None))
 
     def search(self, *, exact: bool) -> Search:
         """The API's search. `exact`: the text is a whole name, not the beginning of one."""
@@ -68,11 +78,27 @@ class Wanted:
             seller=self.seller or None,
             attention=True if self.attention else None,
             turn=Turn(self.turn) if self.turn else None,
-            created_from=_midnight(self.since) if self.since else None,
-            created_to=_midnight(self.until) + timedelta(days=1) if self.until else None,
+            created_from=self._midnight(self.since) if self.since else None,
+            created_to=self._midnight(self.until, 1) if self.until else None,
             q=text or None,
             order=self.ordering,
         )
+
+    def _midnight(self, day: str, later: int = 0) -> datetime:
+        """When a day begins where the operator is; a day there may have 23 or 25 hours."""
+        return datetime.combine(date.fromisoformat(day) + timedelta(days=later), time(), self.zone)
+
+
+def sorts() -> Mapping[str, str]:
+    """What a list may be sorted by, in words. Newest first is what is not said."""
+    return {
+        "createdAt": _("Oldest first"),
+        "-updatedAt": _("Changed last first"),
+        "updatedAt": _("Changed longest ago first"),
+        "-total": _("Greatest value first"),
+        "total": _("Smallest value first"),
+        "status": _("By status"),
+    }
 
 
 def wanted(visit: Visit) -> Wanted:
@@ -92,8 +118,9 @@ def _read(visit: Visit) -> Wanted:
         attention="yes" if visit.given("attention") == "yes" else "",
         since=_day(visit.given("since")),
         until=_day(visit.given("until")),
-        sort=sort if sort == "oldest" else "",
-        cursor=_cursor(visit.given("cursor")),
+        sort=sort if sort in sorts() else "",
+        cursor=visit.given("cursor"),
+        zone=visit.zone,
     )
 
 
@@ -105,25 +132,11 @@ def _day(text: str) -> str:
     return found.isoformat() if found and 1970 < found.year < 9999 else ""
 
 
-def _cursor(text: str) -> str:
-    if not text:
-        return ""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        told = _("That page is not one of this list.")
-        raise Invalid("cursor-unknown", told, faults=[Fault("/cursor", "invalid", told)]) from None
-
-
-def _midnight(day: str) -> datetime:
-    return datetime.combine(date.fromisoformat(day), time(), UTC)
-
-
 async def search(session: AsyncSession, asked: Wanted, limit: int, last: Order | None = None) -> list[Order]:
     """The orders of a page, or those after an order. A whole name wins; where there is none, names that
     begin with the text."""
     exact = bool(asked.q) and await _is_name(session, asked.q)
-    after = asked.ordering.of(last) if last is not None else asked.ordering.position(asked.cursor or None)
+    after = asked.after if last is None else asked.ordering.of(last)
     return await find(session, asked.search(exact=exact), after, limit)
 
 

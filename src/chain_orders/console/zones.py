@@ -1,0 +1,28 @@
+"""The operator's time zone: told by the browser at signing in, or chosen; UTC until then."""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+from starlette.responses import Response
+
+from . import sessions
+from .texts import _
+from .visits import HOME, Visit
+
+ZONES = ("UTC", *sorted(one for one in available_timezones() if "/" in one and not one.startswith("Etc/")))
+
+
+async def show(visit: Visit) -> Response:
+    """The zones to choose from."""
+    return visit.render("zone.html", zones=ZONES, banner="")
+
+
+async def choose(visit: Visit) -> Response:
+    """Keep the zone with the session."""
+    chosen = visit.typed("zone")
+    if chosen not in ZONES:
+        return visit.render("zone.html", 422, zones=ZONES, banner=_("There is no such zone."))
+    async with visit.desk.database.transaction() as session:
+        await sessions.remember(session, visit.session, zone=chosen)
+    return await visit.finished("zone", HOME)
