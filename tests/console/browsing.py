@@ -54,8 +54,8 @@ async def window(browser: Browser, url: str, **options: Any) -> AsyncIterator[tu
         await context.close()
 
 
-async def sign_in(page: Page, key: str) -> None:
-    await page.goto("/console")
+async def sign_in(page: Page, key: str, path: str = "/console") -> None:
+    await page.goto(path)
     await page.get_by_label("API key").fill(key)
     await page.get_by_role("button", name="Sign in").click()
     await page.get_by_role("heading", name="Overview", level=1).wait_for()

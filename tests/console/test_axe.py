@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Browser, Page
 
 from ..builders import Marketplace, SimulatedSeller, order
@@ -27,15 +28,24 @@ def options() -> dict[str, Any]:
     return {"retry_schedule": "0.05"}
 
 
+_ALL, _COLOURS = {"resultTypes": ["violations", "incomplete"]}, {"runOnly": ["color-contrast"]}
+_RUN = """
+async (options) => {
+  const told = (found) => found.map((one) => [one.id, `${one.id}: ${one.nodes[0].html.slice(0, 200)}`]);
+  const found = await axe.run(options);
+  return [told(found.violations), told(found.incomplete)];
+}
+"""
+
+
 async def _wrong(page: Page) -> list[str]:
     """What axe-core finds on the page as it is. In the dark only the colours differ."""
     await page.emulate_media(color_scheme="light")
-    found = (await Axe().run(page, options={"resultTypes": ["violations", "incomplete"]})).response
+    await page.evaluate(AXE_SCRIPT)
+    violations, doubts = await page.evaluate(_RUN, _ALL)
     await page.emulate_media(color_scheme="dark")
-    dark = (await Axe().run(page, options={"resultTypes": ["violations"], "runOnly": ["color-contrast"]})).response
-    doubts = [one for one in found["incomplete"] if one["id"] not in _DOUBTS]
-    wrong = [*found["violations"], *doubts, *dark["violations"]]
-    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in wrong]
+    dark, _doubts = await page.evaluate(_RUN, _COLOURS)
+    return [told for _id, told in (*violations, *dark)] + [told for id_, told in doubts if id_ not in _DOUBTS]
 
 
 async def _addresses(page: Page) -> set[str]:
@@ -43,17 +53,49 @@ async def _addresses(page: Page) -> set[str]:
     return {one.partition("#")[0] for one in found if one.startswith("/console") and ".csv" not in one}
 
 
+def _kind(path: str) -> str:
+    """The address without ids."""
+    return re.sub(r"/([0-9a-f-]{36}|\d+)(?=/|$)", "/*", path)
+
+
 async def _crawl(page: Page, more: set[str], never: str = r"/evidence") -> dict[str, list[str]]:
-    """What is wrong with every page that can be reached; lists with filters only where `more` names them."""
-    todo, seen, wrong = {"/console", *more}, set[str](), dict[str, list[str]]()
-    while todo:
-        path = todo.pop()
-        seen.add(path)
-        await page.goto(path)
-        if found := await _wrong(page):
-            wrong[path] = found
-        todo |= {one for one in await _addresses(page) if not _ONCE.search(one) and not re.search(never, one)} - seen
+    """What is wrong with every page that can be reached, one of each kind; others, and lists with filters, only where
+    `more` names them."""
+    todo, kinds, wrong = {"/console", *more}, {"/console"}, dict[str, list[str]]()
+
+    async def go(tab: Page) -> None:
+        while todo:
+            path = todo.pop()
+            await tab.goto(path)
+            if found := await _wrong(tab):
+                wrong[path] = found
+            for one in await _addresses(tab):
+                if _kind(one) not in kinds and not _ONCE.search(one) and not re.search(never, one):
+                    kinds.add(_kind(one))
+                    todo.add(one)
+
+    other = await page.context.new_page()
+    await asyncio.gather(go(page), go(other))
+    await other.close()
     return wrong
+
+
+async def test_no_empty_page_and_none_of_a_viewers_keeps_anybody_out(
+    marketplace: Marketplace, chromium: Browser
+) -> None:
+    wrong = {}
+    async with browsing.window(chromium, marketplace.url) as (page, _strayed):
+        await browsing.sign_in(page, await key_of(marketplace, "admin"))
+        for name in ("", "/orders", "/deliveries", "/notifications", "/alerts", "/webhooks", "/audit"):
+            await page.goto(f"/console{name}")
+            wrong[f"empty {name}"] = await _wrong(page)
+        placed = await marketplace.place()
+        await browsing.sign_in(page, await key_of(marketplace, "viewer"), "/console/sign-in")
+        for name in ("/orders", f"/orders/{placed['id']}", "/deliveries", "/deliveries/1", "/sellers/acme", "/keys",
+                     "/sellers", "/audit"):  # fmt: skip
+            await page.goto(f"/console{name}")
+            wrong[f"a viewer's {name}"] = await _wrong(page)
+    assert {name: found for name, found in wrong.items() if found} == {}
 
 
 async def test_no_page_keeps_anybody_out(

@@ -164,11 +164,13 @@ class TestInABrowser:
         self, marketplace: Marketplace, chromium: Browser
     ) -> None:
         async with browsing.window(chromium, marketplace.url) as (page, _strayed):
+            await page.clock.install()
             await page.route("**/console/live*", lambda route: route.abort())
             await browsing.sign_in(page, await key_of(marketplace, "viewer"))
             await page.goto("/console/orders")
 
             await marketplace.place(order("POLLED-1"))
+            await page.clock.fast_forward("00:06")
 
             await expect(page.get_by_role("link", name="POLLED-1")).to_be_visible(timeout=30_000)
 
@@ -177,6 +179,7 @@ class TestInABrowser:
     ) -> None:
         stuck = await dead(marketplace, simulated)
         async with browsing.window(chromium, marketplace.url) as (page, _strayed):
+            await page.clock.install()
             await browsing.sign_in(page, await key_of(marketplace, "operator"))
             await page.goto(f"/console/orders/{stuck}")
             await page.get_by_role("link", name="Try again: place the order").click()
@@ -185,6 +188,7 @@ class TestInABrowser:
             await expect(page.get_by_role("status")).to_have_text("The call is tried again now.")
 
             await expect(page.locator(".stand")).to_contain_text("Placed", timeout=20_000)
+            await page.clock.fast_forward("00:09")
             await expect(page.get_by_role("status")).to_have_count(0, timeout=20_000)
 
     async def test_a_session_has_the_browsers_zone_and_ends_with_a_warning(
