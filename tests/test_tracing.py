@@ -69,6 +69,20 @@ async def test_one_trace_leads_from_an_operators_call_through_the_delivery_to_th
     assert callback.attributes["http.response.status_code"] == 200
 
 
+async def test_what_comes_with_a_sellers_token_is_traced_once_its_order_is_found(
+    traced: Marketplace, spans: InMemorySpanExporter
+) -> None:
+    placed = await traced.place(order("TRACE6"))
+    token = (await traced.client.post("/v1/sellers/acme/callback-token")).json()["token"]
+    url = f"{traced.url}/pvt/orders/MKP-TRACE6-01/invoice"
+    assert (await traced.notify(url, invoice(), Authorization=f"Bearer {token}")).status_code == 200
+    call, callback = [await named(spans, name) for name in ("POST /v1/sellers/{seller_id}/orders", "callback")]
+
+    assert callback.context.trace_id == call.context.trace_id
+    assert callback.parent.span_id == call.context.span_id
+    assert dict(callback.attributes) == {"chain_orders.order_id": placed["id"], "chain_orders.kind": "invoice"}
+
+
 async def test_the_seller_is_handed_the_trace_and_an_operators_own_goes_on(
     traced: Marketplace, simulated: SimulatedSeller, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ class Applier:
         """Apply one batch; says of how many orders."""
         async with self._database.transaction() as session:
             routed = await routing.route(session, self._sweep)
+        await routing.trace(self._database, routed)
         ids: list[uuid.UUID] = []
         try:
             async with self._database.transaction() as session:
@@ -78,7 +79,7 @@ class Applier:
         repeated = await repeats.look(self._database)
         if ids or repeated:
             self._bell.ring("orders")
-        return len(ids) + routed + repeated
+        return len(ids) + len(routed) + repeated
 
     async def _alone(self, order_id: uuid.UUID) -> None:
         try:

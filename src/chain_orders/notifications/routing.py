@@ -1,11 +1,13 @@
 """Finding the order of what came without an order's own base: by the ids in its path, and in a cancellation's body.
 
 What came through a base names its order by that alone: where the base's order is not stored here, no other one is
-looked for, however well the ids fit. What has just come goes before what was looked for in vain.
+looked for, however well the ids fit. What has just come goes before what was looked for in vain. Once its order is
+found it is also a step of that order's trace, for those who collect traces.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 from sqlalchemy.sql.elements import ColumnElement
 
-from .. import logs, strict_json
-from ..database import is_passing, now
+from .. import logs, strict_json, tracing
+from ..database import Database, is_passing, now
 from ..orders import lookup
+from ..orders.models import Order
 from ..vtex import addresses
 from ..vtex.addresses import Kind
 from ..vtex.messages import Cancellation
@@ -31,8 +34,8 @@ _AT_ONCE = 100
 _AGAIN_AT_ONCE = 20
 
 
-async def route(session: AsyncSession, sweep: timedelta) -> int:
-    """Give notifications their orders, and park the others; says how many of either. `sweep`: when to look again."""
+async def route(session: AsyncSession, sweep: timedelta) -> Sequence[Notification]:
+    """Give notifications their orders, and park the others; all that were looked at. `sweep`: when to look again."""
     new = await _waiting(session, Notification.state == "received", Notification.id, _AT_ONCE)
     due = Notification.next_at <= now()
     again = await _waiting(session, (Notification.state == "parked") & due, Notification.next_at, _AGAIN_AT_ONCE)
@@ -40,7 +43,21 @@ async def route(session: AsyncSession, sweep: timedelta) -> int:
         await _route(session, note)
         if note.state == "parked":
             put_off(note, sweep)
-    return len(new) + len(again)
+    return [*new, *again]
+
+
+async def trace(database: Database, notes: Sequence[Notification]) -> None:
+    """Record those whose orders were found as steps of their traces. Call it once that is committed."""
+    found = {note.order_id for note in notes if note.order_id is not None}
+    if not found or not tracing.on():
+        return
+    async with database.transaction() as session:
+        rows = await session.execute(select(Order.id, Order.traceparent).where(Order.id.in_(found)))
+    parents = {row.id: row.traceparent for row in rows}
+    for note in notes:
+        if note.order_id is not None:
+            began = int(note.received_at.timestamp() * 1_000_000) * 1000
+            tracing.record("callback", parents[note.order_id], began, order_id=str(note.order_id), kind=note.kind)
 
 
 async def _waiting(session: AsyncSession, waits: ColumnElement[bool], first: Any, most: int) -> list[Notification]:

@@ -1,6 +1,7 @@
 """A callback as a step of its order's trace, for those who collect traces.
 
-Only what came to an order's own base: who has none is a stranger, or names its order in a way that is understood later.
+Only what came to an order's own base. Who has none is a stranger, or names its order in a way that is understood later:
+`notifications.routing` records it then.
 """
 
 from __future__ import annotations
