@@ -68,7 +68,7 @@ faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEB
 faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Options: ARGS=
 	$(BIN)/python -m tests.alerts.outage $(ARGS)
 
-fuzz-api: $(VENV)/ready  ## Many more requests than the suite tries against the description. Options: EXAMPLES=
+fuzz-api: $(VENV)/ready  ## Every check of schemathesis in every phase, with a key of each role. Options: EXAMPLES=
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest tests/operators/test_description.py $(ARGS)
 
 bench-send: $(VENV)/ready  ## Placements per second beside a bare loop. Options: ARGS=

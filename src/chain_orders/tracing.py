@@ -195,6 +195,8 @@ class Middleware:
             try:
                 await self._app(scope, receive, seen)
             finally:
-                route = getattr(scope.get("route"), "path", "/console" if scope["path"].startswith("/console") else "")
+                route = getattr(
+                    scope.get("route"), "path_format", "/console" if scope["path"].startswith("/console") else ""
+                )
                 running.rename(f"{method} {route}".strip())
                 running.note(http__route=route or None)

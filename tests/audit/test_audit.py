@@ -38,7 +38,7 @@ def _routes() -> dict[str, Any]:
     """Every route of the operators' API that writes, with its function."""
     routers = [getattr(route, "original_router", None) for route in _app().routes]
     return {
-        f"{method} {route.path}": route.endpoint
+        f"{method} {route.path_format}": route.endpoint
         for router in routers
         if router is not None
         for route in router.routes

@@ -161,6 +161,7 @@ async def test_a_fault_is_told_in_words_of_our_own(marketplace: Marketplace) -> 
         ("limit=many", "limit", "wrong-type", "must be a whole number"),
         ("attention=perhaps", "attention", "wrong-type", "must be true or false"),
         ("createdFrom=soon", "createdFrom", "malformed", "must be an ISO 8601 date or date and time"),
+        ("createdFrom=1700000000", "createdFrom", "malformed", "must be an ISO 8601 date or date and time"),
         ("createdFrom=0001-01-01", "createdFrom", "malformed", "must lie between the years 1971 and 9998"),
         ("statsu=dead", "statsu", "unknown-parameter", "is not a parameter of this address"),
     ],
@@ -221,6 +222,31 @@ async def test_short_lists_come_in_pages_too(marketplace: Marketplace, path: str
     assert len(first.json()["items"]) == len(second.json()["items"]) == 1
     assert first.json()["items"][0][field] < second.json()["items"][0][field]
     assert second.json()["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "taken"),
+    [
+        ("DELETE", "/v1/sellers", "GET, POST"),
+        ("POST", "/v1/webhooks/none", "DELETE, GET, PATCH"),
+        ("GET", "/v1/deliveries/retry", "POST"),
+    ],
+)
+async def test_a_method_that_an_address_does_not_take_is_answered_with_those_it_does(
+    marketplace: Marketplace, method: str, path: str, taken: str
+) -> None:
+    answer = await marketplace.client.request(method, path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, taken)
+
+
+@pytest.mark.parametrize("moment", ["0.5", "1700000000", "0001-01-01T00:00:00+23:00"])
+async def test_the_audit_takes_no_number_and_no_ancient_time_for_a_moment(
+    marketplace: Marketplace, moment: str
+) -> None:
+    answer = await marketplace.client.get("/v1/audit", params={"since": moment})
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "since")
 
 
 async def test_an_address_that_is_none_is_told_in_two_ways(marketplace: Marketplace) -> None:

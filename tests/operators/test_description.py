@@ -13,32 +13,30 @@ import pytest
 from sqlalchemy import text
 
 from chain_orders.operators import access, answers, description
+from chain_orders.operators.models import ROLES
 
 from ..builders import Marketplace, SimulatedSeller, order
 
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-
-
-# `make fuzz-api` tries many more.
 MORE = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+"""`make fuzz-api` tries many more requests, borders of what is allowed and chains of calls among them."""
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
-@pytest.mark.parametrize(("role", "examples"), [("viewer", MORE or 1), ("operator", MORE or 1), ("admin", MORE or 2)])
+@pytest.mark.parametrize("role", ROLES)
 async def test_no_answer_surprises_whoever_read_the_description(
-    marketplace: Marketplace, role: Any, examples: int, tmp_path: Path
+    marketplace: Marketplace, role: Any, tmp_path: Path
 ) -> None:
     await marketplace.place(order("KNOWN"))
     async with marketplace.database.transaction() as session:
         key = await access.create_key(session, f"examiner-{role}", role)
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),
-        "run",
-        f"{marketplace.url}/openapi.json",
-        *("--header", f"Authorization: Bearer {key}"),
-        *("--phases", "fuzzing", "--max-examples", str(examples), "--generation-deterministic"),
-        *("--exclude-path", "/v1/events/stream"),
+        *("--config-file", str(CONFIG), "run", f"{marketplace.url}/openapi.json"),
+        *("--header", f"Authorization: Bearer {key}", "--checks", "all", "--continue-on-failure"),
+        *("--phases", "examples,coverage,fuzzing,stateful" if MORE else "fuzzing", "--max-examples", str(MORE or 1)),
+        *("--exclude-path", "/v1/events/stream"),  # it has no end
         *("--exclude-path-regex", "(/check|/simulation|/import)$"),  # two call a seller, the third takes lines
-        *("--checks", CHECKS, "--no-color", "--warnings", "off"),
+        *("--generation-deterministic", "--no-color", "--warnings", "off"),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -49,8 +48,8 @@ async def list_acts(
     actor: Annotated[str | None, Query(max_length=200)] = None,
     about: Annotated[str | None, Query(alias="object", max_length=200)] = None,
     action: Annotated[list[str] | None, Query(max_length=50)] = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: edges.Moment | None = None,
+    until: edges.Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
@@ -67,9 +66,9 @@ async def list_acts(
     if action:
         query = query.where(Audit.action.in_(action))
     if since is not None:
-        query = query.where(Audit.at >= _in_utc(since))
+        query = query.where(Audit.at >= edges.in_utc("since", since))
     if until is not None:
-        query = query.where(Audit.at < _in_utc(until))
+        query = query.where(Audit.at < edges.in_utc("until", until))
     before = edges.number(cursor)
     database: Database = request.app.state.database
     if edges.wants_csv(request):
@@ -78,10 +77,6 @@ async def list_acts(
     found = await _page(database, query, before, limit + 1)
     following = found[limit - 1].id if len(found) > limit else None
     return edges.page(request, [view(act) for act in found[:limit]], following)
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def _page(database: Database, query: Select[Audit], before: int, limit: int) -> list[Audit]:

@@ -116,7 +116,7 @@ def _heard_from(seller: str, conditions: Sequence[ColumnElement[bool]], limit: i
     return select(union_all(*(select(part.c.id) for part in parts)).subquery().c.id)
 
 
-@router.post("/notifications/{notification_id}/replay", status_code=202, openapi_extra=edges.described(ReasonBody))
+@router.post("/notifications/{notification_id:int}/replay", status_code=202, openapi_extra=edges.described(ReasonBody))
 async def replay_notification(
     request: Request,
     operator: Acting,

@@ -60,7 +60,7 @@ async def list_deliveries(
     return edges.page(request, views, found[limit - 1].id if len(found) > limit else None)
 
 
-@router.get("/{delivery_id}")
+@router.get("/{delivery_id:int}")
 async def get_delivery(
     request: Request,
     operator: Annotated[Operator, Depends(access.allow("viewer"))],
@@ -77,7 +77,7 @@ async def get_delivery(
     return edges.Answer(view)
 
 
-@router.post("/{delivery_id}/retry", openapi_extra=edges.described(ReasonBody))
+@router.post("/{delivery_id:int}/retry", openapi_extra=edges.described(ReasonBody))
 async def retry_delivery(
     request: Request,
     operator: Annotated[Operator, Depends(access.allow("operator"))],

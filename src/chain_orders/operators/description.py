@@ -35,7 +35,9 @@ _READING = {
     401: "Sign in with an API key.",
     403: "The key's role may not do that.",
     404: "There is no such thing.",
+    414: "The address is too long.",
     422: "The request breaks a rule.",
+    431: "The headers are too large.",
     503: "Not now: try again after `Retry-After`.",
 }
 _ACTING = {
@@ -56,9 +58,18 @@ _SUCCESSES = {
     "/v1/orders/{order_id}/cancellation": {200: "It is cancelled, or this was a dry run."},
     "/v1/deliveries/{delivery_id}/retry": {202: "It is tried again now."},
 }
-_HEADERS = {
-    "Idempotency-Key": "Names the request: sent again with the same body, it is done once and gets the same answer.",
-    "If-Match": 'The version that was read, as `ETag` gave it: `"3"`. Another one answers 412.',
+_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Idempotency-Key": (
+        "Names the request: sent again with the same body, it is done once and gets the same answer.",
+        {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    ),
+    "If-Match": (
+        'The version that was read, as `ETag` gave it: `"3"`; `*` for any. Another one answers 412.',
+        {"type": "string"},
+    ),
+}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 0}}
 }
 _EXAMPLES: dict[str, Any] = json.loads(resources.files(__package__).joinpath("examples.json").read_text("utf-8"))
 """A body for each operation that takes one. A test sends them."""
@@ -100,6 +111,7 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     if example is not None:
         operation["requestBody"]["content"]["application/json"]["example"] = example
     given |= {str(status): _problem(words) for status, words in _refusals(method, path).items()}
+    given["503"]["headers"] = _RETRY_AFTER
     operation.setdefault("parameters", []).extend(_headers(method, path))
 
 
@@ -130,9 +142,11 @@ def _needs_version(method: str, path: str) -> bool:
 
 
 def _headers(method: str, path: str) -> list[dict[str, Any]]:
+    needed = {"If-Match"} if _needs_version(method, path) else set()
     return [
-        {"name": name, "in": "header", "required": False, "description": _HEADERS[name], "schema": {"type": "string"}}
-        for name in _headers_of(method, path)
+        {"name": name, "in": "header", "required": name in needed, "description": told, "schema": schema}
+        for name, (told, schema) in _HEADERS.items()
+        if name in _headers_of(method, path)
     ]
 
 

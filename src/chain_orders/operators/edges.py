@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
@@ -18,11 +19,14 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from .. import body, errors, logs
 from ..database import is_passing
@@ -32,8 +36,18 @@ from ..vtex.faults import faults, of_parameters, told
 log = logs.get("operators")
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _dated(given: Any) -> Any:
+    if isinstance(given, str) and not re.match(r"\d{4}-\d\d-\d\d", given, re.ASCII):
+        raise PydanticCustomError("datetime_parsing", "not a date")
+    return given
+
+
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Limit = Annotated[int, fastapi.Query(ge=1, le=200)]
+Moment = Annotated[datetime, BeforeValidator(_dated)]
+"""A date or a time, written as ISO 8601 says; never a number of seconds."""
 Cursor = Annotated[str | None, fastapi.Query(max_length=100)]
 DryRun = Annotated[bool, fastapi.Query(alias="dryRun")]
 """Say what would come of it: `rehearsed` takes everything back, and nothing is sent."""
@@ -73,10 +87,23 @@ def validated(model: type[Model], value: Any, *, under: str = "") -> Model:
         raise Invalid(found[0].code, told(found), faults=found) from wrong
 
 
-def described(model: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
-    """The OpenAPI description of a body that `parsed` reads."""
+def described(
+    model: type[BaseModel], *, optional: bool = False, nullable: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The OpenAPI description of a body that `parsed` reads. With `nullable`, no other field takes null."""
     schema = model.model_json_schema()
+    if nullable is not None:
+        keeping = {to_camel(name) for name in nullable}
+        fields = schema["properties"].items()
+        schema["properties"] = {name: field if name in keeping else _not_null(field) for name, field in fields}
     return {"requestBody": {"required": not optional, "content": {"application/json": {"schema": schema}}}}
+
+
+def _not_null(field: dict[str, Any]) -> dict[str, Any]:
+    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return field
+    return {**{name: told for name, told in field.items() if name not in {"anyOf", "default"}}, **kinds[0]}
 
 
 def check_parameters(request: Request) -> None:
@@ -92,6 +119,15 @@ def invalid_parameter(name: str, code: str, detail: str) -> Invalid:
     """What to raise for one parameter whose value breaks a rule."""
     found = [Fault(name, code, detail)]
     return Invalid("parameter-invalid", told(found), faults=found)
+
+
+def in_utc(name: str, moment: datetime | None) -> datetime | None:
+    """A moment that was given as this parameter; without an offset it is UTC. Raises Invalid."""
+    if moment is None:
+        return None
+    if not 1970 < moment.year < 9999:
+        raise invalid_parameter(name, "malformed", "must lie between the years 1971 and 9998")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _declared(endpoint: Callable[..., Any], dependant: Dependant) -> frozenset[str]:
@@ -205,6 +241,15 @@ _NAMED: Mapping[int, tuple[str, str, str]] = {
 }
 
 
+def _taken(request: Request) -> list[str]:
+    """The methods that the address of a request takes: each of them may have a route of its own."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")  # HEAD is answered wherever GET is
+        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in request.app.routes)
+    ]
+
+
 def install(app: FastAPI) -> None:
     """Make every failure a problem document."""
 
@@ -222,7 +267,8 @@ def install(app: FastAPI) -> None:
         code, title, detail = _NAMED.get(
             failure.status_code, (f"http-{failure.status_code}", Problem.title, str(failure.detail))
         )
-        problem = Problem(code, detail, headers=dict(failure.headers or {}))
+        allowed = {"Allow": ", ".join(_taken(request))} if failure.status_code == 405 else {}
+        problem = Problem(code, detail, headers={**(failure.headers or {}), **allowed})
         content = {**problem.as_dict(request.url.path), "status": failure.status_code, "title": title}
         return Answer(content, failure.status_code, problem.headers, errors.MEDIA_TYPE)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -115,8 +115,8 @@ def _search(
     seller: Annotated[str | None, Query(max_length=63)] = None,
     attention: bool | None = None,
     turn: Turn | None = None,
-    created_from: Annotated[datetime | None, Query(alias="createdFrom")] = None,
-    created_to: Annotated[datetime | None, Query(alias="createdTo")] = None,
+    created_from: Annotated[edges.Moment | None, Query(alias="createdFrom")] = None,
+    created_to: Annotated[edges.Moment | None, Query(alias="createdTo")] = None,
     q: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
     sort: Sort = "-createdAt",
 ) -> Search:
@@ -128,20 +128,11 @@ def _search(
         seller,
         attention,
         turn,
-        _utc("createdFrom", created_from),
-        _utc("createdTo", created_to),
+        edges.in_utc("createdFrom", created_from),
+        edges.in_utc("createdTo", created_to),
         q,
         Ordering(cast(Column, sort.removeprefix("-")), ascending=not sort.startswith("-")),
     )
-
-
-def _utc(name: str, time: datetime | None) -> datetime | None:
-    if time is None:
-        return None
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
-    if not 1970 < time.year < 9999:
-        raise edges.invalid_parameter(name, "malformed", "must lie between the years 1971 and 9998")
-    return time
 
 
 _CSV_ANSWER = {200: {"description": "A page of orders, or all of them as CSV.", "content": {"text/csv": {}}}}

@@ -22,7 +22,7 @@ Viewer = Annotated[Operator, Depends(access.allow("viewer"))]
 _NULLABLE = ("currency", "callback_base")
 
 
-@router.post("", status_code=201, openapi_extra=edges.described(NewSeller))
+@router.post("", status_code=201, openapi_extra=edges.described(NewSeller, nullable=_NULLABLE))
 async def add_seller(
     request: Request,
     operator: Admin,
@@ -69,7 +69,7 @@ async def get_seller(request: Request, _: Viewer, seller_id: str) -> Response:
     return edges.Answer(schemas.seller_view(seller), headers=edges.etag(seller.version))
 
 
-@router.patch("/{seller_id}", openapi_extra=edges.described(SellerChange))
+@router.patch("/{seller_id}", openapi_extra=edges.described(SellerChange, nullable=_NULLABLE))
 async def change_seller(
     request: Request,
     operator: Admin,

@@ -67,7 +67,7 @@ class ReplayBody(_Body):
     after: Annotated[int, Field(ge=0, le=2**62)]
 
 
-@router.post("", status_code=201, openapi_extra=edges.described(NewWebhook))
+@router.post("", status_code=201, openapi_extra=edges.described(NewWebhook, nullable=(*_NULLABLE, "after")))
 async def add_webhook(
     request: Request, operator: Admin, body: Annotated[NewWebhook, Depends(edges.parsed(NewWebhook))]
 ) -> Response:
@@ -107,7 +107,7 @@ async def get_webhook(request: Request, _: Admin, webhook_id: str) -> Response:
     return edges.Answer(view, headers=edges.etag(subscription.version))
 
 
-@router.patch("/{webhook_id}", openapi_extra=edges.described(WebhookChange))
+@router.patch("/{webhook_id}", openapi_extra=edges.described(WebhookChange, nullable=_NULLABLE))
 async def change_webhook(
     request: Request,
     operator: Admin,
