@@ -15,7 +15,7 @@ from chain_orders.alerts.models import Alert
 from ..builders import Marketplace, SimulatedSeller, order
 from ..retention.planted import holds, plant
 from .day import conflict, dead, rejected
-from .visitor import Visitor, fields
+from .visitor import Visitor, fields, key_of
 
 
 @pytest.fixture
@@ -199,3 +199,50 @@ async def test_alerts_say_what_to_do_here(
     assert "Read why, remove the cause, and try them again." in page
     assert 'href="/console/deliveries?state=dead&amp;seller=acme"' in page
     assert "POST /v1" not in page
+
+
+async def test_a_webhook_is_added_given_a_new_secret_and_told_again(marketplace: Marketplace, admin: Visitor) -> None:
+    await marketplace.place()
+    form = {"url": "http://127.0.0.1:9/told", "events": "order.placed, order.invoiced", "description": "the warehouse"}
+
+    refused = await admin.send("/console/webhooks/new", **{**form, "events": "order.*!"}, confirm="yes")
+    added = await admin.send("/console/webhooks/new", **form, confirm="yes")
+    (one,) = (await marketplace.client.get("/v1/webhooks")).json()["items"]
+    path = f"/console/webhooks/{one['id']}"
+    rotated = await admin.send(f"{path}/secret", overlap="3600", confirm="yes")
+    ahead = await admin.send(f"{path}/again", after="999", reason="it lost some")
+    again = await admin.send(f"{path}/again", after="0", reason="it lost some")
+
+    assert refused.status_code == 422
+    assert "must be a type such as order.placed" in refused.text
+    assert one["events"] == ["order.placed", "order.invoiced"]
+    secrets = [re.findall(r">(whsec_[^<]+)<", answer.text) for answer in (added, rotated)]
+    assert [len(found) for found in secrets] == [1, 1]
+    assert secrets[0] != secrets[1]
+    assert ahead.status_code == 409
+    assert again.headers["location"] == path
+    assert "It is told again, in order." in await admin.page(path)
+    acts = (
+        await marketplace.client.get(
+            "/v1/audit", params={"action": ["webhook.add", "webhook.rotate", "webhook.replay"]}
+        )
+    ).json()["items"]
+    assert [act["action"] for act in acts] == ["webhook.replay", "webhook.rotate", "webhook.add"]
+
+
+async def test_a_key_is_replaced_and_the_new_one_is_shown_once(marketplace: Marketplace, admin: Visitor) -> None:
+    before = await key_of(marketplace, "operator", "the shop")
+    listed = await admin.page("/console/keys")
+    (address,) = re.findall(r'href="(/console/keys/rotate\?id=[^"]+)" aria-label="Replace the shop"', listed)
+
+    unreasoned = await admin.send(address, overlap="0")
+    shown = await admin.send(address, overlap="0", reason="it leaked")
+    (made,) = re.findall(r">(co_[^<]+)<", shown.text)
+
+    assert unreasoned.status_code == 422
+    assert made not in await admin.page("/console/keys")
+    answers = [
+        (await marketplace.client.get("/v1/stats", headers={"Authorization": f"Bearer {key}"})).status_code
+        for key in (before, made)
+    ]
+    assert answers == [401, 200]

@@ -15,6 +15,7 @@ from ..errors import Conflict, Fault, Invalid, Problem, Unknown
 from ..operators import access, audit
 from ..operators.access import Role
 from ..operators.models import ROLES, ApiKey
+from ..operators.schemas import KeyRotation
 from . import mistakes
 from .models import ConsoleSession
 from .texts import _
@@ -71,6 +72,33 @@ async def make(visit: Visit) -> Response:
             audit.note(session, visit.operator, "key.create", f"key:{key_id}", name=name, role=role)
     except Problem as problem:
         return await _page(visit, problem=problem)
+    return await _page(visit, made)
+
+
+async def show_rotate(visit: Visit, problem: Problem | None = None) -> Response:
+    """Whose key gets a new secret, and for how long the one before holds beside it."""
+    async with visit.desk.database.transaction() as session:
+        key = await _found(session, visit.given("id"))
+    return visit.render(
+        "act_rotate.html",
+        200 if problem is None else problem.status,
+        key=key,
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        reason=visit.typed("reason"),
+    )
+
+
+async def rotate(visit: Visit) -> Response:
+    """Replace a key by a new one of the same name and role, and show it this once."""
+    try:
+        reason, overlap = mistakes.reason_of(visit), mistakes.overlap_of(visit, KeyRotation)
+        async with visit.desk.database.transaction() as session:
+            key = await _found(session, visit.given("id"))
+            audit.note(session, visit.operator, "key.rotate", key, reason=reason)
+            made = await access.rotate_key(session, key, overlap)
+    except Problem as problem:
+        return await show_rotate(visit, problem)
     return await _page(visit, made)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from pydantic import BaseModel
+
 from ..errors import Fault, Invalid, Problem
+from ..operators import edges
 from .texts import _
 from .visits import Visit
 
@@ -27,6 +32,13 @@ def _said(fault: Fault) -> str:
     if fault.code in {"missing", "blank"}:
         return _("Fill this in.")
     return _(fault.detail)
+
+
+def overlap_of(visit: Visit, model: type[BaseModel]) -> timedelta:
+    """For how long what is replaced holds beside what replaces it. Raises Invalid."""
+    text = visit.typed("overlap")
+    given = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    return timedelta(seconds=edges.validated(model, {"overlapSeconds": given}).model_dump()["overlap_seconds"])
 
 
 def reason_of(visit: Visit) -> str:

@@ -32,6 +32,7 @@ from . import (
     revealing,
     sellers,
     signing,
+    subscribing,
     texts,
     webhooks,
     zones,
@@ -138,6 +139,7 @@ def _routes(desk: Desk) -> list[BaseRoute]:
         Route("/console/keys", page(desk, keys.show), methods=["GET"]),
         Route("/console/keys", act(desk, keys.make, "admin"), methods=["POST"]),
         *_form(desk, "/console/keys/revoke", keys.show_revoke, keys.revoke, "admin"),
+        *_form(desk, "/console/keys/rotate", keys.show_rotate, keys.rotate, "admin"),
         Route("/console/alerts", page(desk, alerts.show)),
         *_webhooks(desk),
         Route("/console/audit", page(desk, auditing.show, "admin")),
@@ -178,7 +180,10 @@ def _webhooks(desk: Desk) -> list[Route]:
     one = "/console/webhooks/{webhook_id}"
     return [
         Route("/console/webhooks", page(desk, webhooks.show, "admin")),
+        *_form(desk, "/console/webhooks/new", subscribing.show_new, subscribing.add, "admin"),
         Route(one, page(desk, webhooks.show_one, "admin"), methods=["GET"]),
+        *_form(desk, f"{one}/secret", subscribing.show_secret, subscribing.make_secret, "admin"),
+        *_form(desk, f"{one}/again", subscribing.show_replay, subscribing.replay, "admin"),
         Route(f"{one}/test", act(desk, webhooks.send_test, "admin"), methods=["POST"]),
         Route(f"{one}/enable", act(desk, webhooks.enable, "admin"), methods=["POST"]),
         Route(f"{one}/disable", act(desk, webhooks.disable, "admin"), methods=["POST"]),

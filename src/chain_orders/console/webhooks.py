@@ -37,7 +37,7 @@ async def show_one(visit: Visit) -> Response:
 async def _page(visit: Visit, problem: Problem | None = None) -> Response:
     """One webhook: what waits for it, and what was tried last."""
     async with visit.desk.database.transaction() as session:
-        found = await directory.get(session, _id(visit))
+        found = await directory.get(session, webhook_id(visit))
         waiting = select(func.count()).where(Delivery.lane == found.lane, Delivery.state.in_(WAITING))
         recent = (
             select(Attempt, Delivery.state)
@@ -65,17 +65,17 @@ async def _page(visit: Visit, problem: Problem | None = None) -> Response:
 async def send_test(visit: Visit) -> Response:
     """Send it an event of the type `webhook.test`, whatever it asked for."""
     async with visit.desk.database.transaction() as session:
-        found = await directory.get(session, _id(visit))
+        found = await directory.get(session, webhook_id(visit))
         audit.note(session, visit.operator, "webhook.test", found)
         await outbox.test(session, found, await read_clock(session))
-    return await _done(visit, "tested")
+    return await done(visit, "tested")
 
 
 async def enable(visit: Visit) -> Response:
     """Let it go on where it stopped, in order."""
     async with visit.desk.database.transaction() as session:
         await _set_enabled(visit, session, True)
-    return await _done(visit, "enabled")
+    return await done(visit, "enabled")
 
 
 async def disable(visit: Visit) -> Response:
@@ -86,23 +86,24 @@ async def disable(visit: Visit) -> Response:
         return await _page(visit, problem)
     async with visit.desk.database.transaction() as session:
         await _set_enabled(visit, session, False, reason)
-    return await _done(visit, "disabled")
+    return await done(visit, "disabled")
 
 
 async def _set_enabled(visit: Visit, session: AsyncSession, enabled: bool, reason: str | None = None) -> None:
-    found = await directory.get(session, _id(visit), lock=True)
+    found = await directory.get(session, webhook_id(visit), lock=True)
     if found.enabled != enabled:
         audit.note(session, visit.operator, "webhook.change", found, reason=reason)
         await directory.change(session, found, {"enabled": enabled})
 
 
-async def _done(visit: Visit, done: str) -> Response:
+async def done(visit: Visit, what: str) -> Response:
+    """Set going what was asked for, and go back to the webhook."""
     for topic in (feed.TOPIC, "deliveries"):
         visit.desk.bell.ring(topic)
-    return await visit.finished(done, f"/console/webhooks/{_id(visit)}")
+    return await visit.finished(what, f"/console/webhooks/{webhook_id(visit)}")
 
 
-def _id(visit: Visit) -> uuid.UUID:
+def webhook_id(visit: Visit) -> uuid.UUID:
     try:
         return uuid.UUID(str(visit.request.path_params["webhook_id"]))
     except ValueError:

@@ -258,6 +258,7 @@ DONE: Mapping[str, str] = Told(
         "changed": N_("The changes are saved."),
         "paused": N_("The lane is paused. Calls wait; none is dropped."),
         "resumed": N_("The lane goes on."),
+        "told-again": N_("It is told again, in order."),
         "zone": N_("Times and days are of this zone now."),
         "replayed": N_("The notification is applied again."),
         "revoked": N_("The key is revoked. Its sessions are over."),
