@@ -11,12 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from chain_orders.evidence import archive
 from chain_orders.operators import access
 
-from ..builders import Marketplace, SimulatedSeller, order
-from ..retention.planted import holds, plant
+from ..builders import Marketplace, SimulatedSeller, order, until
+from ..retention.planted import document, holds, plant
 
 SEED = bytes(range(32))
 
@@ -122,6 +123,26 @@ async def test_evidence_holds_what_was_done_to_its_calls_and_notifications(
     assert [act["action"] for act in acts if act["reason"] == "dispute 10"] == ["notification.replay", "delivery.retry"]
     (chain,) = json.loads(files["reads.json"])["chainOrders"]
     assert chain["chainOrderId"] == "MKP-EVID4-01"
+
+
+async def test_evidence_holds_what_the_seller_showed_when_it_was_read_and_not_the_person(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(document("EVID5"))
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update reads set next_at = clock_timestamp()"))
+
+    async def read() -> dict[str, bytes]:
+        files = unpacked(await evidence(marketplace, placed["id"], whole=True, reason="dispute 11"))
+        return {name.partition(".")[2]: raw for name, raw in files.items() if name.startswith("reads/")}
+
+    shown = await until(read)
+
+    told, answer = json.loads(shown["json"]), json.loads(shown["answer"])
+    assert (told["chain_order_id"], told["status"], told["times"]) == ("MKP-EVID5-01", 200, 1)
+    assert (answer["status"], answer["items"][0]["id"]) == ("payment-pending", "8")
+    assert not holds(shown["answer"])
+    assert told["sha256"] != sha256(shown["answer"]).hexdigest()  # what came was more than what is kept
 
 
 async def test_there_is_no_evidence_of_what_is_not_there(marketplace: Marketplace) -> None:

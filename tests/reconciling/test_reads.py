@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import select, text, update
 
 from chain_orders.deliveries.models import Delivery
+from chain_orders.orders import seen
 from chain_orders.orders.models import Read
+from chain_orders.orders.seen import Seen
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
 
@@ -139,3 +141,46 @@ async def _asks_attention(marketplace: Marketplace, order_id: str, code: str) ->
         return attention is not None and attention["code"] == code
 
     await until(asked)
+
+
+async def _kept(marketplace: Marketplace) -> list[Seen]:
+    async with marketplace.database.transaction() as session:
+        return list(await session.scalars(select(Seen).order_by(Seen.id)))
+
+
+async def test_what_reads_show_is_kept_once_for_each_answer_that_differs(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.place(order("READ20"))
+    await until(lambda: _shown(marketplace, 1))
+    await simulated.invoice("MKP-READ20-01", invoiceNumber="NF-1", value=100, times=0)
+    await until(lambda: _shown(marketplace, 2))
+
+    first, second = await _kept(marketplace)
+
+    assert first.digest != second.digest
+    assert first.last_at < second.first_at
+    assert (b'"NF-1"' in first.answer, b'"NF-1"' in second.answer) == (False, True)
+
+
+async def _shown(marketplace: Marketplace, answers: int) -> bool:
+    """Whether so many answers were seen, the last of them more than once."""
+    kept = await _kept(marketplace)
+    return len(kept) == answers and kept[-1].times > 1
+
+
+async def test_the_last_answers_are_kept_and_those_before_them_go(
+    marketplace: Marketplace, simulated: SimulatedSeller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen, "MOST", 1)
+    await marketplace.place(order("READ21"))
+    await until(lambda: _shown(marketplace, 1))
+    (first,) = await _kept(marketplace)
+    await simulated.invoice("MKP-READ21-01", invoiceNumber="NF-1", value=100, times=0)
+
+    async def another() -> bool:
+        return [one.id for one in await _kept(marketplace)] != [first.id]
+
+    await until(another)
+    (last,) = await _kept(marketplace)
+    assert b'"NF-1"' in last.answer

@@ -1,4 +1,4 @@
-"""Gathering what is stored of one order: each request, answer and notification as a file of its own."""
+"""Gathering what is stored of one order: each request, answer, reading and notification as a file of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import masking
 from ..deliveries.models import Attempt, Delivery
 from ..notifications.models import Notification, Receipt
-from ..orders.models import Order, PlacementRevision
+from ..orders.models import ChainOrder, Order, PlacementRevision
+from ..orders.seen import Seen
 from .archive import File
 
 
@@ -27,6 +28,7 @@ async def gather(session: AsyncSession, order_id: uuid.UUID, views: Mapping[str,
     files += await _placement(session, order_id, whole)
     files += await _deliveries(session, order_id, whole)
     files += await _notifications(session, order_id, whole)
+    files += await _reads(session, order_id)
     return files
 
 
@@ -93,6 +95,22 @@ async def _notifications(session: AsyncSession, order_id: uuid.UUID, whole: bool
     return files
 
 
+async def _reads(session: AsyncSession, order_id: uuid.UUID) -> list[File]:
+    """What the seller showed when it was read. The answers are stored masked, with the hash of what came."""
+    shown = await session.execute(
+        select(Seen, ChainOrder.chain_order_id)
+        .join(ChainOrder, ChainOrder.key == Seen.chain_order_key)
+        .where(Seen.order_id == order_id)
+        .order_by(Seen.id)
+    )
+    files = []
+    for one, chain_order_id in shown:
+        told = {**_plain(one, _SEEN), "chain_order_id": chain_order_id, "sha256": one.digest.hex()}
+        files += [_document(f"reads/{one.id}.json", told), File(f"reads/{one.id}.answer", one.answer)]
+    return files
+
+
+_SEEN = ("id", "status", "first_at", "last_at", "times")
 _DELIVERY = (
     "id", "kind", "method", "target", "state", "attempts", "failures", "last_error", "last_code", "created_at",
     "settled_at",

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs
 from ..database import Bell, Database, is_passing, now, read_clock, wait_for
 from ..deliveries import lanes
-from ..outbound import Wire
+from ..outbound import Exchange, Wire
 from ..outcome import Answered
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
@@ -27,6 +27,7 @@ from ..sellers.vault import Vault
 from ..vtex import answers
 from ..vtex.messages import SellerOrder, read_order
 from . import authorizing, comparing, lookup, reads
+from . import seen as answered
 from .models import Order, Read
 from .reads import Due, Plan
 from .states import Status
@@ -98,13 +99,14 @@ class Reconciler:
             seller = await session.get_one(Seller, order.seller_id)
             began = await read_clock(session)
         client = client_of(seller, self._wire, self._vault)
-        seen: dict[int, SellerOrder | None] = {}
+        seen: dict[int, tuple[Exchange, SellerOrder | None]] = {}
         for chain in order.chain_orders:
-            found = answers.found(await client.read_order(chain.chain_order_id), read_order)
+            exchange = await client.read_order(chain.chain_order_id)
+            found = answers.found(exchange, read_order)
             if isinstance(found, answers.Unread):
                 await self._unread(order_id, seller.lane, found)
                 return
-            seen[chain.key] = found
+            seen[chain.key] = exchange, found
         async with self._database.transaction() as session:
             await self._learn(session, order_id, seen, began)
             await lanes.note(session, due.lane, Answered(), troubled=due.troubled)
@@ -112,9 +114,13 @@ class Reconciler:
         self._bell.ring("orders")
 
     async def _learn(
-        self, session: AsyncSession, order_id: uuid.UUID, seen: Mapping[int, SellerOrder | None], began: datetime
+        self,
+        session: AsyncSession,
+        order_id: uuid.UUID,
+        seen: Mapping[int, tuple[Exchange, SellerOrder | None]],
+        began: datetime,
     ) -> None:
-        """Move the order by what was seen, and plan the next look."""
+        """Move the order by what was seen, keep that, and plan the next look."""
         order = await lookup.locked(session, order_id)
         row = await session.get(Read, order_id)
         if row is None:
@@ -124,8 +130,10 @@ class Reconciler:
         last = row.asked_at is not None and not outdated and row.asked_reads >= len(self._plan.confirm_at)
         for chain in order.chain_orders:
             if chain.key in seen:
+                exchange, found = seen[chain.key]
+                await answered.keep(session, chain, exchange, began)
                 chain.seller_read_at, before = began, chain.status
-                comparing.compare(order, chain, seen[chain.key], waited_long_enough=last)
+                comparing.compare(order, chain, found, waited_long_enough=last)
                 if chain.status != before:
                     await authorizing.overtake(session, order, chain, f"the seller shows it as {chain.status}")
         order.settle_status()
