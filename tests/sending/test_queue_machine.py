@@ -1,5 +1,6 @@
-"""The queue against a model of it: whatever is enqueued, claimed, settled, lost, paused and retried in whatever order,
-one call an order is in flight, a sequence keeps its order, a lane its cap, and nothing is lost.
+"""The queue and its gate against a model of them: whatever is enqueued, claimed, settled, lost, paused, turned away and
+retried in whatever order, one call an order is in flight, a sequence keeps its order, a lane its cap, nothing goes out
+inside a pause, an open breaker lets one probe through, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -18,23 +19,76 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import delete, select, text, update
 
 from chain_orders.database import Database
-from chain_orders.deliveries import queue
+from chain_orders.deliveries import lanes, queue
 from chain_orders.deliveries.models import Attempt, Delivery, Lane
 from chain_orders.deliveries.queue import Claimed, LeaseLost
-from chain_orders.deliveries.retry import Dead, Delivered, Retry, Verify
-from chain_orders.outcome import Answered
+from chain_orders.deliveries.retry import Dead, Delivered, Retry, Verdict, Verify
+from chain_orders.outcome import Again, Ambiguous, Answered, Conflicting, Denied, Outcome, Throttled
 
 LANE, CAP = "seller:acme", 3
 LEASE = timedelta(seconds=60)
 AT_ONCE = timedelta()
 ORDERS = [uuid.uuid4() for _ in range(3)]
 SEQUENCES = [(f"{order}/{n}", order) for order in ORDERS for n in range(2)]
-VERDICTS: dict[str, Any] = {
-    "delivered": Delivered(),
-    "retrying": Retry(AT_ONCE, "not now"),
-    "unknown": Verify(AT_ONCE, "no answer", fresh=True),
-    "dead": Dead("used up", "retries-used-up"),
+OUTCOMES: dict[str, tuple[Outcome, Verdict]] = {
+    "delivered": (Answered(), Delivered()),
+    "retrying": (Again("no connection"), Retry(AT_ONCE, "not now")),
+    "unknown": (Ambiguous("silence"), Verify(AT_ONCE, "no answer", fresh=True)),
+    "dead": (Conflicting("another", "placement-conflict"), Dead("another", "placement-conflict")),
+    "asked-to-wait": (Throttled("slow down", 30.0), Retry(AT_ONCE, "asked to wait", burns=False)),
+    "turned-away": (Denied("who are you"), Retry(AT_ONCE, "turned away", burns=False)),
 }
+ENDINGS = st.sampled_from(sorted(OUTCOMES))
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    lane: str = LANE
+    concurrency: int = CAP
+    rate_per_second: float = 1e6
+    paused: bool = False
+
+
+@dataclass(slots=True)
+class Gate:
+    """What the model knows of the lane."""
+
+    paused: bool = False
+    waiting: bool = False
+    open: bool = False
+    failures: int = 0
+    ramp: int | None = None
+
+    @property
+    def troubled(self) -> bool:
+        return self.open or self.failures > 0 or self.ramp is not None
+
+    @property
+    def cap(self) -> int:
+        if self.paused or self.waiting:
+            return 0
+        return 1 if self.open else self.ramp or CAP
+
+    def note(self, ending: str, *, troubled: bool, probe: bool) -> None:
+        if ending == "asked-to-wait":
+            self.waiting, self.ramp = True, 1
+            self.failures += self.open
+        elif ending == "turned-away":
+            self.waiting = self.open = True
+            self.failures += 1
+        elif ending in {"retrying", "unknown"}:
+            self.failures += 1
+            self.open = self.open or self.failures >= lanes.BURST
+            self.waiting = self.waiting or self.open
+        elif troubled and (probe or not self.open):
+            self._recover()
+
+    def _recover(self) -> None:
+        if self.open:
+            self.open, self.waiting, self.ramp = False, False, 2
+        else:
+            self.ramp = self.ramp * 2 if self.ramp and self.ramp * 2 < CAP else None
+        self.failures = 0
 
 
 @dataclass(slots=True)
@@ -59,7 +113,7 @@ class Machine(RuleBasedStateMachine):
         self.owed: dict[int, Owed] = {}
         self.flying: list[Claimed] = []
         self.zombies: list[Claimed] = []
-        self.paused = False
+        self.gate = Gate()
         self._do(self._begin)
 
     def _do(self, act: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -102,12 +156,20 @@ class Machine(RuleBasedStateMachine):
                 free.setdefault(one.order, []).append(id_)
         return free
 
+    def _probes(self, free: dict[uuid.UUID, list[int]]) -> dict[uuid.UUID, list[int]]:
+        """What may be claimed while the breaker is open: a read and a send in turn, where there are both."""
+        reading = self.gate.failures % 2 == 0
+        wanted = {
+            order: [id_ for id_ in ids if (self.owed[id_].state == "unknown") == reading] for order, ids in free.items()
+        }
+        return {order: ids for order, ids in wanted.items() if ids} or free
+
     @rule(slots=st.integers(1, 5))
     def claim(self, slots: int) -> None:
-        free = self._heads()
+        free = self._probes(self._heads()) if self.gate.open else self._heads()
         claimed = self._do(lambda session: queue.claim(session, worker="w", slots=slots, lease=LEASE))
         # Two heads of one order may both be looked at, and one of them taken: it counts against the room.
-        room = 0 if self.paused else min(slots, CAP - len(self.flying))
+        room = max(0, min(slots, self.gate.cap - len(self.flying)))
         assert len(claimed) <= min(room, len(free))
         assert claimed or not (room and free), "something is due and nothing was claimed"
         for one in claimed:
@@ -115,17 +177,23 @@ class Machine(RuleBasedStateMachine):
             known = self.owed[one.id]
             known.attempts += 1
             assert (one.attempt, one.course.verifying) == (known.attempts, known.unclear)
+            assert (one.lane_troubled, one.probe) == (self.gate.troubled, self.gate.open)
             known.state = "sending"
         self.flying += claimed
 
     @precondition(lambda self: self.flying)
-    @rule(pick=st.randoms(use_true_random=False), state=st.sampled_from(sorted(VERDICTS)))
-    def settle(self, pick: random.Random, state: str) -> None:
+    @rule(pick=st.randoms(use_true_random=False), ending=ENDINGS)
+    def settle(self, pick: random.Random, ending: str) -> None:
         one = self.flying.pop(pick.randrange(len(self.flying)))
-        self._do(lambda session: queue.settle(session, one, Answered(), VERDICTS[state], None))
         known = self.owed[one.id]
-        known.state = state
-        known.unclear = known.unclear if state in {"delivered", "dead"} else state == "unknown"
+        failing = self._do(lambda session: _end(session, one, ending))
+        assert failing == (not self.gate.open and self.gate.failures > 0)
+        self.gate.note(ending, troubled=one.lane_troubled or failing, probe=one.probe)
+        known.state = {"asked-to-wait": "retrying", "turned-away": "retrying"}.get(ending, ending)
+        if ending in {"asked-to-wait", "turned-away"} and known.unclear:
+            known.state = "unknown"
+        elif known.state in {"retrying", "unknown"}:
+            known.unclear = known.state == "unknown"
 
     @precondition(lambda self: self.flying)
     @rule(pick=st.randoms(use_true_random=False))
@@ -143,19 +211,31 @@ class Machine(RuleBasedStateMachine):
         self.zombies.append(one)
 
     @precondition(lambda self: self.zombies)
-    @rule(state=st.sampled_from(sorted(VERDICTS)))
-    def return_from_the_dead(self, state: str) -> None:
+    @rule(ending=ENDINGS)
+    def return_from_the_dead(self, ending: str) -> None:
         late = self.zombies.pop()
         try:
-            self._do(lambda session: queue.settle(session, late, Answered(), VERDICTS[state], None))
+            self._do(lambda session: _end(session, late, ending))
         except LeaseLost:
             return
         raise AssertionError("a worker settled what was taken from it")
 
     @rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
-        self._do(lambda session: session.execute(update(Lane).values(paused=paused)))
-        self.paused = paused
+        self._do(lambda session: lanes.keep(session, Peer(paused=paused)))
+        self.gate.paused = paused
+
+    @rule()
+    def time_passes(self) -> None:
+        """Whatever was to be waited for is over: a Retry-After, or the time until the next probe."""
+        self._do(lambda session: session.execute(update(Lane).values(next_at=text("clock_timestamp()"))))
+        self.gate.waiting = False
+
+    @rule()
+    def another_key(self) -> None:
+        """The seller was given other credentials."""
+        self._do(lambda session: lanes.keep(session, Peer(paused=self.gate.paused), forgive=True))
+        self.gate = Gate(paused=self.gate.paused, ramp=1)
 
     @precondition(lambda self: self.owed)
     @rule(pick=st.randoms(use_true_random=False))
@@ -180,18 +260,41 @@ class Machine(RuleBasedStateMachine):
         orders = [one.order for one in self.owed.values() if one.state == "sending"]
         assert len(orders) == len(set(orders)) <= CAP
 
+    @invariant()
+    def the_gate_is_as_it_was_told(self) -> None:
+        async def act(session: Any) -> Any:
+            columns = (Lane.paused, Lane.next_at > text("clock_timestamp()"), Lane.breaker, Lane.failures, Lane.ramp)
+            return (await session.execute(select(*columns))).one()
+
+        paused, waiting, breaker, failures, ramp = self._do(act)
+        found = Gate(paused, bool(waiting), breaker == "open", failures, ramp)
+        assert found == self.gate
+
     def teardown(self) -> None:
         """Whatever happened, everything that is not dead can still be brought to its end."""
         self.pause(paused=False)
         while self.flying:
             self.settle(random.Random(0), "delivered")
         while self._heads():
+            self.time_passes()
             self.claim(5)
             while self.flying:
                 self.settle(random.Random(0), "delivered")
         left = [one for one in self.owed.values() if one.state != "delivered"]
         dead = {one.sequence for one in left if one.state == "dead"}
         assert all(one.sequence in dead for one in left)
+
+
+async def _end(session: Any, claimed: Claimed, ending: str) -> bool:
+    """Settle as the worker does: the delivery, and what it tells of the lane. What is read stays unclear when the read
+    is turned away."""
+    outcome, verdict = OUTCOMES[ending]
+    if claimed.course.verifying and isinstance(outcome, Throttled | Denied):
+        verdict = Verify(AT_ONCE, outcome.reason)
+    failing = await queue.settle(session, claimed, outcome, verdict, None)
+    troubled = claimed.lane_troubled or failing
+    await lanes.note(session, LANE, outcome, troubled=troubled, probe=claimed.probe)
+    return failing
 
 
 def test_the_queue_does_what_its_model_does(database_url: str) -> None:
