@@ -11,7 +11,7 @@ from datetime import timedelta
 from sqlalchemy import select, text
 from sqlalchemy.orm import selectinload
 from tests.builders import invoice
-from tests.faults.hearing import PARTS, VALUE, _placed
+from tests.faults.notifying import PARTS, VALUE, placed_orders
 
 from chain_orders.database import Bell, Database
 from chain_orders.events.models import Event
@@ -99,7 +99,7 @@ async def measure(database: Database, rounds: int, orders: int) -> dict[str, lis
     """A round of each, alternating, each on orders of its own."""
     rows: dict[str, list[float]] = {OURS: [], ORM: []}
     prefixes = {(nth, row): f"{row[1]}{nth:02d}X".upper() for nth in range(rounds) for row in rows}
-    await _placed(database, [f"{prefix}{n:05d}" for prefix in prefixes.values() for n in range(orders)])
+    await placed_orders(database, [f"{prefix}{n:05d}" for prefix in prefixes.values() for n in range(orders)])
     for (_, row), prefix in prefixes.items():
         notifications = await _tell(database, prefix)
         rows[row].append(await (ours if row == OURS else orm)(database, notifications))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -16,7 +15,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chain_orders import schema
+from tests.faults.own_server import own_server
+
 from chain_orders.database import Database, check
 from chain_orders.embedded import Cluster
 
@@ -27,20 +27,10 @@ RESULTS = Path(__file__).parent / "results"
 @contextlib.asynccontextmanager
 async def migrated() -> AsyncIterator[tuple[Database, Cluster]]:
     """A database with every migration applied, on a server that keeps what it commits."""
-    with tempfile.TemporaryDirectory(prefix="chain-orders-bench-") as folder:
-        cluster = Cluster(Path(folder) / "cluster")
-        try:
-            await asyncio.to_thread(cluster.start)
-            await asyncio.to_thread(schema.migrate, cluster.database_url)
-            database = Database(cluster.database_url)
-            try:
-                if wrong := await check(database, development=False):
-                    raise SystemExit(f"this server would lose what it commits: {wrong}")
-                yield database, cluster
-            finally:
-                await database.close()
-        finally:
-            cluster.remove()
+    async with own_server() as (database, cluster, _):
+        if wrong := await check(database, development=False):
+            raise SystemExit(f"this server would lose what it commits: {wrong}")
+        yield database, cluster
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -21,17 +20,16 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
 
-from chain_orders import schema
 from chain_orders.alerts.alarm import Alarm
 from chain_orders.database import Database
 from chain_orders.deliveries.models import Lane
-from chain_orders.embedded import Cluster
 from chain_orders.settings import Settings
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import running
 
 from ..builders import KEYS, SimulatedSeller, order, until
 from ..conftest import serving
+from ..faults.own_server import own_server
 from ..faults.process import free_port
 from ..webhooks.receiver import Heard, receiving, subscribe
 from .sink import sinking
@@ -156,21 +154,11 @@ async def _probe_now(database: Database) -> None:
 
 async def _at_length(seconds: float) -> None:
     """At production's settings, on a durable PostgreSQL of its own; development only allows the addresses."""
-    with tempfile.TemporaryDirectory(prefix="chain-orders-faults-") as folder:
-        cluster = Cluster(Path(folder) / "cluster")
-        try:
-            await asyncio.to_thread(cluster.start)
-            await asyncio.to_thread(schema.migrate, cluster.database_url)
-            database = Database(cluster.database_url)
-            given: dict[str, Any] = {"callback_keys": KEYS, "credential_keys": KEYS, "public_url": "http://127.0.0.1:1"}
-            settings = Settings(environment="development", database_url=SecretStr(database.url), **given)
-            try:
-                plan = Plan(seconds, orders=12, forced=False, patience=600)
-                told = await run(plan, database, settings, Path(folder) / "book.jsonl")
-            finally:
-                await database.close()
-        finally:
-            cluster.remove()
+    async with own_server() as (database, _, folder):
+        given: dict[str, Any] = {"callback_keys": KEYS, "credential_keys": KEYS, "public_url": "http://127.0.0.1:1"}
+        settings = Settings(environment="development", database_url=SecretStr(database.url), **given)
+        plan = Plan(seconds, orders=12, forced=False, patience=600)
+        told = await run(plan, database, settings, folder / "book.jsonl")
     types, subjects = [one["type"] for one in told.documents], [mail["subject"] for mail in told.mails]
     after = f"raised after {told.raised_after:.0f} s, recovered {told.recovered_after:.0f} s after it was back"
     print(f"away for {seconds:.0f} s: {after}; webhooks {types}, mails {subjects}", flush=True)

@@ -14,37 +14,22 @@ import contextlib
 import json
 import os
 import random
-import secrets
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sqlalchemy import text
 
-from chain_orders import schema
-from chain_orders.capability import Keyring
 from chain_orders.database import Database
-from chain_orders.deliveries import lanes
 from chain_orders.embedded import Cluster
-from chain_orders.orders import lookup
-from chain_orders.orders.models import ChainOrder
-from chain_orders.orders.placing import Bases
-from chain_orders.orders.states import Status
-from chain_orders.orders.taking import take
-from chain_orders.sellers import directory
-from chain_orders.sellers.models import Seller
 
-from ..builders import KEY_BYTES, invoice, order
 from .balancer import Balancer
+from .notifying import PARTS, VALUE, Line, notification, placed_orders
+from .own_server import own_server
 from .process import ServiceProcess, free_port
 
 REPLICAS = 3
-PARTS = 10
-"""Invoices of one order; together they are its value."""
-VALUE = 1300
 LANES = 24
 SILENCE = 30.0  # seconds without progress after which a run is over
 SETTINGS = {"CHAIN_ORDERS_LOG_FORMAT": "console", "CHAIN_ORDERS_POOL_SIZE": "6"}
@@ -142,25 +127,16 @@ class Ledger:
         return [(group, int(number), receipt) for group, number, receipt in lines]
 
 
-async def run(plan: Plan, folder: Path) -> Told:
+async def run(plan: Plan) -> Told:
     """One run on a durable PostgreSQL of its own, which is killed."""
-    cluster = Cluster(folder / "cluster", port=free_port())
-    try:
-        await asyncio.to_thread(cluster.start)
-        await asyncio.to_thread(schema.migrate, cluster.database_url)
-        database = Database(cluster.database_url)
-        try:
-            return await _run(plan, cluster, database, folder)
-        finally:
-            await database.close()
-    finally:
-        cluster.remove()
+    async with own_server() as (database, cluster, folder):
+        return await _run(plan, cluster, database, folder)
 
 
 async def _run(plan: Plan, cluster: Cluster, database: Database, folder: Path) -> Told:
     told, chance = Told(plan), random.Random(plan.seed)
     groups = [f"HEAR{plan.seed:04d}{n:06d}" for n in range(plan.notifications // PARTS)]
-    bases = await _placed(database, groups)
+    bases = await placed_orders(database, groups)
     async with _replicas(database, plan) as (replicas, front):
         started = time.monotonic()
         ledger = Ledger(folder / "ledger")
@@ -193,35 +169,6 @@ async def _replicas(database: Database, plan: Plan) -> AsyncIterator[tuple[list[
             replica.forget()
 
 
-async def _placed(database: Database, groups: list[str]) -> dict[str, str]:
-    """Orders as they are once a seller has accepted them; the path of each one's callback base, by group."""
-    bases, paths = Bases("http://127.0.0.1", Keyring({"k1": KEY_BYTES})), {}
-    sealed = {"sealed_app_key": b"k1:unused", "sealed_app_token": b"k1:unused"}
-    async with database.transaction() as session:
-        seller = Seller(
-            id="acme", account_name="acme", base_url="http://127.0.0.1:1", sales_channel="1", affiliate_id="MKP",
-            paused=True, **sealed,
-        )  # fmt: skip
-        await lanes.keep(session, await directory.add(session, seller))
-    for start in range(0, len(groups), 50):
-        async with database.transaction() as session:
-            for group in groups[start : start + 50]:
-                taken = await take(session, seller, order(group), None, bases, "operator:hearing")
-                await session.flush()
-                found = await lookup.locked(session, taken.order_id)
-                chain = ChainOrder(
-                    position=1, chain_order_id=f"MKP-{group}-01", status=Status.PLACED, value_cents=VALUE,
-                    items=list(found.items), invoices=[],
-                )  # fmt: skip
-                found.chain_orders.append(chain)
-                found.settle_status()
-                found.new_names.add(("chain-order", chain.chain_order_id))
-                await lookup.save_names(session, [found])
-                paths[group] = urlsplit(bases.of(seller, found.kid, found.ref)).path
-            await session.execute(text("update deliveries set state = 'delivered', settled_at = clock_timestamp()"))
-    return paths
-
-
 def _deliveries(plan: Plan, chance: random.Random, groups: Iterable[str]) -> list[tuple[str, int]]:
     """Every notification one to five times, shuffled, so that repeats overtake and orders are heard of side by side."""
     every = [(group, number) for group in groups for number in range(PARTS)]
@@ -241,7 +188,7 @@ async def _send(
         line = Line(front)
         for nth, (group, number) in deliveries:
             await asyncio.sleep(max(0.0, started + nth / plan.per_second - time.monotonic()))
-            while (answer := await line.post(_request(bases[group], group, number))) is None:
+            while (answer := await line.post(notification(bases[group], group, number))) is None:
                 told.unanswered += 1
                 await asyncio.sleep(0.1)
             receipt = json.loads(answer)["receipt"]
@@ -252,51 +199,6 @@ async def _send(
         line.close()
 
     await asyncio.gather(*(lane() for _ in range(LANES)))
-
-
-def _request(base: str, group: str, number: int) -> bytes:
-    """Another call each time: the request id is the call's, and not the notification's."""
-    body = json.dumps(invoice(f"NF-{number}", VALUE // PARTS, items=[])).encode()
-    return (
-        f"POST {base}/pvt/orders/{group}/invoice HTTP/1.1\r\nHost: marketplace\r\nContent-Type: application/json\r\n"
-        f"X-Request-Id: {secrets.token_hex(8)}\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
-
-
-class Line:
-    """One HTTP connection, made anew when it breaks. Much lighter than a client library, which would be the limit."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def post(self, request: bytes) -> bytes | None:
-        """The body of a 200; None for everything else, silence included."""
-        status, body = await self.exchange(request)
-        return body if status == 200 else None
-
-    async def exchange(self, request: bytes) -> tuple[int | None, bytes]:
-        """Status and body; None for silence."""
-        try:
-            async with asyncio.timeout(6):
-                if self._streams is None:
-                    self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-                reader, writer = self._streams
-                writer.write(request)
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-                body = await reader.readexactly(length)
-            if b"connection: close" in head:
-                self.close()
-        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError):
-            self.close()
-            return None, b""
-        return int(head.split(b" ", 2)[1]), body
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
 
 
 async def _kill(
@@ -410,11 +312,6 @@ CONTROLS = {
 """The broken builds, and which promise each must be seen to break."""
 
 
-def _on_own_folder(plan: Plan) -> Told:
-    with tempfile.TemporaryDirectory(prefix="chain-orders-faults-") as folder:
-        return asyncio.run(run(plan, Path(folder)))
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--notifications", type=int, default=100_000)
@@ -423,13 +320,13 @@ def main() -> None:
     options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
     asked = options.parse_args()
     if not asked.controls:
-        told = _on_own_folder(Plan(asked.notifications, asked.seed, asked.sabotage))
+        told = asyncio.run(run(Plan(asked.notifications, asked.seed, asked.sabotage)))
         print(told, flush=True)
         told.hold()
         return
     blind = []
     for name, kinds in CONTROLS.items():
-        told = _on_own_folder(Plan(asked.notifications, asked.seed, name, 400))
+        told = asyncio.run(run(Plan(asked.notifications, asked.seed, name, 400)))
         caught = told.shows(*kinds)
         print(f"{'caught' if caught else 'NOT CAUGHT'} ({' or '.join(kinds)}): {told}", flush=True)
         if not caught:

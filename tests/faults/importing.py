@@ -37,7 +37,8 @@ from chain_orders.simulator.server import running
 from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, order, until
 from . import sabotage
 from .nursery import CHECKOUT
-from .process import own_database, served
+from .own_server import own_server
+from .process import served
 
 SILENCE = 30.0  # seconds without a placement after which a run is over
 UNREACHABLE = 3
@@ -206,9 +207,9 @@ CONTROLS = {"repeat-places-again": "doubled", "repeat-is-told-as-new": "mistold"
 """The broken builds, and what each must come to."""
 
 
-async def on_own_database(plan: Plan) -> Told:
+async def on_own_server(plan: Plan) -> Told:
     async with (
-        own_database() as database,
+        own_server() as (database, _, _),
         running(create_simulator()) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client,
     ):
@@ -223,13 +224,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
     asked = options.parse_args(arguments)
     if not asked.controls:
-        told = asyncio.run(on_own_database(Plan(asked.lines, asked.kills, asked.sabotage)))
+        told = asyncio.run(on_own_server(Plan(asked.lines, asked.kills, asked.sabotage)))
         print(told, flush=True)
         told.hold()
         return
     blind = []
     for name, how in CONTROLS.items():
-        told = asyncio.run(on_own_database(Plan(asked.lines, 1, name, silence=10)))
+        told = asyncio.run(on_own_server(Plan(asked.lines, 1, name, silence=10)))
         print(f"{'caught' if getattr(told, how) else 'NOT CAUGHT'}: {told}", flush=True)
         if not getattr(told, how):
             blind.append(name)

@@ -10,17 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chain_orders import schema
 from chain_orders.database import Database
-from chain_orders.embedded import Cluster
 
-from .hearing import Line, _placed, _request
+from .notifying import Line, notification, placed_orders
+from .own_server import own_server
 from .process import ServiceProcess, free_port
 
 SUSTAINABLE = 40.0
@@ -81,7 +79,7 @@ class Told:
 
 
 async def run(database: Database, *, seconds: float, sabotage: str | None = None) -> Told:
-    paths = await _placed(database, [f"OVER{n:04d}" for n in range(50)])
+    paths = await placed_orders(database, [f"OVER{n:04d}" for n in range(50)])
     build = "slow-store" + (f",{sabotage}" if sabotage else "")
     service = ServiceProcess(database.url, free_port(), build, options=["--no-worker"])
     try:
@@ -90,7 +88,7 @@ async def run(database: Database, *, seconds: float, sabotage: str | None = None
 
         def nth_request(nth: int) -> bytes:
             group, path = orders[nth % len(orders)]
-            return _request(path, group, nth)
+            return notification(path, group, nth)
 
         load = Load(service.port, nth_request)
         await load.offer(SUSTAINABLE, 1)  # connections, caches
@@ -160,18 +158,8 @@ def _resident_mib(pid: int) -> float:
 
 
 async def _on_own_server(seconds: float, sabotage: str | None) -> Told:
-    with tempfile.TemporaryDirectory(prefix="chain-orders-faults-") as folder:
-        cluster = Cluster(Path(folder) / "cluster")
-        try:
-            await asyncio.to_thread(cluster.start)
-            await asyncio.to_thread(schema.migrate, cluster.database_url)
-            database = Database(cluster.database_url)
-            try:
-                return await run(database, seconds=seconds, sabotage=sabotage)
-            finally:
-                await database.close()
-        finally:
-            cluster.remove()
+    async with own_server() as (database, _, _):
+        return await run(database, seconds=seconds, sabotage=sabotage)
 
 
 def main() -> None:

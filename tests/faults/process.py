@@ -13,9 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from chain_orders import schema
 from chain_orders.database import Database
-from chain_orders.embedded import Cluster
 from chain_orders.operators import access
 from chain_orders.simulator.server import listen
 
@@ -168,20 +166,3 @@ async def served(
     finally:
         process.kill()
         process.forget()
-
-
-@contextlib.asynccontextmanager
-async def own_database() -> AsyncIterator[Database]:
-    """A migrated database on a durable PostgreSQL of its own."""
-    with tempfile.TemporaryDirectory(prefix="chain-orders-faults-") as folder:
-        cluster = Cluster(Path(folder) / "cluster")
-        try:
-            await asyncio.to_thread(cluster.start)
-            await asyncio.to_thread(schema.migrate, cluster.database_url)
-            database = Database(cluster.database_url)
-            try:
-                yield database
-            finally:
-                await database.close()
-        finally:
-            cluster.remove()

@@ -24,7 +24,8 @@ from chain_orders.simulator.server import running
 
 from ..builders import until
 from ..webhooks.receiver import Receiver, feed, receiving, subscribe
-from .process import own_database, served
+from .own_server import own_server
+from .process import served
 
 _TYPE = "burst"
 _AT_ONCE = 20
@@ -138,8 +139,8 @@ async def _burst(database: Database, order_id: str, many: int) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _on_own_database(plan: Plan) -> Told:
-    async with own_database() as database, running(create_simulator()) as seller_url:
+async def _on_own_server(plan: Plan) -> Told:
+    async with own_server() as (database, _, _), running(create_simulator()) as seller_url:
         return await run(plan, database, seller_url)
 
 
@@ -149,7 +150,7 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=3)
     options.add_argument("--sabotage", default=None)
     asked = options.parse_args()
-    told = asyncio.run(_on_own_database(Plan(asked.webhooks, asked.kills, asked.sabotage)))
+    told = asyncio.run(_on_own_server(Plan(asked.webhooks, asked.kills, asked.sabotage)))
     print(told, flush=True)
     told.hold()
 

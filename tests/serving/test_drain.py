@@ -12,7 +12,7 @@ from chain_orders.database import Database
 
 from ..builders import until
 from ..faults.balancer import Balancer, says_ready
-from ..faults.hearing import Line, _placed, _request
+from ..faults.notifying import Line, notification, placed_orders
 from ..faults.process import ServiceProcess, free_port
 
 LANES = 16
@@ -38,7 +38,7 @@ async def _failures(database: Database, sabotage: str | None) -> tuple[int, int]
 
     Each is asked to stop while every connection rests, and the requests go on once it says that it is not ready.
     """
-    bases = await _placed(database, [f"DRAIN{n:04d}" for n in range(LANES)])
+    bases = await placed_orders(database, [f"DRAIN{n:04d}" for n in range(LANES)])
     lanes = Lanes()
     async with _replicas(database, sabotage) as (replicas, front):
         running = [asyncio.create_task(lanes.run(group, path, front)) for group, path in bases.items()]
@@ -78,7 +78,7 @@ class Lanes:
             await self.may_send.wait()
             nth += 1
             self._in_flight += 1
-            answer = await line.post(_request(path, group, nth))
+            answer = await line.post(notification(path, group, nth))
             self._in_flight -= 1
             self.failed += answer is None
             self.answered += answer is not None
