@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -110,6 +110,19 @@ async def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
         if time.monotonic() > deadline:
             raise AssertionError(f"it did not come about within {seconds} seconds")
         await asyncio.sleep(0.02)
+
+
+async def until_grown(
+    measure: Callable[[], Awaitable[int]], wanted: int, told: Callable[[], str], stalled: float = 60.0
+) -> None:
+    """Wait until something has grown to what is wanted, however slowly; `told` says what is known when it stops."""
+    most, moved = -1, time.monotonic()
+    while (found := await measure()) < wanted:
+        if found > most:
+            most, moved = found, time.monotonic()
+        if time.monotonic() - moved > stalled:
+            raise AssertionError(f"{found} of {wanted}, and no more within {stalled} seconds: {told()}")
+        await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True, slots=True)
