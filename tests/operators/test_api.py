@@ -240,6 +240,13 @@ async def test_a_method_that_an_address_does_not_take_is_answered_with_those_it_
     assert (answer.status_code, answer.headers["allow"]) == (405, taken)
 
 
+@pytest.mark.parametrize("path", ["/v1/events?type=", "/v1/audit?action="])
+async def test_a_filter_that_says_nothing_is_refused(marketplace: Marketplace, path: str) -> None:
+    answer = await marketplace.client.get(path)
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "blank")
+
+
 @pytest.mark.parametrize("moment", ["0.5", "1700000000", "0001-01-01T00:00:00+23:00"])
 async def test_the_audit_takes_no_number_and_no_ancient_time_for_a_moment(
     marketplace: Marketplace, moment: str

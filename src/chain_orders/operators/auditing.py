@@ -47,7 +47,7 @@ async def list_acts(
     _: Annotated[Operator, Depends(access.allow("admin"))],
     actor: Annotated[str | None, Query(max_length=200)] = None,
     about: Annotated[str | None, Query(alias="object", max_length=200)] = None,
-    action: Annotated[list[str] | None, Query(max_length=50)] = None,
+    action: Annotated[list[edges.Named] | None, Query(max_length=50)] = None,
     since: edges.Moment | None = None,
     until: edges.Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

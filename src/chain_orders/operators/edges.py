@@ -19,7 +19,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,6 +49,8 @@ Limit = Annotated[int, fastapi.Query(ge=1, le=200)]
 Moment = Annotated[datetime, BeforeValidator(_dated)]
 """A date or a time, written as ISO 8601 says; never a number of seconds."""
 Cursor = Annotated[str | None, fastapi.Query(max_length=100)]
+Named = Annotated[str, StringConstraints(min_length=1)]
+"""One of the values of a filter that may be repeated: an empty one would match nothing, and say nothing of it."""
 DryRun = Annotated[bool, fastapi.Query(alias="dryRun")]
 """Say what would come of it: `rehearsed` takes everything back, and nothing is sent."""
 

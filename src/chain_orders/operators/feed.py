@@ -21,7 +21,7 @@ from .access import Operator
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 Viewing = Annotated[Operator, Depends(access.allow("viewer"))]
-Types = Annotated[list[str] | None, Query(alias="type", max_length=50)]
+Types = Annotated[list[edges.Named] | None, Query(alias="type", max_length=50)]
 SellerId = Annotated[str | None, Query(max_length=63)]
 Position = Annotated[int, Query(ge=0, le=2**62)]
 
