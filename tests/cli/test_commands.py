@@ -257,6 +257,31 @@ async def test_the_feed_is_followed(command: Command, marketplace: Marketplace) 
     assert [event["type"] for event in said.lines] == ["order.accepted", "order.placed"]
 
 
+async def test_a_broken_stream_is_taken_up_after_the_last_event_that_came_whole(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [json.dumps({"id": n, "at": None, "type": "t", "orderGroup": "G", "chainOrderId": None}) for n in range(9)]
+    frames = [f"id: {n}\nevent: t\ndata: {event}\n\n" for n, event in enumerate(events)]
+    sent = iter([f"id: 5\n\n{frames[6]}{frames[7][:40]}", "", f"id: 6\n\n{frames[7]}{frames[8]}"])
+    asked: list[str] = []
+
+    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        asked.append(head.partition("last-event-id: ")[2].partition("\r")[0])
+        body = next(sent)
+        if body:  # the length says that more would come
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(service, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("CHAIN_ORDERS_API_URL", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        said = await command("events", "follow", "--limit", "3", "--json")
+
+    assert [event["id"] for event in said.lines] == [6, 7, 8]
+    assert asked == ["", "6", "6"]
+
+
 async def test_keys_are_made_listed_and_revoked(command: Command, marketplace: Marketplace) -> None:
     made = await command("key", "create", "back-office", "--role", "viewer")
     revoked = await command("key", "revoke", "back-office")

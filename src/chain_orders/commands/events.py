@@ -78,20 +78,22 @@ def follow(
 
 
 def _followed(api: Api, after: int | None, types: list[str] | None, seller: str | None) -> Iterator[dict[str, Any]]:
-    began = False
+    """The events, whatever happens to the connection: each goes on after the last whole one that came."""
+    params = {"after": after, "type": types or None, "seller": seller}
+    given = {name: value for name, value in params.items() if value is not None}
+    began, last = False, after
     while True:
-        params = {"after": after, "type": types or None, "seller": seller}
-        given = {name: value for name, value in params.items() if value is not None}
+        told = {} if last is None else {"Last-Event-ID": str(last)}
         try:
-            with api.client.stream("GET", "/v1/events/stream", params=given, timeout=httpx.Timeout(60)) as answer:
+            with api.client.stream("GET", "/v1/events/stream", params=given, headers=told, timeout=60) as answer:
                 api.checked(answer)
                 began = True
                 for line in answer.iter_lines():
-                    if line.startswith("id: ") and after is None:  # the first one says where the stream starts
-                        after = int(line.removeprefix("id: "))
+                    if line.startswith("id: ") and last is None:  # the first one says where the stream starts
+                        last = int(line.removeprefix("id: "))
                     elif line.startswith("data: "):
                         event = json.loads(line.removeprefix("data: "))
-                        after = int(event["id"])
+                        last = int(event["id"])
                         yield event
         except httpx.HTTPError as away:
             if not began:
