@@ -84,7 +84,7 @@ async def test_every_example_of_the_description_is_taken(marketplace: Marketplac
 
 async def test_answers_are_what_their_description_says(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     placed = await marketplace.place(order("SHAPES"))
-    await simulated.invoice(placed["chainOrders"][0]["chainOrderId"])
+    await simulated.invoice(placed["chainOrders"][0]["chainOrderId"], trackingNumber="BR100", courier="Correios")
     await marketplace.notified(placed["id"], "applied")
     for operation, model in {**answers._ONE, **answers._PAGES}.items():
         method, path = operation.split()
@@ -95,6 +95,17 @@ async def test_answers_are_what_their_description_says(marketplace: Marketplace,
         for one in found.get("items", [found]):
             assert set(one) == {field.alias for field in model.model_fields.values()}, operation
             model.model_validate_json(json.dumps(one))
+            example = answers._EXAMPLES[model.__name__]
+            assert model.model_validate_json(json.dumps(example)).model_dump(mode="json", by_alias=True) == example
+            if one.get("status", one.get("state", one.get("type"))) in {"invoiced", "applied", "chain-order.invoiced"}:
+                assert _form(one) == _form(example), operation  # the very story that the examples were taken from
+
+
+def _form(value: Any) -> Any:
+    """The fields of a document and the kinds of their values, down to the last."""
+    if isinstance(value, dict):
+        return {name: _form(one) for name, one in value.items()}
+    return [_form(one) for one in value] if isinstance(value, list) else type(value).__name__
 
 
 async def _a_delivery(marketplace: Marketplace) -> int:

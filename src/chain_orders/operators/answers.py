@@ -5,7 +5,9 @@ Nothing is rendered from these; a test holds what the service answers against th
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
+from importlib import resources
 from typing import Any, Literal
 from uuid import UUID
 
@@ -223,6 +225,21 @@ _PAGES: dict[str, type[_Answer]] = {
     "GET /v1/notifications": Notification,
     "GET /v1/events": Event,
 }
+
+
+_EXAMPLES: dict[str, Any] = json.loads(resources.files(__package__).joinpath("shown.json").read_text("utf-8"))
+"""An answer of each shape, as the service gave it. A test compares them with what it gives now."""
+
+
+def example(operation: str) -> dict[str, Any] | None:
+    """What an operation may answer; None where that is not said."""
+    if operation in _ONE:
+        return dict(_EXAMPLES[_ONE[operation].__name__])
+    if operation in _PAGES:
+        item = _EXAMPLES[_PAGES[operation].__name__]
+        page = {"items": [item], "next": None}
+        return page if operation != "GET /v1/events" else {**page, "position": item["id"]}
+    return None
 
 
 def shapes() -> dict[str, Any]:

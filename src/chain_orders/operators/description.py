@@ -103,10 +103,10 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
         return
     if path == "/metrics":
         given["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-    shape = answers.of(f"{method.upper()} {path}")
+    shape, shown = answers.of(f"{method.upper()} {path}"), answers.example(f"{method.upper()} {path}")
     for status, answer in given.items():
         if status.startswith("2") and "application/json" in answer.get("content", {}):
-            answer["content"]["application/json"]["schema"] = shape
+            answer["content"]["application/json"] |= {"schema": shape, **({"example": shown} if shown else {})}
     example = _EXAMPLES.get(f"{method.upper()} {path}")
     if example is not None:
         operation["requestBody"]["content"]["application/json"]["example"] = example
