@@ -12,10 +12,12 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from sqlalchemy import text
 
 from chain_orders.database import Database
 from chain_orders.events.models import Event
@@ -30,7 +32,8 @@ from .process import served
 _TYPE = "burst"
 _AT_ONCE = 20
 SILENCE = 60.0  # seconds without progress after which a run is over
-PATIENT = {"CHAIN_ORDERS_EXCHANGE_SECONDS": "10", "CHAIN_ORDERS_LEASE_SECONDS": "15"}
+# What was being sent by a process that was killed is sent again when its lease is over.
+PATIENT = {"CHAIN_ORDERS_EXCHANGE_SECONDS": "4", "CHAIN_ORDERS_LEASE_SECONDS": "6"}
 """A receiver on a busy machine is slow, and that is no failure: the breaker is not what is tried here."""
 
 
@@ -91,7 +94,7 @@ async def run(plan: Plan, database: Database, seller_url: str) -> Told:
     """One run on a migrated database without orders."""
     told, began = Told(plan), time.monotonic()
     async with receiving() as receiver, served(database, plan.sabotage, **PATIENT) as (service, marketplace):
-        receiver.slow_seconds = 0.01
+        receiver.slow_seconds = 0.05
         await marketplace.add_seller(seller_url)
         placed = await marketplace.place()
         made = await subscribe(marketplace, receiver.url, events=[_TYPE], concurrency=20, ratePerSecond=1000)
@@ -111,19 +114,42 @@ async def run(plan: Plan, database: Database, seller_url: str) -> Told:
             return shown if len(shown) == plan.webhooks else {}
 
         told.wanted = await until(all_numbered, 120)
-        await _progress(take, plan.webhooks, plan.silence)
+        await _progress(take, plan.webhooks, plan.silence, partial(_nothing_owed, database))
         told.altered = [id_ for id_, document in told.proven if document != told.wanted.get(id_)]
     told.seconds = time.monotonic() - began
     return told
 
 
-async def _progress(take: Callable[[], int], many: int, silence: float) -> None:
-    """Wait until so many were received, for as long as more of them come."""
+async def _going_on() -> bool:
+    return False
+
+
+async def _progress(
+    take: Callable[[], int], many: int, silence: float, over: Callable[[], Awaitable[bool]] = _going_on
+) -> None:
+    """Wait until so many were received, for as long as more of them come; or until it is over, as the tables say."""
     seen, since = take(), time.monotonic()
     while seen < many and time.monotonic() - since < silence:
+        if await over():
+            take()
+            return
         await asyncio.sleep(0.1)
         if (count := take()) > seen:
             seen, since = count, time.monotonic()
+
+
+_NOTHING_OWED = text(
+    """
+    select not exists (select 1 from deliveries where kind = 'webhook' and settled_at is null)
+       and (select min(position) from subscriptions) >= (select max(position) from events)
+    """
+)
+
+
+async def _nothing_owed(database: Database) -> bool:
+    """Whether every event was passed and every call that it made is settled: whatever is missing will never come."""
+    async with database.transaction() as session:
+        return bool(await session.scalar(_NOTHING_OWED))
 
 
 async def _burst(database: Database, order_id: str, many: int) -> None:

@@ -11,14 +11,14 @@ from ..faults.telling import Plan, run
 
 
 async def test_every_webhook_is_received_after_a_kill(database: Database, simulated: SimulatedSeller) -> None:
-    told = await run(Plan(webhooks=300), database, simulated.url)
+    told = await run(Plan(webhooks=200), database, simulated.url)
 
     print(told)
     told.hold()
 
 
 async def test_a_build_that_moves_its_cursor_first_is_caught(database: Database, simulated: SimulatedSeller) -> None:
-    told = await run(Plan(300, sabotage="cursor-before-deliveries", silence=10), database, simulated.url)
+    told = await run(Plan(200, sabotage="cursor-before-deliveries"), database, simulated.url)
 
     with pytest.raises(AssertionError, match="missing"):
         told.hold()
