@@ -21,7 +21,7 @@ from sqlalchemy import text
 from starlette.responses import PlainTextResponse
 
 from chain_orders import cli
-from chain_orders.commands import bulk
+from chain_orders.commands import bulk, show
 from chain_orders.commands import deliveries as delivery_commands
 from chain_orders.commands.show import Column, fitting
 
@@ -543,6 +543,19 @@ COLUMNS = (
 )
 def test_a_table_leaves_out_what_matters_least_and_cuts_no_id_and_no_amount(room: int, shown: list[int]) -> None:
     assert fitting(COLUMNS, [20, 30, 11, 9, 60], room) == shown
+
+
+def test_a_long_text_is_cut_and_takes_no_room_from_an_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(show, "_PIPED_WIDTH", 40)
+    columns = [show.field("id", right=True), show.field("kind"), show.field("why", text=True)]
+
+    show.table(columns, [{"id": 17, "kind": "place", "why": "the payment total differs from what is computed"}])
+
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.split()[:2] == ["17", "place"]
+    assert (len(row), row[-1]) == (40, "…")
 
 
 async def test_an_export_whose_reader_leaves_ends_quietly(command: Command, marketplace: Marketplace) -> None:

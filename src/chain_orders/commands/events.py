@@ -72,7 +72,7 @@ def follow(
                 show.line(event)
             else:
                 told = f"{event['id']:>8}  {show.when(event['at'])}  {event['type']}  {event['orderGroup']}"
-                show.out().print(f"{told}  {event['chainOrderId'] or ''}", markup=False)
+                show.out().print(f"{told}  {event['chainOrderId'] or ''}".rstrip(), markup=False, soft_wrap=True)
             if count == limit:
                 return
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -77,16 +77,9 @@ def table(columns: Sequence[Column], items: Iterable[Mapping[str, Any]]) -> None
     ]
     shown = fitting(columns, widths, console.width)
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for at in shown:
-        column = columns[at]
-        least = min(widths[at], _LEAST_TEXT) if column.text else widths[at]
-        drawn.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            overflow="ellipsis",
-            no_wrap=True,
-            min_width=least,
-        )
+    for at, width in lengths(columns, widths, shown, console.width).items():
+        justify: Literal["left", "right"] = "right" if columns[at].right else "left"
+        drawn.add_column(columns[at].title, justify=justify, overflow="ellipsis", no_wrap=True, width=width)
     for row in rows:
         drawn.add_row(*(row[at] for at in shown))
     console.print(drawn)
@@ -109,6 +102,16 @@ def fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list
             break
         shown.remove(last)
     return shown
+
+
+def lengths(columns: Sequence[Column], widths: Sequence[int], shown: Sequence[int], room: int) -> dict[int, int]:
+    """How wide each column that is shown becomes: whole, but for texts where there is no room for all of them."""
+    given = {at: widths[at] for at in shown}
+    over = sum(given.values()) + _GAP * (len(shown) - 1) - room
+    for at in sorted((one for one in shown if columns[one].text), key=lambda one: -given[one]):
+        cut = max(0, min(over, given[at] - _LEAST_TEXT))
+        given[at], over = given[at] - cut, over - cut
+    return given
 
 
 def facts(pairs: Mapping[str, Any]) -> None:
