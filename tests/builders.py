@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -98,6 +99,14 @@ def settings_for(database_url: str, **changes: Any) -> dict[str, Any]:
         "confirm_at": "0.1,0.3",
         **changes,
     }
+
+
+_PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def calling(url: str = "", **options: Any) -> httpx.AsyncClient:
+    """A client of servers on this machine. None speaks TLS: its certificates, slow to read, are left alone."""
+    return httpx.AsyncClient(base_url=url, trust_env=False, verify=_PLAIN, **options)
 
 
 async def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -204,7 +213,7 @@ class Marketplace:
     async def notify(self, url: str, body: Any, method: str = "POST", **headers: str) -> httpx.Response:
         """What a seller does: POST without any key."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with httpx.AsyncClient(trust_env=False, timeout=10) as stranger:
+        async with calling(timeout=10) as stranger:
             return await stranger.request(
                 method, url, content=content, headers={"Content-Type": "application/json", **headers}
             )

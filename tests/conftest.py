@@ -14,10 +14,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import uvicorn
-from sqlalchemy import text
 
 from chain_orders import logs, schema
 from chain_orders.app import create_app
@@ -29,7 +27,7 @@ from chain_orders.settings import Settings
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import listen, running
 
-from .builders import Marketplace, SimulatedSeller, settings_for
+from .builders import Marketplace, SimulatedSeller, calling, settings_for
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -85,18 +83,22 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def empty(database: Database) -> None:
-    """Deleting what a test wrote is faster than truncating what it did not."""
-    async with database.transaction() as session:
-        # The audit refuses to be emptied by anybody who has not switched its trigger off.
-        await session.execute(text("set local session_replication_role = replica"))
-        for table in reversed(Base.metadata.sorted_tables):
-            await session.execute(table.delete())
+    """Deleting what a test wrote is faster than truncating what it did not; all at once is faster than one by one."""
+    async with database.engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.execute(_EMPTY)
+
+
+# The audit refuses to be emptied by anybody who has not switched its trigger off.
+_EMPTY = "begin; set local session_replication_role = replica; {}; commit".format(
+    "; ".join(f"delete from {table.name}" for table in reversed(Base.metadata.sorted_tables))
+)
 
 
 @pytest.fixture
 async def simulated() -> AsyncIterator[SimulatedSeller]:
     """A simulated seller on a port of its own."""
-    async with running(create_simulator()) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with running(create_simulator()) as url, calling(url) as client:
         yield SimulatedSeller(url, client)
 
 
@@ -127,7 +129,7 @@ async def serving(database: Database, settings: Settings, *, worker: bool = True
     app = create_app(settings, worker=worker)
     async with (
         serving_app(app, port) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False, timeout=40) as client,
+        calling(url, timeout=40) as client,
     ):
         client.headers["Authorization"] = f"Bearer {key}"
         yield Marketplace(url, client, database)

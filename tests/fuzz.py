@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["chain_orders", "json"]):
     from chain_orders import strict_json
     from chain_orders.errors import Malformed
-    from chain_orders.receivers import routes
+    from chain_orders.receivers import reading
     from chain_orders.vtex import addresses
 
 from tests.hearing.test_hostile import CORPUS, RECEIVERS
@@ -40,7 +40,7 @@ def examine(data: bytes) -> None:
     if called is None:
         return
     try:
-        message, meaning = routes._read(called, rest)
+        message, meaning = reading.read(called, rest)
     except Malformed:
         return
     assert message is not None

@@ -32,7 +32,7 @@ from sqlalchemy import make_url
 from chain_orders.cli import app
 from chain_orders.embedded import Cluster
 
-from .builders import KEYS, until
+from .builders import KEYS, calling, until
 from .builders import order as build_order
 from .faults.process import free_port
 
@@ -267,9 +267,7 @@ async def test_its_commands_place_an_order_together(services: dict[str, Any], fr
     stack = Stack(services, fresh, tmp_path)
     stack.once("migrate")
     key = stack.once("service", "key", "create", "compose-test", "--bootstrap")
-    async with httpx.AsyncClient(
-        base_url=stack.url("service"), headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=20
-    ) as operator:
+    async with calling(stack.url("service"), headers={"Authorization": f"Bearer {key}"}, timeout=20) as operator:
         with stack.running("seller"), stack.running("service"):
             _await_health(services, stack, "seller")
             _await_health(services, stack, "service")
@@ -308,7 +306,7 @@ async def _status(operator: httpx.AsyncClient, where: str, status: str) -> bool:
 
 
 async def _invoiced(seller: str, chain_order_id: str) -> list[dict[str, Any]]:
-    async with httpx.AsyncClient(base_url=seller, trust_env=False, timeout=20) as client:
+    async with calling(seller, timeout=20) as client:
         told = await client.post(f"/control/orders/{chain_order_id}/invoice")
         answers: list[dict[str, Any]] = told.json()["answers"]
         return answers

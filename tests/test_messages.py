@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from chain_orders import strict_json
+from chain_orders.vtex import messages
 from chain_orders.vtex.faults import faults
 from chain_orders.vtex.messages import (
     Cancellation,
@@ -105,6 +107,18 @@ def test_a_date_is_read_in_each_spelling(written: str, read: datetime) -> None:
 )
 def test_a_date_that_is_none_is_refused(written: Any, detail: str) -> None:
     assert told(Invoice, invoice(issuanceDate=written)) == [("/issuanceDate", "moment", detail)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.from_regex(messages._USUAL, fullmatch=True))
+def test_a_date_in_the_usual_form_is_read_as_any_other(written: str) -> None:
+    def read(text: str) -> datetime | str:
+        try:
+            return messages.moment(text)
+        except PydanticCustomError as refused:
+            return refused.message()
+
+    assert read(written) == read(f" {written}")
 
 
 @settings(max_examples=30, deadline=None)

@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.telemetry import TelemetryConfig
 from starlette import types
-from starlette.routing import Match
 
 from . import headers, logs, tracing
 from .alerts import refusals
@@ -219,12 +218,12 @@ class Service(FastAPI):
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         if scope["type"] == "http":
+            if self.callbacks is not None and scope["method"] in receivers.METHODS:
+                parts = self.callbacks.parts(scope)
+                if parts is not None:
+                    await self.callbacks.hear(scope, parts, receive, send)
+                    return
             send = headers.guarded(send, encrypted=self.encrypted or scope["scheme"] == "https")
-        if self.callbacks is not None and scope["type"] == "http" and scope["method"] in receivers.METHODS:
-            match, found = self.callbacks.matches(scope)
-            if match is Match.FULL:
-                await self.callbacks.handle({**scope, **found}, receive, send)
-                return
         await super().__call__(scope, receive, send)
 
 
@@ -254,7 +253,13 @@ def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "a
     app.state.refusals = tally = refusals.Tally(parts.database)
     app.encrypted = urlsplit(settings.public_url).scheme == "https" or not settings.development
     if surface != "operators":
-        app.callbacks = receivers.Callbacks(parts.inbox, parts.keyring, tally.count, open_mode=settings.open_callbacks)
+        app.callbacks = receivers.Callbacks(
+            parts.inbox,
+            parts.keyring,
+            tally.count,
+            open_mode=settings.open_callbacks,
+            encrypted=app.encrypted,
+        )
         app.router.routes.insert(0, app.callbacks)
         app.router.routes.insert(0, Probe(parts.keyring))
     app.include_router(health.router)

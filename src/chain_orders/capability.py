@@ -29,6 +29,26 @@ def _base32(raw: bytes) -> str:
     return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
+def _bits(text: str) -> bytes:
+    """The 128 bits that a text in base32 stands for, whatever its letter case; none where it is no such text."""
+    digits = text.encode("utf-8", "surrogatepass").translate(_DIGITS)
+    try:
+        number = int(digits, 32) if len(digits) == _LENGTH else 1
+    except ValueError:
+        return b""
+    return b"" if number & 3 else (number >> 2).to_bytes(_BITS // 8, "big")
+
+
+# From the alphabet to the digits that `int` reads; whatever is not of the alphabet becomes none.
+_DIGITS = (
+    bytes(
+        b"0123456789abcdefghijklmnopqrstuv"[_ALPHABET.index(letter)] if letter in _ALPHABET else ord("!")
+        for letter in map(str.lower, map(chr, range(128)))
+    )
+    + b"!" * 128
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """The keys that sign bases. The first kid mints; every kid verifies."""
@@ -50,9 +70,8 @@ class Keyring:
     def verify(self, kid: str, ref: str, mac: str) -> bool:
         """Whether `mac` is ours for `ref`. Letter case is ignored; an unknown kid costs the same time."""
         key = self.keys.get(kid)
-        expected = self._mac(key if key is not None else b"\0" * 32, fold(ref))
-        given = fold(mac).encode("utf-8", "surrogatepass")
-        return hmac.compare_digest(given, expected.encode("ascii")) and key is not None and len(ref) == _LENGTH
+        expected = self._digest(key if key is not None else b"\0" * 32, fold(ref))
+        return hmac.compare_digest(_bits(mac), expected) and key is not None and len(ref) == _LENGTH
 
     def token(self, seller_id: str) -> str:
         """A seller's own secret for the addresses at the root."""
@@ -67,10 +86,13 @@ class Keyring:
         given = mac.encode("utf-8", "surrogatepass")
         return seller_id if hmac.compare_digest(given, expected.encode("ascii")) and key is not None else None
 
+    @classmethod
+    def _mac(cls, key: bytes, name: str, purpose: bytes = _ORDER) -> str:
+        return _base32(cls._digest(key, name, purpose))
+
     @staticmethod
-    def _mac(key: bytes, name: str, purpose: bytes = _ORDER) -> str:
-        digest = hmac.digest(key, purpose + b"|" + name.encode("utf-8", "surrogatepass"), "sha256")
-        return _base32(digest[: _BITS // 8])
+    def _digest(key: bytes, name: str, purpose: bytes = _ORDER) -> bytes:
+        return hmac.digest(key, purpose + b"|" + name.encode("utf-8", "surrogatepass"), "sha256")[: _BITS // 8]
 
 
 def fold(text: str) -> str:

@@ -1,7 +1,7 @@
 """PostgreSQL: the engine, transactions, single statements, and wake-ups between processes.
 
-Every write is a visible `async with database.transaction() as session:`; the intake alone uses `statement()`, one
-autocommitted statement on a driver connection of its own pool. Wake-ups are a courtesy, polling is the guarantee.
+Every write is a visible `async with database.transaction() as session:`; the intake alone uses `intake_connection()`,
+for autocommitted statements of a pool of its own. Wake-ups are a courtesy, polling is the guarantee.
 """
 
 from __future__ import annotations
@@ -128,11 +128,9 @@ class Database:
         async with self._sessions() as session, session.begin():
             yield session
 
-    @contextlib.asynccontextmanager
-    async def statement(self) -> AsyncIterator[AsyncConnection]:
-        """A connection on which each statement is its own transaction. For the intake only."""
-        async with self._intake.connect() as connection:
-            yield connection
+    async def intake_connection(self) -> AsyncConnection:
+        """A connection on which each statement is its own transaction, to be closed. For the intake only."""
+        return await self._intake.connect()
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from starlette.types import Message, Send
 
+Pairs = tuple[tuple[bytes, bytes], ...]
+
+WHOLE = "chain_orders.whole"
+"""An extension of the scope: given status, headers and body of an answer, write it at once; whether that was done."""
+
 _ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
@@ -19,9 +24,14 @@ _ALWAYS = (
 _ENCRYPTED = (*_ALWAYS, (b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
 
 
+def of_answers(*, encrypted: bool) -> Pairs:
+    """The headers. `encrypted`: answers go over TLS, if only from what stands before us."""
+    return _ENCRYPTED if encrypted else _ALWAYS
+
+
 def guarded(send: Send, *, encrypted: bool) -> Send:
-    """Send with the headers. `encrypted`: the answer goes over TLS, if only from what stands before us."""
-    wanted = _ENCRYPTED if encrypted else _ALWAYS
+    """Send with the headers."""
+    wanted = of_answers(encrypted=encrypted)
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

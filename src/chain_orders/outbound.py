@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -281,9 +282,16 @@ async def _read_capped(response: httpx.Response) -> bytes:
     return b"".join(parts)
 
 
-def _client(timeout: httpx.Timeout, backend: _Pinned, concurrency: int, *, keepalive: int) -> httpx.AsyncClient:
+@cache
+def trusted() -> ssl.SSLContext:
+    """The certificates that this machine trusts. To read them takes long, and once is enough."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _client(timeout: httpx.Timeout, backend: _Pinned, concurrency: int, *, keepalive: int) -> httpx.AsyncClient:
+    context = trusted()
     transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, http2=False, retries=0)
     # httpx has no parameter for the network backend; its transport's pool is the documented httpcore class.
     transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001

@@ -24,7 +24,7 @@ def parse(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     text = _decode(raw)
     _check_depth(text, max_depth)
     try:
-        value = _DECODER.decode(text)
+        value = (_CAREFUL if _LONG in raw.translate(_DIGITS_ALIKE) else _DECODER).decode(text)
     except json.JSONDecodeError as wrong:
         raise NotJson(_explain(wrong)) from None
     if "\\u" in text:
@@ -118,7 +118,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(
+# Most documents have no run of digits that is too long, and are read without being asked of each number.
+_LONG = b"0" * (MAX_DIGITS + 1)
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
+_DECODER = json.JSONDecoder(parse_float=_fraction, parse_constant=_constant, object_pairs_hook=_unique)
+_CAREFUL = json.JSONDecoder(
     parse_int=_integer, parse_float=_fraction, parse_constant=_constant, object_pairs_hook=_unique
 )
 

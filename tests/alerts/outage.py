@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
@@ -27,7 +26,7 @@ from chain_orders.settings import Settings
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import running
 
-from ..builders import KEYS, SimulatedSeller, order, until
+from ..builders import KEYS, SimulatedSeller, calling, order, until
 from ..conftest import serving
 from ..faults.own_server import own_server
 from ..faults.process import free_port
@@ -142,7 +141,7 @@ def _looking() -> Iterator[Looks]:
 async def _seller_on(port: int, book: Path) -> AsyncIterator[SimulatedSeller]:
     async with (
         running(create_simulator(book_path=book), port=port) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        calling(url) as client,
     ):
         yield SimulatedSeller(url, client)
 

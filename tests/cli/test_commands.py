@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import text
 from starlette.responses import PlainTextResponse
@@ -25,7 +24,7 @@ from chain_orders.commands import bulk, show
 from chain_orders.commands import deliveries as delivery_commands
 from chain_orders.commands.show import Column, fitting
 
-from ..builders import KEYS, Marketplace, SimulatedSeller, order
+from ..builders import KEYS, Marketplace, SimulatedSeller, calling, order
 from ..conftest import serving_app
 
 
@@ -287,7 +286,7 @@ async def test_keys_are_made_listed_and_revoked(command: Command, marketplace: M
     revoked = await command("key", "revoke", "back-office")
     listed = await command("key", "list")
     headers = {"Authorization": f"Bearer {made.out.strip()}"}
-    async with httpx.AsyncClient(trust_env=False) as holder:
+    async with calling() as holder:
         answer = await holder.get(f"{marketplace.url}/v1/orders", headers=headers)
 
     assert (made.code, revoked.code, listed.code) == (0, 0, 0)

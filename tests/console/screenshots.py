@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import httpx
 from playwright.async_api import Browser, Page
 from sqlalchemy import update
 
@@ -24,7 +23,7 @@ from chain_orders.settings import Settings
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import running
 
-from ..builders import Marketplace, SimulatedSeller, settings_for
+from ..builders import Marketplace, SimulatedSeller, calling, settings_for
 from ..conftest import serving
 from .browsing import browser, sign_in, window
 from .day import play
@@ -56,7 +55,7 @@ async def _stage(url: str, folder: Path, names: list[str]) -> None:
     settings = Settings(**settings_for(url, retry_schedule="0.05"))
     async with (
         running(create_simulator()) as seller_url,
-        httpx.AsyncClient(base_url=seller_url, trust_env=False) as client,
+        calling(seller_url) as client,
         serving(database, settings) as marketplace,
         browser() as opened,
     ):

@@ -11,7 +11,7 @@ import httpx
 
 from chain_orders.operators import access
 
-from ..builders import Marketplace
+from ..builders import Marketplace, calling
 
 HTML = "text/html,application/xhtml+xml"
 
@@ -70,7 +70,7 @@ async def key_of(marketplace: Marketplace, role: Any, name: str = "") -> str:
 
 
 def visitor(marketplace: Marketplace) -> Visitor:
-    return Visitor(httpx.AsyncClient(base_url=marketplace.url, trust_env=False, timeout=20, headers={"Accept": HTML}))
+    return Visitor(calling(marketplace.url, timeout=20, headers={"Accept": HTML}))
 
 
 async def signed_in(marketplace: Marketplace, role: Any = "admin") -> Visitor:

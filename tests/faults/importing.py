@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 from sqlalchemy import text
 
 from chain_orders.capability import Keyring
@@ -34,7 +33,7 @@ from chain_orders.sellers import directory
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import running
 
-from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, order, until
+from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, calling, order, until
 from . import sabotage
 from .nursery import CHECKOUT
 from .own_server import own_server
@@ -211,7 +210,7 @@ async def on_own_server(plan: Plan) -> Told:
     async with (
         own_server() as (database, _, _),
         running(create_simulator()) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client,
+        calling(url, timeout=60) as client,
     ):
         return await run(plan, database, SimulatedSeller(url, client))
 

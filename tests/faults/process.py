@@ -17,7 +17,7 @@ from chain_orders.database import Database
 from chain_orders.operators import access
 from chain_orders.simulator.server import listen
 
-from ..builders import KEYS, Marketplace
+from ..builders import KEYS, Marketplace, calling
 from . import nursery
 
 QUICK = {
@@ -74,7 +74,7 @@ class ServiceProcess:
             await self.ready()
 
     async def ready(self) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with calling() as client:
             for _ in range(600):
                 if not self.running:
                     raise AssertionError(f"the service ended: {self.log[-2000:]}")
@@ -159,9 +159,7 @@ async def served(
         await process.start()
         headers = {"Authorization": f"Bearer {key}"}
         limits = httpx.Limits(max_connections=50)
-        async with httpx.AsyncClient(
-            base_url=process.url, headers=headers, trust_env=False, timeout=20, limits=limits
-        ) as client:
+        async with calling(process.url, headers=headers, timeout=20, limits=limits) as client:
             yield process, Marketplace(process.url, client, database)
     finally:
         process.kill()

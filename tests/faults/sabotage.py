@@ -199,10 +199,10 @@ def answer_before_commit() -> None:
     async def store(self: inbox.Inbox, batch: Sequence[Any]) -> None:
         for one in batch:
             if not one.answered.done():
-                one.answered.set_result(one.incoming.answer())
+                one.answered.set_result(one.given.incoming.answer(one.given.receipt))
         storing.add(asyncio.create_task(commit(self, batch)))
 
-    replace(inbox.Inbox, "_store", store)
+    replace(inbox.Inbox, "_answer", store)
 
 
 class _Unlocked(Select[Any]):

@@ -27,7 +27,7 @@ from sqlalchemy import text
 from chain_orders.database import Database
 from chain_orders.operators import access
 
-from ..builders import Marketplace, SimulatedSeller, order, until
+from ..builders import Marketplace, SimulatedSeller, calling, order, until
 from .controls import CONTROLS, marked
 from .havoc import wreak
 from .own_server import own_server
@@ -80,7 +80,7 @@ async def seller_process(port: int, book: Path) -> AsyncIterator[SimulatedSeller
         stdout=log, stderr=log,
     )  # fmt: skip
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+        async with calling(f"http://127.0.0.1:{port}", timeout=60) as client:
             await until(lambda: _answers(client), 180)
             yield SimulatedSeller(f"http://127.0.0.1:{port}", client)
     finally:
@@ -109,9 +109,7 @@ async def _serving(database: Database, told: Told) -> AsyncIterator[tuple[Market
         key = await access.create_key(session, f"sending-{serve.port}", "admin")
     try:
         await serve.start()
-        async with httpx.AsyncClient(
-            base_url=serve.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=30
-        ) as client:
+        async with calling(serve.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
             yield Marketplace(serve.url, client, database), workers
     finally:
         for process in (serve, *workers):

@@ -22,7 +22,7 @@ from chain_orders.notifications.models import Notification
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import running
 
-from ..builders import SimulatedSeller, invoice, order, until, until_grown
+from ..builders import SimulatedSeller, calling, invoice, order, until, until_grown
 from .process import ServiceProcess, free_port, served
 from .sending import hand_over
 
@@ -129,7 +129,7 @@ async def test_a_build_that_resends_after_silence_is_caught(database: Database, 
 async def _seller_on(port: int, book: Path) -> AsyncIterator[SimulatedSeller]:
     async with (
         running(create_simulator(book_path=book), port=port) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        calling(url) as client,
     ):
         yield SimulatedSeller(url, client)
 

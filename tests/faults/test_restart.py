@@ -9,7 +9,8 @@ from chain_orders import schema
 from chain_orders.database import Bell, Database
 from chain_orders.embedded import Cluster
 from chain_orders.errors import Unavailable
-from chain_orders.notifications.inbox import Inbox, Incoming
+from chain_orders.notifications.inbox import Inbox
+from chain_orders.notifications.storing import Incoming
 
 from .process import free_port
 

@@ -14,7 +14,7 @@ from chain_orders.notifications.models import Notification
 from chain_orders.orders.comparing import compare
 from chain_orders.orders.models import Order
 from chain_orders.orders.states import Status
-from chain_orders.receivers.routes import _read
+from chain_orders.receivers.reading import read
 from chain_orders.vtex import addresses
 from chain_orders.vtex.messages import SellerOrder
 
@@ -190,7 +190,7 @@ def test_a_fact_says_what_had_been_applied_before_it() -> None:
 def _meaning(path: str, body: dict[str, Any]) -> bytes:
     called = addresses.callback(path.split("/"))
     assert called is not None
-    return _read(called, json.dumps(body).encode())[1]
+    return read(called, json.dumps(body).encode())[1]
 
 
 ITEM = {"id": "8", "quantity": 1, "price": 1200}
@@ -219,6 +219,14 @@ def test_another_spelling_of_the_same_content_is_the_same_notification() -> None
     one = _meaning("pvt/orders/X/invoice", invoice(items=[ITEM], courier=""))
 
     assert one == _meaning("pvt/orders/X/invoice", invoice(value="1300", items=spelled, courier=None))
+
+
+@pytest.mark.parametrize("more", [{}, {"note": "x"}])
+def test_the_order_of_names_means_nothing(more: dict[str, Any]) -> None:
+    one = invoice(items=[{**ITEM, **more}], **more)
+    other = dict(reversed({**one, "items": [dict(reversed(one["items"][0].items()))]}.items()))
+
+    assert _meaning("pvt/orders/X/invoice", one) == _meaning("pvt/orders/X/invoice", other)
 
 
 @pytest.mark.parametrize("length", [501, 40_000])

@@ -8,14 +8,13 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chain_orders.vtex import addresses
 
-from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
+from ..builders import Marketplace, SimulatedSeller, calling, cancellation, invoice, order, until
 
 RECEIVERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cancellation": ("POST", "/pvt/orders/order-group/HOST1/notifications", cancellation("MKP-HOST1-01")),
@@ -75,7 +74,7 @@ async def test_the_corpus_is_refused_and_kept_and_harms_nobody(
     marketplace: Marketplace, base: str, receiver: str
 ) -> None:
     method, path, good = RECEIVERS[receiver]
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as stranger:
+    async with calling(timeout=30) as stranger:
         for name, body in CORPUS.items():
             answer = await stranger.request(method, base + path, content=body)
             expected = 200 if (receiver, name) in FINE_WITHOUT else 400
@@ -109,7 +108,7 @@ async def test_odd_paths_are_kept_or_not_found(marketplace: Marketplace, base: s
     token = (await marketplace.client.post("/v1/sellers/acme/callback-token")).json()["token"]
     address = {"base": base, "token": marketplace.url, "cb": f"{marketplace.url}/cb"}[root]
     headers = {"Authorization": f"Bearer {token}"} if root == "token" else {}
-    async with httpx.AsyncClient(trust_env=False, timeout=30, headers=headers) as stranger:
+    async with calling(timeout=30, headers=headers) as stranger:
         for odd in PATHS:
             for method, below, body in (
                 ("POST", f"/pvt/orders/{odd}/invoice", invoice()),
@@ -270,7 +269,7 @@ async def test_no_body_that_can_be_thought_of_is_a_failure(marketplace: Marketpl
         found.append(pair)
 
     think()
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as stranger:
+    async with calling(timeout=30) as stranger:
         for at in range(0, len(found), 20):
             answers = await asyncio.gather(
                 *(stranger.request(RECEIVERS[r][0], base + RECEIVERS[r][1], content=b) for r, b in found[at : at + 20])

@@ -12,8 +12,9 @@ from sqlalchemy import func, select, text
 from chain_orders.database import Bell, Database
 from chain_orders.errors import Unavailable
 from chain_orders.notifications import repeats
-from chain_orders.notifications.inbox import Inbox, Incoming, admitted
+from chain_orders.notifications.inbox import Inbox, admitted
 from chain_orders.notifications.models import Notification, Receipt
+from chain_orders.notifications.storing import Incoming
 
 
 def _incoming(name: str = "one", *, body: bytes = b"{}") -> Incoming:

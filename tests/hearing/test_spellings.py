@@ -10,9 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpx
-
-from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
+from ..builders import Marketplace, SimulatedSeller, calling, cancellation, invoice, order, until
 from .test_changes import change
 
 QUERY = "an=acme&x=1"
@@ -61,7 +59,7 @@ async def test_every_spelling_reaches_its_handler_or_is_kept(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     assert len(PATHS) == 40
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as stranger:
+    async with calling(timeout=30) as stranger:
         for at, (join, build) in enumerate(JOINS.items()):
             placed = await marketplace.place(order(group := f"SPELL{at}"))
             base = await simulated.base(group)

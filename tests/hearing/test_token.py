@@ -7,7 +7,6 @@ import json
 import time
 from typing import Any
 
-import httpx
 import pytest
 from starlette.requests import Request
 
@@ -15,7 +14,7 @@ from chain_orders.capability import Keyring
 from chain_orders.operators import access
 from chain_orders.receivers.routes import _headers
 
-from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, cancellation, invoice, order, until
+from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, calling, cancellation, invoice, order, until
 
 INVOICE = "/api/oms/pvt/orders/TOK1/invoice"
 CANCELLATION = "/pvt/orders/order-group/TOK1/notifications/seller-cancellation"
@@ -118,7 +117,7 @@ async def test_only_an_admin_gets_a_token(marketplace: Marketplace) -> None:
 async def test_bad_tokens_get_the_one_404_and_are_slowed_down(marketplace: Marketplace) -> None:
     good = await _token(marketplace)
     bad = [f"{good[:-1]}{'a' if good[-1] != 'a' else 'b'}", "k1.acme.", "x", "", "k1.other." + good.rpartition(".")[2]]
-    async with httpx.AsyncClient(base_url=marketplace.url, trust_env=False) as stranger:
+    async with calling(marketplace.url) as stranger:
         plain = await stranger.post(INVOICE, json=invoice())
         started = time.monotonic()
         answers = [await stranger.post(INVOICE, params={"token": bad[n % len(bad)]}, json=invoice()) for n in range(23)]

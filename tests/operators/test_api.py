@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from chain_orders.operators import access
 
-from ..builders import Marketplace, SimulatedSeller, invoice, order
+from ..builders import Marketplace, SimulatedSeller, calling, invoice, order
 
 PROBLEM = "application/problem+json"
 
@@ -19,12 +19,12 @@ async def _signed_in(marketplace: Marketplace, role: Any) -> httpx.AsyncClient:
     async with marketplace.database.transaction() as session:
         key = await access.create_key(session, f"a-{role}", role)
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(base_url=marketplace.url, headers=headers, trust_env=False)
+    return calling(marketplace.url, headers=headers)
 
 
 @pytest.mark.parametrize("key", [None, "Bearer wrong", "Basic wrong", "Bearer"])
 async def test_without_a_known_key_nothing_is_told(marketplace: Marketplace, key: str | None) -> None:
-    async with httpx.AsyncClient(base_url=marketplace.url, trust_env=False) as stranger:
+    async with calling(marketplace.url) as stranger:
         answer = await stranger.get("/v1/orders", headers={"Authorization": key} if key else {})
 
     assert (answer.status_code, answer.json()["code"]) == (401, "key-unknown")
@@ -316,7 +316,7 @@ async def test_the_description_is_openapi_31_and_names_the_callbacks(marketplace
 
 
 async def test_health_needs_no_key(marketplace: Marketplace) -> None:
-    async with httpx.AsyncClient(base_url=marketplace.url, trust_env=False) as stranger:
+    async with calling(marketplace.url) as stranger:
         answers = [await stranger.get(path) for path in ("/livez", "/readyz")]
 
     assert [answer.status_code for answer in answers] == [200, 200]

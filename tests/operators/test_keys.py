@@ -5,18 +5,17 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
-import httpx
 from sqlalchemy import func, update
 
 from chain_orders.operators.models import ApiKey
 
-from ..builders import Marketplace
+from ..builders import Marketplace, calling
 
 
 async def test_a_key_is_made_used_and_revoked(marketplace: Marketplace) -> None:
     made = (await marketplace.client.post("/v1/keys", json={"name": "back-office", "role": "viewer"})).json()
     headers = {"Authorization": f"Bearer {made['key']}"}
-    async with httpx.AsyncClient(base_url=marketplace.url, headers=headers, trust_env=False) as holder:
+    async with calling(marketplace.url, headers=headers) as holder:
         before = await holder.get("/v1/orders")
         listed = {one["name"]: one for one in (await marketplace.client.get("/v1/keys")).json()["items"]}
         revoked = await marketplace.client.delete(f"/v1/keys/{made['id']}")
@@ -52,7 +51,7 @@ async def test_the_last_admin_stays(marketplace: Marketplace) -> None:
 
 async def _opens(marketplace: Marketplace, key: str) -> int:
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=marketplace.url, headers=headers, trust_env=False) as holder:
+    async with calling(marketplace.url, headers=headers) as holder:
         return (await holder.get("/v1/orders")).status_code
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
 from chain_orders.capability import Keyring
 
-from ..builders import KEY_BYTES, Marketplace, SimulatedSeller
+from ..builders import KEY_BYTES, Marketplace, SimulatedSeller, calling
 
 
 async def _checks(marketplace: Marketplace) -> dict[str, dict[str, Any]]:
@@ -60,7 +59,7 @@ async def test_a_callback_base_that_leads_elsewhere_is_noticed(
 
 async def test_only_a_base_of_ours_says_that_it_is_ours(marketplace: Marketplace) -> None:
     good = Keyring({"k1": KEY_BYTES})
-    async with httpx.AsyncClient(trust_env=False) as stranger:
+    async with calling() as stranger:
         ours = await stranger.get(good.base(marketplace.url, "k1", good.new_ref()) + "/check")
         other = Keyring({"k1": bytes(32)})
         theirs = await stranger.get(other.base(marketplace.url, "k1", other.new_ref()) + "/check")

@@ -9,7 +9,7 @@ import httpx
 
 from chain_orders.operators import access
 
-from ..builders import Marketplace
+from ..builders import Marketplace, calling
 
 ROLES = (None, "viewer", "operator", "admin")
 NOBODY_NEEDS_A_KEY = "open"
@@ -92,7 +92,7 @@ async def _client(marketplace: Marketplace, role: Any) -> httpx.AsyncClient:
     if role is not None:
         async with marketplace.database.transaction() as session:
             headers["Authorization"] = f"Bearer {await access.create_key(session, f'matrix-{role}', role)}"
-    return httpx.AsyncClient(base_url=marketplace.url, headers=headers, trust_env=False)
+    return calling(marketplace.url, headers=headers)
 
 
 async def _opens(client: httpx.AsyncClient, route: str) -> int | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from chain_orders import outbound
 from chain_orders.outbound import Wire
 from chain_orders.outcome import Again
 from chain_orders.vtex import answers
@@ -63,13 +64,15 @@ def _signed(
 
 
 @pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
     """An authority that this process trusts."""
     made = _signed("authority.example", None, authority=True)
     path = tmp_path / "trusted.pem"
     path.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    return made
+    outbound.trusted.cache_clear()
+    yield made
+    outbound.trusted.cache_clear()
 
 
 @contextlib.asynccontextmanager

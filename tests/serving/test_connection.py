@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from fastapi import FastAPI
 
 from chain_orders.serving import connection
 
+from ..builders import calling
 from ..conftest import serving_app
 
 
@@ -76,7 +76,7 @@ async def test_a_connection_that_says_nothing_is_closed(url: str) -> None:
 
 
 async def test_a_connection_may_rest_between_requests_for_longer_than_a_head_may_take(url: str) -> None:
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with calling(url) as client:
         await client.get("/one")
         (kept,) = client._transport._pool.connections  # type: ignore[attr-defined]
         await asyncio.sleep(0.8)
@@ -118,7 +118,7 @@ async def test_more_requests_than_may_be_under_way_are_sent_away_at_once(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "REQUESTS", 3)
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with calling(url) as client:
         slow = [asyncio.create_task(client.get("/slow")) for _ in range(3)]
         await asyncio.sleep(0.2)
 

@@ -8,12 +8,11 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from chain_orders.database import Database
 
-from ..builders import until
+from ..builders import calling, until
 from ..faults.process import ServiceProcess, free_port
 
 
@@ -46,7 +45,7 @@ async def fleet(database: Database) -> AsyncIterator[ServiceProcess]:
 
 
 async def _answers(fleet: ServiceProcess) -> bool:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with calling() as client:
         return (await client.get(f"{fleet.url}/readyz")).status_code == 200
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
 from chain_orders.app import Surface, create_app
 from chain_orders.database import Database
 from chain_orders.settings import Settings
 
-from ..builders import settings_for
+from ..builders import calling, settings_for
 from ..conftest import serving_app
 
 CALLBACK = "/cb/k1/aaaaaaaaaaaaaaaaaaaaaaaaaa/aaaaaaaaaaaaaaaaaaaaaaaaaa/pvt/orders/G/invoice"
@@ -25,7 +24,7 @@ async def test_a_surface_serves_its_own_and_health(
     settings = Settings(**settings_for(database.url, open_callbacks=True))
     async with (
         serving_app(create_app(settings, worker=False, surface=surface)) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        calling(url) as client,
     ):
         for path in ("/livez", "/readyz"):
             assert (await client.get(path)).status_code == 200, path

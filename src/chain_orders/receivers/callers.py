@@ -11,7 +11,7 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
@@ -30,8 +30,7 @@ _FIELDS = 100
 """Fields of a query that are looked at for a token; one with more has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who calls: `ref` names the order whose base was used, `seller_id` the seller whose token; neither in open mode.
 
     `path` is what stands below the base, split and decoded.

@@ -11,28 +11,27 @@ import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from .. import body, capability, errors, logs, strict_json
+from .. import body, capability, errors, headers, logs, strict_json, tracing
 from ..alerts import refusals
 from ..capability import Keyring
 from ..database import is_passing
 from ..errors import Malformed, Problem, Unavailable
 from ..notifications import policies
-from ..notifications.applying import UNREADABLE, Message, model
-from ..notifications.inbox import Inbox, Incoming
+from ..notifications.applying import UNREADABLE
+from ..notifications.inbox import Inbox
+from ..notifications.storing import Incoming
 from ..vtex import addresses
 from ..vtex.addresses import Callback, Kind
-from ..vtex.faults import faults, told
 from ..vtex.messages import Change
 from .callers import Caller, Doorkeeper, nothing_here
 from .description import describe
+from .reading import read
 from .traces import tell
 
 __all__ = ["METHODS", "Callbacks", "describe"]
@@ -45,8 +44,8 @@ _LIMITS = {
     Kind.TRACKING: body.OPERATOR,
     Kind.CHANGE: body.OPERATOR,
 }
+_BASE = [capability.PREFIX]
 _ROOTS = (["pvt", "orders"], ["pub", "orders"], ["api", "oms"])
-_NO_STORE = ((b"cache-control", b"no-store"),)
 METHODS = frozenset({"POST", "PUT", "PATCH"})
 _KEPT_HEADERS = frozenset({b"content-type", b"user-agent", b"x-vtex-operation-id", b"traceparent", b"x-request-id"})
 
@@ -55,39 +54,55 @@ class Callbacks(BaseRoute):
     """Every callback address, as one route of the application: `/cb/…`, and the root's for tokens and open mode."""
 
     def __init__(
-        self, inbox: Inbox, keyring: Keyring, refused: Callable[[refusals.Kind, str], None], *, open_mode: bool
+        self,
+        inbox: Inbox,
+        keyring: Keyring,
+        refused: Callable[[refusals.Kind, str], None],
+        *,
+        open_mode: bool,
+        encrypted: bool,
     ) -> None:
         self._inbox = inbox
         self._door = Doorkeeper(keyring, refused, open_mode=open_mode)
+        self._headers = headers.of_answers(encrypted=encrypted)
+        self._json = (*self._headers, (b"content-type", b"application/json"))
+
+    def parts(self, scope: Scope) -> list[str] | None:
+        """The path of a callback, split and decoded; None when it is none of ours."""
+        parts = addresses.split(scope["raw_path"])
+        return parts if parts[:1] == _BASE or parts[:2] in _ROOTS else None
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http":
-            return Match.NONE, {}
-        parts = addresses.split(scope["raw_path"])
-        ours = parts[:1] == [capability.PREFIX] or parts[:2] in _ROOTS
-        return (Match.FULL, {"callback_parts": parts}) if ours else (Match.NONE, {})
+        ours = scope["type"] == "http" and self.parts(scope) is not None
+        return (Match.FULL if ours else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request, started, problem = Request(scope, receive), time.time_ns(), None
+        await self.hear(scope, addresses.split(scope["raw_path"]), receive, send)
+
+    async def hear(self, scope: Scope, parts: list[str], receive: Receive, send: Send) -> None:
+        """Answer a callback whose path has these parts."""
+        started = time.time_ns()
         try:
-            answer = await self._receive(request, scope["callback_parts"])
+            answer = await self._receive(Request(scope, receive), parts)
             # A change that is refused is answered 500 without a body: so VTEX wants it.
-            status, kind, more = 200 if answer else 500, "application/json", {}
-        except Problem as told:
-            problem = told
+            status, told = (200, self._json) if answer else (500, self._headers)
+        except Problem as problem:
+            status, answer, told = self._refusal(problem)
         except Exception as failure:  # the last resort: nothing above would answer in our words
-            problem = _unexpected(failure)
-        if problem is not None:
-            # The path is a secret below /cb: it is never shown, not even to whoever sent it.
-            answer = strict_json.dump(problem.as_dict("/callback"))
-            status, kind, more = problem.status, errors.MEDIA_TYPE, problem.headers
-        headers = [(b"content-length", str(len(answer)).encode()), *_NO_STORE]
-        if answer:
-            headers.append((b"content-type", kind.encode()))
-        headers += [(name.lower().encode(), value.encode()) for name, value in more.items()]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-        await tell(self._inbox.database, scope.get("callback_caller"), request.method, status, started)
+            status, answer, told = self._refusal(_unexpected(failure))
+        at_once = scope.get("extensions", {}).get(headers.WHOLE)
+        if at_once is None or not at_once(status, told, answer):
+            length = (b"content-length", b"%d" % len(answer))
+            await send({"type": "http.response.start", "status": status, "headers": (length, *told)})
+            await send({"type": "http.response.body", "body": answer})
+        if tracing.on():
+            await tell(self._inbox.database, scope.get("callback_caller"), scope["method"], status, started)
+
+    def _refusal(self, problem: Problem) -> tuple[int, bytes, headers.Pairs]:
+        """The answer to a problem. The path is a secret below /cb: it is never shown, not even to whoever sent it."""
+        more = {"content-type": errors.MEDIA_TYPE, **problem.headers}
+        told = tuple((name.lower().encode(), value.encode()) for name, value in more.items())
+        return problem.status, strict_json.dump(problem.as_dict("/callback")), (*self._headers, *told)
 
     async def _receive(self, request: Request, parts: list[str]) -> bytes:
         caller = request.scope["callback_caller"] = await self._door.identify(request, parts)
@@ -100,7 +115,7 @@ class Callbacks(BaseRoute):
 
     async def _take_in(self, request: Request, caller: Caller, called: Callback, raw: bytes) -> bytes:
         try:
-            message, meaning = _read(called, raw)
+            message, meaning = read(called, raw)
         except Malformed:
             await self._keep(request, caller, raw)
             raise
@@ -159,32 +174,6 @@ def _unexpected(failure: Exception) -> Problem:
         return Unavailable("not-stored", "the database is away or busy; send it again", headers={"Retry-After": "2"})
     log.error("request-failed", exc_info=failure)
     return Problem("internal", "the service failed: this is a defect of its own")
-
-
-def _read(called: Callback, raw: bytes) -> tuple[Message, bytes]:
-    """The message, and its content in canonical form: spellings of the same id, amount or type are one.
-
-    A cancellation of one level may come without a body. Raises Malformed.
-    """
-    document = {} if called.one_level and not raw.strip() else body.parse(raw)
-    if not isinstance(document, dict):
-        raise Malformed("schema-invalid", "the body must be a JSON object")
-    try:
-        message: Message = model(called).model_validate(document)
-    except ValidationError as wrong:
-        found = faults(wrong)
-        raise Malformed("schema-invalid", told(found), faults=found) from wrong
-    return message, strict_json.canonical(_overlaid(document, message.model_dump(by_alias=True, mode="json")))
-
-
-def _overlaid(document: dict[str, Any], read: dict[str, Any]) -> dict[str, Any]:
-    """The document with what was read of it in place of its spellings. What could not be read stays as it is."""
-    unread = {name for name, value in read.items() if value is None and not _is_blank(document.get(name))}
-    return {**document, **{name: value for name, value in read.items() if name not in unread}}
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _scope(caller: Caller, called: Callback) -> bytes:

@@ -7,14 +7,14 @@ headers. What is refused here is told as a problem document like every other ref
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import httptools
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from .. import body, errors, strict_json
+from .. import body, errors, headers, strict_json
 from ..errors import Malformed, Problem, Unavailable
 
 HEAD_SECONDS = 5.0
@@ -116,21 +116,26 @@ class Connection(HttpToolsProtocol):
         self._head = self._head or 0
 
     def on_headers_complete(self) -> None:
+        arrived = self._head
         self._head_is_over()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._upgrading = True  # the same head comes again
             return
-        self.app = self._answering()
+        self.app = self._answering(arrived or HEAD_BYTES + 1)
         super().on_headers_complete()
-        self.scope["extensions"] = {body.ARRIVED: partial(_arrived, self.cycle)}  # type: ignore[dict-item]
+        self.scope["extensions"] = {
+            body.ARRIVED: partial(_arrived, self.cycle),  # type: ignore[dict-item]
+            headers.WHOLE: partial(_answer, self.cycle),  # type: ignore[dict-item]
+        }
         if self._stopping():
             self.cycle.keep_alive = False
 
-    def _answering(self) -> ASGIApp:
-        """Who answers this request: the application, or one of those that send it away."""
+    def _answering(self, arrived: int) -> ASGIApp:
+        """Who answers this request: the application, or one of those that send it away. `arrived`: bytes, at least
+        those of the head; of a head that came behind another request they were not counted."""
         if len(self.url) > TARGET_BYTES:
             return _TARGET_TOO_LONG_APP
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
+        if arrived > HEAD_BYTES and sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
             return _HEAD_TOO_LARGE_APP
         if len(self.tasks) >= REQUESTS:
             return _TOO_MANY_APP
@@ -157,6 +162,27 @@ class Connection(HttpToolsProtocol):
 def _arrived(cycle: RequestResponseCycle) -> bytes | None:
     """A request's body, if all of it is here."""
     return None if cycle.more_body else bytes(cycle.body)
+
+
+def _answer(cycle: RequestResponseCycle, status: int, told: headers.Pairs, document: bytes) -> bool:
+    """Write a whole answer, in a fifth of the time that its parts take: the same headers come again and again."""
+    if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    last = b"" if cycle.keep_alive else b"connection: close\r\n"
+    head = _head(status, (*cycle.default_headers, *told))
+    cycle.transport.write(b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(document), last, document))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
+
+
+@lru_cache(maxsize=64)
+def _head(status: int, told: headers.Pairs) -> bytes:
+    return b"".join((STATUS_LINE[status], *(b"%b: %b\r\n" % pair for pair in told)))
 
 
 class Refusal:

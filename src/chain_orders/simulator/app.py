@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,12 @@ class Refusal(Exception):
         self.status, self.code, self.message = status, code, message
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that this machine trusts; read once."""
+    return ssl.create_default_context()
+
+
 class Seller:
     """The seller's account: credentials, book, behaviour."""
 
@@ -42,7 +50,7 @@ class Seller:
         self.app_key, self.app_token = app_key, app_token
         self.book = book
         self.behaviour = behaviour
-        self.client = httpx.AsyncClient(timeout=10, trust_env=False)
+        self.client = httpx.AsyncClient(timeout=10, trust_env=False, verify=_trusted())
         self.notifier = Notifier(self.client)
 
     def authenticate(self, request: Request) -> None:

@@ -6,8 +6,8 @@ each part decoded exactly once, so that a `%2F` in an invoice number stays insid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
 ORDERS = "/api/checkout/pvt/orders"
@@ -44,8 +44,7 @@ class Kind(StrEnum):
     CHANGE = "change"
 
 
-@dataclass(frozen=True, slots=True)
-class Callback:
+class Callback(NamedTuple):
     """A callback path, understood. Exactly one of `order_group` and `order_id` is what the path names.
 
     `methods` are the ones it is called with; `invoice_number` is what a tracking's path holds behind `invoice`.

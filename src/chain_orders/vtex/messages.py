@@ -42,10 +42,10 @@ def _cents(value: Any) -> Any:
 
 def _identifier(value: Any) -> Any:
     """An id as text or number, trimmed."""
+    if isinstance(value, str) and (trimmed := value.strip()):
+        return _bounded(trimmed)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, str) and value.strip():
-        return _bounded(value.strip())
     raise PydanticCustomError("identifier", "must be a text or a number, and not blank")
 
 
@@ -64,9 +64,11 @@ def _if_readable(read: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _absent_if_blank(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.strip() or None
     if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    return (value.strip() or None) if isinstance(value, str) else value
+        return str(value)
+    return value
 
 
 def _quantity(value: Any) -> Any:
@@ -83,12 +85,18 @@ _MOMENT = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?\s*(Z|z|[+-]\d{2}(?::?\d{2})?)?",
     re.ASCII,
 )
+_HOUR = r"(?:[01]\d|2[0-3])"
+_USUAL = re.compile(
+    rf"[12]\d{{3}}-\d\d-\d\dT{_HOUR}:[0-5]\d:[0-5]\d(?:\.\d{{1,9}})?(?:Z|[+-]{_HOUR}:?[0-5]\d)?", re.ASCII
+)
 
 
 def moment(text: Any) -> datetime:
     """A point in time as sellers write it: any number of fraction digits, `-0300`, no offset (UTC), a date alone."""
     if isinstance(text, datetime):
         return text
+    if isinstance(text, str) and _USUAL.fullmatch(text):
+        return _zoned(text)
     found = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
         raise PydanticCustomError("moment", "must be an ISO 8601 date or date and time")
@@ -102,6 +110,15 @@ def moment(text: Any) -> datetime:
     except (ValueError, OverflowError) as wrong:
         raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
     return told
+
+
+def _zoned(text: str) -> datetime:
+    """A moment in the usual form, which the library reads ten times as fast."""
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError as wrong:
+        raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
+    return told if told.tzinfo is not None else told.replace(tzinfo=UTC)
 
 
 def _zone(offset: str | None) -> timezone:
