@@ -13,10 +13,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-browser screenshots check lock clean help FORCE
-.PHONY: faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload
-.PHONY: faults-webhooks faults-alerts faults-import faults-import-sabotage bench-send bench-hear bench-claim
-.PHONY: bench-console bench-find seed fuzz fuzz-api
+.PHONY: run test test-browser screenshots check seed lock clean help FORCE
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
@@ -67,6 +64,14 @@ faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEB
 
 faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Options: ARGS=
 	$(BIN)/python -m tests.alerts.outage $(ARGS)
+
+LONG := faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload faults-import \
+	faults-import-sabotage faults-webhooks faults-alerts fuzz fuzz-api \
+	bench-hear bench-send bench-claim bench-find bench-console
+.PHONY: prove $(LONG)
+
+prove: test test-browser  ## Everything that is claimed, at its full length, one after the other. It takes hours
+	@for one in $(LONG); do echo "== $$one"; $(MAKE) --no-print-directory $$one || exit 1; done
 
 fuzz-api: $(VENV)/ready  ## Every check of schemathesis in every phase, with a key of each role. Options: EXAMPLES=
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest tests/operators/test_description.py $(ARGS)
@@ -128,4 +133,4 @@ clean:  ## Remove the environment and the tools; data folders stay
 	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache
 
 help:  ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 24
