@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from chain_orders.serving import connection
 
-from ..builders import calling
+from ..builders import Marketplace, SimulatedSeller, calling, invoice, order
 from ..conftest import serving_app
 
 
@@ -130,3 +130,52 @@ async def test_more_requests_than_may_be_under_way_are_sent_away_at_once(
         assert refused.json()["code"] == "too-many"
         assert [answer.status_code for answer in slow_answers] == [200] * 3
         assert (await client.get("/quick")).status_code == 200
+
+
+async def _raw(address: str, *requests: bytes) -> list[bytes]:
+    """What comes back until the connection is closed, answer by answer."""
+    split = urlsplit(address)
+    reader, writer = await asyncio.open_connection(split.hostname, split.port)
+    try:
+        writer.write(b"".join(requests))
+        async with asyncio.timeout(20):
+            return (await reader.read()).split(b"HTTP/1.1 ")[1:]
+    finally:
+        writer.close()
+
+
+def _invoice(path: str, *more: str, number: str = "A") -> bytes:
+    body = json.dumps(invoice(number)).encode()
+    head = (f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *more, "", "")
+    return "\r\n".join(head).encode() + body
+
+
+async def test_answers_to_a_seller_keep_the_rules_of_a_connection(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.place(order("WHOLE1"))
+    path = f"{urlsplit(await simulated.base('WHOLE1')).path}/pvt/orders/WHOLE1/invoice"
+
+    one, other, last = await _raw(
+        marketplace.url, _invoice(path), _invoice(path, number="B"), _invoice(path, "Connection: close")
+    )
+
+    assert (one[:3], other[:3], last[:3]) == (b"200", b"200", b"200")
+    assert b"connection: close" in last
+    assert b"connection: close" not in one + other
+    assert one.partition(b"\r\n\r\n")[2] == last.partition(b"\r\n\r\n")[2]
+    assert int(one.partition(b"content-length: ")[2].split(b"\r\n")[0]) == len(one.partition(b"\r\n\r\n")[2])
+
+
+async def test_a_connection_with_a_body_that_is_too_large_is_closed(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.place(order("WHOLE2"))
+    path = f"{urlsplit(await simulated.base('WHOLE2')).path}/pvt/orders/order-group/WHOLE2/notifications"
+    body = b" " * 20_000
+
+    (answer,) = await _raw(
+        marketplace.url, f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode(), body
+    )
+
+    assert answer[:3] == b"413"

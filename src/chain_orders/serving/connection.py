@@ -166,12 +166,12 @@ def _arrived(cycle: RequestResponseCycle) -> bytes | None:
 
 def _answer(cycle: RequestResponseCycle, status: int, told: headers.Pairs, document: bytes) -> bool:
     """Write a whole answer, in a fifth of the time that its parts take: the same headers come again and again."""
-    if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
+    head = _head(status, (*cycle.default_headers, *told))
+    if head is None or cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
         return False
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
     last = b"" if cycle.keep_alive else b"connection: close\r\n"
-    head = _head(status, (*cycle.default_headers, *told))
     cycle.transport.write(b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(document), last, document))
     cycle.message_event.set()
     if not cycle.keep_alive:
@@ -181,7 +181,10 @@ def _answer(cycle: RequestResponseCycle, status: int, told: headers.Pairs, docum
 
 
 @lru_cache(maxsize=64)
-def _head(status: int, told: headers.Pairs) -> bytes:
+def _head(status: int, told: headers.Pairs) -> bytes | None:
+    """None where the headers say how the connection goes on: uvicorn looks after that."""
+    if any(name == b"connection" for name, _value in told):
+        return None
     return b"".join((STATUS_LINE[status], *(b"%b: %b\r\n" % pair for pair in told)))
 
 
