@@ -42,6 +42,9 @@ faults-send: $(VENV)/ready  ## Placements under fire. Options: ORDERS= SEED= SAB
 faults-send-sabotage: $(VENV)/ready  ## The same on broken builds, each of which must fail. Options: ORDERS= SEED=
 	$(BIN)/python -m tests.faults.sending --controls --orders $(or $(ORDERS),200) $(if $(SEED),--seed $(SEED))
 
+faults-key: $(VENV)/ready  ## 5,000 orders behind a revoked key: three calls until it is changed, then all are placed
+	SEEN_PLACED=5000 $(BIN)/python -m pytest tests/sending/test_manners.py -k revoked_key $(ARGS)
+
 faults-hear: $(VENV)/ready  ## Notifications under fire. Options: NOTIFICATIONS= SEED= SABOTAGE=
 	$(BIN)/python -m tests.faults.hearing $(if $(NOTIFICATIONS),--notifications $(NOTIFICATIONS)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
@@ -65,7 +68,7 @@ faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEB
 faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Options: ARGS=
 	$(BIN)/python -m tests.alerts.outage $(ARGS)
 
-LONG := faults-send faults-send-sabotage faults-hear faults-hear-sabotage faults-overload faults-import \
+LONG := faults-send faults-send-sabotage faults-key faults-hear faults-hear-sabotage faults-overload faults-import \
 	faults-import-sabotage faults-webhooks faults-alerts fuzz fuzz-api \
 	bench-hear bench-send bench-claim bench-find bench-console
 .PHONY: prove $(LONG)

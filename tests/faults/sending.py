@@ -152,7 +152,7 @@ async def _post(marketplace: Marketplace, told: Told, havoc: asyncio.Task[None])
 
 
 async def _room(told: Told) -> bool:
-    return len(told.accepted) - told.ended <= 3 * told.plan.per_second
+    return len(told.accepted) - told.ended <= told.plan.at_once
 
 
 async def _over(

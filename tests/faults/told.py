@@ -29,8 +29,9 @@ class Waits:
         return 60 / self.factor
 
     def read_lag(self, control: str | None) -> float:
-        """How long the seller shows no order that it created: well within the window, or far beyond it."""
-        return self.verify_at[-1] * (3 if control == SLOW_SELLER else 0.5)
+        """How long the seller shows no order that it created: well within the window, so that a slow machine doubles
+        nothing. A broken build is given most of the window to err in, and the slow seller goes far beyond it."""
+        return self.verify_at[-1] * {None: 0.5, SLOW_SELLER: 3.0}.get(control, 0.9)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -57,6 +58,12 @@ class Plan:
     @property
     def build(self) -> str | None:
         return None if self.control == SLOW_SELLER else self.control
+
+    @property
+    def at_once(self) -> float:
+        """How many orders may wait. Behind a long queue a broken build reads so late that it is right by chance."""
+        reads = self.control is not None and CONTROLS[self.control].shows is not None
+        return 20 if reads else 3 * self.per_second
 
     @property
     def havoc(self) -> set[str]:

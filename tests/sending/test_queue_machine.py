@@ -15,7 +15,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import delete, select, text, update
 
 from chain_orders.database import Database
@@ -38,7 +45,7 @@ OUTCOMES: dict[str, tuple[Outcome, Verdict]] = {
     "asked-to-wait": (Throttled("slow down", 30.0), Retry(AT_ONCE, "asked to wait", burns=False)),
     "turned-away": (Denied("who are you"), Retry(AT_ONCE, "turned away", burns=False)),
 }
-ENDINGS = st.sampled_from(sorted(OUTCOMES))
+ENDINGS = st.sampled_from(["delivered", "delivered", *sorted(OUTCOMES)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,11 @@ class Machine(RuleBasedStateMachine):
             await session.execute(delete(table))
         session.add(Lane(lane=LANE, concurrency=CAP, rate_per_second=1e6, tokens=1e6))
 
+    @initialize(several=st.lists(st.sampled_from(SEQUENCES), min_size=3, max_size=8))
+    def begin(self, several: list[tuple[str, uuid.UUID]]) -> None:
+        for which in several:
+            self.enqueue(which)
+
     @rule(which=st.sampled_from(SEQUENCES))
     def enqueue(self, which: tuple[str, uuid.UUID]) -> None:
         sequence, order = which
@@ -164,8 +176,10 @@ class Machine(RuleBasedStateMachine):
         }
         return {order: ids for order, ids in wanted.items() if ids} or free
 
-    @rule(slots=st.integers(1, 5))
-    def claim(self, slots: int) -> None:
+    @rule(slots=st.integers(1, 5), later=st.booleans())
+    def claim(self, slots: int, *, later: bool = False) -> None:
+        if later:
+            self.time_passes()
         free = self._probes(self._heads()) if self.gate.open else self._heads()
         claimed = self._do(lambda session: queue.claim(session, worker="w", slots=slots, lease=LEASE))
         # Two heads of one order may both be looked at, and one of them taken: it counts against the room.
@@ -276,8 +290,7 @@ class Machine(RuleBasedStateMachine):
         while self.flying:
             self.settle(random.Random(0), "delivered")
         while self._heads():
-            self.time_passes()
-            self.claim(5)
+            self.claim(5, later=True)
             while self.flying:
                 self.settle(random.Random(0), "delivered")
         left = [one for one in self.owed.values() if one.state != "delivered"]
