@@ -191,10 +191,12 @@ def dedupe_by_request_id() -> None:
 def answer_before_commit() -> None:
     """A notification is answered a second before its statement is begun."""
     storing: set[asyncio.Task[None]] = set()
+    statements = asyncio.Semaphore(inbox._STATEMENTS)
 
     async def commit(self: inbox.Inbox, batch: Sequence[Any]) -> None:
         await asyncio.sleep(1)
-        await self._commit(batch)
+        async with statements:
+            await self._commit(batch)
 
     async def store(self: inbox.Inbox, batch: Sequence[Any]) -> None:
         for one in batch:
