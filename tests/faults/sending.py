@@ -162,7 +162,7 @@ async def _over(
     when its defect shows, or nobody would have the patience."""
     began = moved = time.monotonic()
     seen: tuple[int, ...] = ()
-    while time.monotonic() - moved < SILENCE:
+    while told.plan.control is not None or time.monotonic() - moved < SILENCE:
         await asyncio.sleep(0.25)
         for task in (posting, havoc):
             if task.done():
