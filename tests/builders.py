@@ -91,6 +91,8 @@ def settings_for(database_url: str, **changes: Any) -> dict[str, Any]:
         "credential_keys": KEYS,
         "poll_seconds": 0.1,
         "sweep_seconds": 0.5,
+        "alert_seconds": 600.0,
+        "commit_seconds": 10.0,
         "exchange_seconds": 5.0,
         "lease_seconds": 10.0,
         "connect_seconds": 2.0,

@@ -22,7 +22,7 @@ from chain_orders.app import create_app
 from chain_orders.database import Base, Database
 from chain_orders.embedded import Cluster
 from chain_orders.operators import access
-from chain_orders.serving import server
+from chain_orders.serving import connection, server
 from chain_orders.settings import Settings
 from chain_orders.simulator.app import create_app as create_simulator
 from chain_orders.simulator.server import listen, running
@@ -36,6 +36,7 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("CHAIN_ORDERS_")]:
         del os.environ[name]
     logs.configure("console")
+    connection.HEAD_SECONDS = 60.0  # a busy machine is no slow caller
 
 
 @pytest.fixture(scope="session", autouse=True)

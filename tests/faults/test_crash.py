@@ -26,7 +26,7 @@ from ..builders import SimulatedSeller, calling, invoice, order, until, until_gr
 from .process import ServiceProcess, free_port, served
 from .sending import hand_over
 
-HANDED_OVER_BEFORE_A_KILL = 20
+HANDED_OVER, HANDED_OVER_BEFORE_A_KILL = 200, 20
 ANSWERED_BEFORE_A_KILL = 60
 
 
@@ -54,17 +54,18 @@ async def survives_a_kill_in_the_middle(database: Database, simulated: Simulated
     """`kill -9` while orders are handed over and the seller, which dedupes nothing, is answering; and a restart."""
     await simulated.behave(dedupe=False)
     groups: list[str] = []
+    wanted = HANDED_OVER if sabotage is None else HANDED_OVER_BEFORE_A_KILL
     async with served(database, sabotage) as (service, marketplace):
         await marketplace.add_seller(simulated.url, concurrency=20, ratePerSecond=1000)
         over = asyncio.Event()
 
         async def post(lane: int) -> None:
             for n in count():
-                if over.is_set():
+                if over.is_set() and len(groups) >= wanted:
                     return
                 await hand_over(marketplace, f"CRASH{lane}{n:04d}")
                 groups.append(f"CRASH{lane}{n:04d}")
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
 
         async def booked() -> int:
             return len(await simulated.puts())
@@ -106,7 +107,7 @@ async def test_a_build_that_resends_after_a_crash_is_caught(database: Database, 
 async def survives_lost_answers(database: Database, simulated: SimulatedSeller, sabotage: str | None) -> None:
     """Every answer of the seller is lost after it has created the order."""
     await simulated.behave(dedupe=False, loseAnswer=1)
-    groups = [f"LOST{n:04d}" for n in range(8)]
+    groups = [f"LOST{n:04d}" for n in range(20 if sabotage is None else 8)]
     async with served(database, sabotage) as (service, marketplace):
         await marketplace.add_seller(simulated.url)
         for group in groups:
@@ -137,7 +138,7 @@ async def _seller_on(port: int, book: Path) -> AsyncIterator[SimulatedSeller]:
 async def test_orders_placed_while_the_seller_is_down_are_placed_once_when_it_is_up(
     database: Database, tmp_path: Path
 ) -> None:
-    port, groups = free_port(), [f"DOWN{n:04d}" for n in range(8)]
+    port, groups = free_port(), [f"DOWN{n:04d}" for n in range(20)]
     async with served(database) as (service, marketplace):
         await marketplace.add_seller(f"http://127.0.0.1:{port}")
         for group in groups:

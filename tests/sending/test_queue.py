@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -103,7 +104,11 @@ async def test_a_lane_takes_no_more_than_its_rate(database: Database, lane: str)
     await _set_lane(database, rate_per_second=3, tokens=3, concurrency=100)
     await _owe(database, *(f"s{n}" for n in range(20)))
 
-    assert [len(await _claim(database)), len(await _claim(database))] == [3, 0]
+    first, started = len(await _claim(database)), time.monotonic()
+    later = len(await _claim(database))
+
+    assert first == 3
+    assert later <= 3 * (time.monotonic() - started) + 1
 
 
 async def test_a_sequence_goes_one_after_the_other(database: Database, lane: str) -> None:
