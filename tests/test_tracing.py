@@ -13,8 +13,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import ValidationError
 
-from chain_orders import app, tracing
+from chain_orders import app, parts, tracing
 from chain_orders.database import Database
+from chain_orders.operators import edges
+from chain_orders.orders.models import Order
 from chain_orders.settings import Settings
 
 from .builders import Marketplace, SimulatedSeller, invoice, order, settings_for, until
@@ -134,7 +136,7 @@ async def test_without_a_collector_nothing_is_handed_on_and_nothing_is_stored(ma
 
     assert (tracing.on(), tracing.current(), tracing.outgoing()) == (False, None, {})
     async with marketplace.database.transaction() as session:
-        found = await session.get_one(app.order_routes.Order, app.order_routes.edges.order_id(placed["id"]))
+        found = await session.get_one(Order, edges.order_id(placed["id"]))
     assert found.traceparent is None
 
 
@@ -170,8 +172,8 @@ def test_a_collector_without_the_extra_is_a_refusal(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tracing, "installed", lambda: False)
     url = "postgresql+asyncpg://nobody@127.0.0.1:1/none"
 
-    with pytest.raises(app.Refused, match=r"chain-orders\[otel\]"):
-        app.assemble(Settings(**settings_for(url, otel_endpoint="http://collector.harbor.example:4318")))
+    with pytest.raises(parts.Refused, match=r"chain-orders\[otel\]"):
+        parts.assemble(Settings(**settings_for(url, otel_endpoint="http://collector.harbor.example:4318")))
 
 
 async def test_a_collector_gets_the_traces_and_one_that_is_away_disturbs_nothing(

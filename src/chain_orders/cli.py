@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from . import chores, logs, schema
 from . import dev as development
-from .app import Refused, Surface, assemble, check_database, running
+from .app import Surface
 from .commands import client, deliveries, events, notifications, orders, overview, sellers, show, webhooks
 from .commands import keys as key_commands
 from .database import Database
@@ -26,6 +26,7 @@ from .doctor import examine
 from .embedded import EmbeddedError
 from .operators import access, audit
 from .operators.models import ROLES, ApiKey
+from .parts import Refused, assemble, check_database, running
 from .sellers.check import Finding
 from .serving import fleet, server
 from .settings import DatabaseSettings, Settings

@@ -12,11 +12,11 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import schema
-from .app import Parts
 from .capability import Keyring
 from .database import check as check_server
 from .database import read_clock
 from .operators.models import ApiKey
+from .parts import Parts
 from .rotation import Missing, missing_keys, unopened
 from .sellers import check
 from .sellers.check import Finding

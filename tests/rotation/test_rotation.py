@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 
-from chain_orders.app import Refused, assemble, check_database
 from chain_orders.database import Database
 from chain_orders.doctor import examine
+from chain_orders.parts import Refused, assemble, check_database
 from chain_orders.rotation import missing_keys, reseal
 from chain_orders.sellers.vault import Vault
 from chain_orders.settings import Settings

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 
 from .. import logs
-from ..app import Refused
+from ..parts import Refused
 
 log = logs.get("fleet")
 

@@ -16,7 +16,8 @@ from typing import NoReturn
 
 import uvicorn
 
-from ..app import Refused, Surface, create_app, drain
+from ..app import Surface, create_app, drain
+from ..parts import Refused
 from ..settings import Settings
 from .connection import Connection
 
