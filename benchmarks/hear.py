@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvloop
 from sqlalchemy import make_url, select, text
 from tests.builders import KEYS, invoice
 from tests.faults.overload import Load
@@ -293,7 +294,7 @@ def main() -> None:
     options.add_argument("--seconds", type=int, default=6)
     asked = options.parse_args()
     before = machine()
-    found = asyncio.run(measure(asked.rounds, asked.seconds))
+    found = uvloop.run(measure(asked.rounds, asked.seconds))  # the open loop's own work must not be what is measured
     write("hear", {"before": before, **found})
     if missed := _judge(found):
         raise SystemExit(f"not reached: {', '.join(missed)}")

@@ -170,7 +170,11 @@ class Store:
             await line.drop()
         async with asyncio.timeout(seconds):
             connection = await self._database.intake_connection()
-            return _Line(connection, (await connection.get_raw_connection()).driver_connection)
+            try:
+                return _Line(connection, (await connection.get_raw_connection()).driver_connection)
+            except BaseException:
+                await connection.close()
+                raise
 
     async def close(self) -> None:
         while self._resting:

@@ -205,7 +205,10 @@ def _headers(request: Request) -> bytes:
 
 def _query(request: Request) -> bytes:
     """The query without a token."""
-    fields: list[bytes] = request.scope["query_string"].split(b"&")
+    query: bytes = request.scope["query_string"]
+    if not query:
+        return query
+    fields = query.split(b"&")
     return b"&".join(one for one in fields if unquote_to_bytes(one.partition(b"=")[0]).strip().lower() != b"token")
 
 
