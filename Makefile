@@ -20,7 +20,7 @@ run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 		$${DATA:+--data "$$DATA"}
 
 test: $(VENV)/ready  ## The whole suite, by several processes (WORKERS=). ARGS= goes to pytest
-	$(BIN)/python -m pytest -n $(or $(WORKERS),4) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(WORKERS),4) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-browser: $(VENV)/ready  ## The console in a real browser: Debian's chromium, or the one that CHROMIUM names
 	$(BIN)/python -m pytest -m browser tests/console $(ARGS)

@@ -168,6 +168,11 @@ async def test_an_import_tells_every_line_and_how_many_were_good(
     assert good.err == "1 accepted (dry run)\n"
 
 
+def _heeds_ctrl_c() -> None:
+    """A shell that runs these tests in the background ignores Ctrl-C, and its processes would, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def test_an_import_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
     """Ctrl-C while the second part is on its way: the first one's results are told, and what is left."""
     lines = [json.dumps({"line": nth, "result": "accepted"}) + "\n" for nth in range(1, bulk.LINES_A_REQUEST + 1)]
@@ -192,10 +197,11 @@ async def test_an_import_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -
             cwd=tmp_path,
             env={**os.environ, "CHAIN_ORDERS_API_URL": url, "CHAIN_ORDERS_API_KEY": "co_k"},
             stderr=-1,
+            preexec_fn=_heeds_ctrl_c,
         )
         await asyncio.wait_for(second.wait(), 60)
         importing.send_signal(signal.SIGINT)
-        _, told = await importing.communicate()
+        _, told = await asyncio.wait_for(importing.communicate(), 60)
 
     assert importing.returncode == 130
     assert told.decode() == (

@@ -48,6 +48,11 @@ def _signed(
     """A certificate for a host's name, or for an authority; signed by itself where nobody else is named."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = by.certificate.subject if by else _named(name)
+    signing = (by.key if by else key).public_key()
+    usage = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only",
+         "decipher_only"), False,
+    )  # fmt: skip
     made = (
         x509.CertificateBuilder()
         .subject_name(_named(name))
@@ -58,6 +63,11 @@ def _signed(
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing), critical=False)
+        .add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=authority, crl_sign=authority, **usage), critical=True
+        )
         .sign(by.key if by else key, hashes.SHA256())
     )
     return Authority(key, made)
