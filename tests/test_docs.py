@@ -25,6 +25,7 @@ from chain_orders.embedded import Cluster
 from chain_orders.notifications.models import STATES as NOTIFICATION_STATES
 from chain_orders.orders.states import Status
 from chain_orders.settings import Settings
+from chain_orders.simulator.scenarios import Behaviour
 
 from . import docs_codes, docs_states, readme
 from .builders import settings_for
@@ -207,6 +208,18 @@ def test_the_commands_are_the_programs() -> None:
     listed = {line.split()[1] for line in _listed(OPERATIONS, "Operations")}
     offered = set(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
     assert listed == offered, "docs/operations.md, the table of commands"
+
+
+def test_the_simulated_sellers_switches_are_all_told() -> None:
+    page = (CHECKOUT / "docs" / "simulator.md").read_text()
+    listed = {
+        name
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    told = {name for name in listed if name not in {"GET", "PUT"}} | set(re.findall(r"`(applyTo|seed)`", page))
+    assert told == {field.alias for field in Behaviour.model_fields.values()}
 
 
 # README's commands, run as they stand.

@@ -120,18 +120,16 @@ async def test_bad_tokens_get_the_one_404_and_are_slowed_down(marketplace: Marke
     async with calling(marketplace.url) as stranger:
         plain = await stranger.post(INVOICE, json=invoice())
         started = time.monotonic()
-        answers = [await stranger.post(INVOICE, params={"token": bad[n % len(bad)]}, json=invoice()) for n in range(23)]
+        answers = [await stranger.post(INVOICE, params={"token": bad[n % len(bad)]}, json=invoice()) for n in range(30)]
         slowed = time.monotonic() - started
-        started = time.monotonic()
         told = await stranger.post(INVOICE, params={"token": good}, json=invoice())
-        taken = time.monotonic() - started
 
     assert {(answer.status_code, answer.content) for answer in answers} == {(404, plain.content)}
     assert {tuple(sorted(set(answer.headers) - {"date"})) for answer in [plain, *answers]} == {
         tuple(sorted(set(plain.headers) - {"date"}))
     }
     assert told.status_code == 200
-    assert slowed > 0.2 > taken or slowed > taken
+    assert slowed > 0.5  # 24 of them name a token: 20 at once, each further one 0.2 seconds after the one before
 
 
 def test_every_changed_character_makes_a_token_nobodys() -> None:
