@@ -113,7 +113,7 @@ def moment(text: Any) -> datetime:
 
 
 def _zoned(text: str) -> datetime:
-    """A moment in the usual form, which the library reads ten times as fast."""
+    """A moment in the usual form, which the library reads by itself, and faster."""
     try:
         told = datetime.fromisoformat(text)
     except ValueError as wrong:
