@@ -150,7 +150,7 @@ def test_the_service_is_there_without_the_extra_and_refuses_to_trace_without_it(
     program = """
 import sys
 sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
-import chain_orders.cli
+import chain_orders.chores
 from chain_orders import tracing
 assert not tracing.installed()
 """

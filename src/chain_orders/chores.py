@@ -1,67 +1,166 @@
-"""Commands of whoever keeps the service: they open the database themselves, beside the processes that serve.
+"""What the commands do that are no clients of the API: they serve, or open the database beside those who do.
 
-What they change stands in the audit, by `command:{name}`.
+What they change stands in the audit, by `command:{name}`. Nothing here is loaded before such a command runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import signal
 import sys
 import uuid
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import logs, schema
+from .app import Surface
 from .database import Database
+from .doctor import examine
 from .errors import Unknown
 from .evidence import archive
 from .notifications import rebuild as rebuilding
-from .operators import audit
+from .operators import access, audit
+from .operators.models import ApiKey
 from .orders.models import Order
+from .parts import Refused, assemble, check_database, running
 from .retention.job import Forecast, Report, Retention
 from .rotation import Progress, reseal
+from .sellers.check import Finding
 from .sellers.vault import Vault
-from .settings import DatabaseSettings, EvidenceSettings, RetentionSettings, VaultSettings
+from .serving import fleet, server
+from .settings import DatabaseSettings, EvidenceSettings, RetentionSettings, Settings, VaultSettings, read
+
+log = logs.get("cli")
 
 
-def rebuild(
-    order: Annotated[uuid.UUID | None, typer.Option(help="One order's id; all of them unless given.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Store what should be there.")] = False,
-) -> None:
-    """Apply everything again that sellers told, and compare it with what is stored. Exit code 4: they differ.
+def serve(host: str | None, port: int | None, *, worker: bool, workers: int, surface: Surface) -> None:
+    """Serve until SIGTERM or SIGINT: by this process, or by so many children of it."""
+    settings = _settings()
+    host, port = host or settings.host, settings.port if port is None else port
+    with contextlib.closing(server.listen(host, port)) as listening:
+        asyncio.run(_check_ready(settings, processes=workers))
+        if workers == 1:
+            server.serve(settings, listening, worker=worker, surface=surface)
+        else:
+            patience = settings.drain_seconds + server.ANSWERED_WITHIN_SECONDS + settings.lease_seconds
+            fleet.Fleet(listening, workers, stops_within=patience).run()
 
-    Example: chain-orders rebuild --order 0192f0c1-5a54-7c3e-9d7e-2f6f0a5d1c11 --repair
-    """
+
+def serve_as_child(socket: str, *, worker: bool, surface: Surface) -> None:
+    """Serve on the socket that the parent hands over; it has looked whether all is ready."""
+    server.serve(_settings(), fleet.adopt(socket), worker=worker, surface=surface)
+
+
+def work() -> None:
+    """Send and apply until SIGTERM or SIGINT."""
+    settings = _settings()
+    asyncio.run(_check_ready(settings))
+    asyncio.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    asked = asyncio.Event()
+    for how in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(how, asked.set)
+    parts = assemble(settings)
+    async with running(parts, worker=True, intake=False):
+        log.info("started", surface="worker")
+        await asked.wait()
+    if parts.failures:
+        told = ", ".join(parts.failures)
+        raise Refused(f"a part of the service ended by itself ({told}); the log above says why")
+
+
+async def _check_ready(settings: Settings, *, processes: int = 1) -> None:
+    """What must hold before anything is served: the schema of this release, and a server that keeps commits."""
+    parts = assemble(settings)
+    try:
+        with schema.reaching():
+            await schema.check(parts.database)
+            await check_database(parts, processes)
+    finally:
+        await parts.close()
+
+
+def _settings() -> Settings:
+    settings = read(Settings)
+    logs.configure(settings.log_format)
+    _url(settings)
+    return settings
+
+
+def _url(settings: DatabaseSettings) -> str:
+    return schema.usable(settings.database_url.get_secret_value())
+
+
+def migrate() -> str:
+    """Bring the schema up to date; the revision that is reached."""
     logs.configure("console")
-    url = schema.usable(DatabaseSettings().database_url.get_secret_value())
+    url = _url(read(DatabaseSettings))
     with schema.reaching():
-        found = asyncio.run(_rebuild(url, order, repairing=repair))
-    if found is None:
-        print(f"chain-orders: there is no order {order}", file=sys.stderr)
-        raise typer.Exit(1)
-    for order_id, lines in found.differences.items():
-        print(*(f"{order_id} {line}" for line in lines), sep="\n")
-    wrong = len(found.differences)
-    told = f"{wrong} differ" + (", repaired" if repair and wrong else "")
-    print(f"{found.orders} orders applied again, {told}; {found.sealed} sealed ones left out")
-    if wrong and not repair:
-        raise typer.Exit(4)
+        return schema.migrate(url)
 
 
-async def _rebuild(url: str, order_id: uuid.UUID | None, *, repairing: bool) -> rebuilding.Report | None:
+def create_first_key(name: str) -> str:
+    """Make the first admin's key. Raises Refused where there is one."""
+    url = _url(read(DatabaseSettings))
+    with schema.reaching():
+        return asyncio.run(_create_first_key(url, name))
+
+
+async def _create_first_key(url: str, name: str) -> str:
+    database = Database(url)
+    try:
+        await schema.check(database)
+        async with database.transaction() as session:
+            if await access.has_admin(session):
+                raise Refused("there is an admin's key already; make others with it")
+            key = await access.create_key(session, name, "admin")
+            made = await session.scalar(select(ApiKey.id).where(ApiKey.digest == access.digest(key)))
+            audit.note(session, audit.Command("key create"), "key.create", f"key:{made}", name=name, role="admin")
+        return key
+    except IntegrityError:
+        raise Refused(f"there is a key of the name {name} already") from None
+    finally:
+        await database.close()
+
+
+def doctor() -> list[Finding]:
+    """What is well, and what is wrong, with this deployment."""
+    return asyncio.run(_doctor(_settings()))
+
+
+async def _doctor(settings: Settings) -> list[Finding]:
+    parts = assemble(settings)
+    try:
+        return [finding async for finding in examine(parts)]
+    finally:
+        await parts.close()
+
+
+def rebuild(order_id: uuid.UUID | None, *, repairing: bool) -> rebuilding.Report:
+    """Apply everything again and compare. Raises Refused for an order that there is not."""
+    logs.configure("console")
+    url = _url(read(DatabaseSettings))
+    try:
+        with schema.reaching():
+            return asyncio.run(_rebuild(url, order_id, repairing=repairing))
+    except Unknown:
+        raise Refused(f"there is no order {order_id}") from None
+
+
+async def _rebuild(url: str, order_id: uuid.UUID | None, *, repairing: bool) -> rebuilding.Report:
     database = Database(url, pool_size=2)
-    report = None
+    report = rebuilding.Report()
     try:
         await schema.check(database)
         async for report in rebuilding.run(database, order_id, repairing=repairing, noted=_repaired):
             print(f"applied again so far: {report.orders} orders", file=sys.stderr)
-    except Unknown:
-        return None
     finally:
         await database.close()
     return report
@@ -71,21 +170,13 @@ def _repaired(session: AsyncSession, order: Order) -> None:
     audit.note(session, audit.Command("rebuild"), "order.repair", order)
 
 
-def retention(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and change nothing.")] = False,
-) -> None:
-    """Seal the orders whose time is over now: personal data becomes hashes. `serve` and `work` do so by themselves.
-
-    Example: chain-orders retention --dry-run
-    """
+def retention(*, dry_run: bool) -> Forecast | Report:
+    """Seal what is due now, or say what that would be."""
     logs.configure("console")
-    settings = RetentionSettings()  # the environment gives what is required
-    url = schema.usable(settings.database_url.get_secret_value())
+    settings = read(RetentionSettings)
+    url = _url(settings)
     with schema.reaching():
-        found = asyncio.run(_retention(url, settings, dry_run=dry_run))
-    print(json.dumps(found.as_dict(), indent=2))
-    if isinstance(found, Report) and found.elsewhere:
-        print("another process is sealing; what it leaves is done in its next round", file=sys.stderr)
+        return asyncio.run(_retention(url, settings, dry_run=dry_run))
 
 
 async def _retention(url: str, settings: RetentionSettings, *, dry_run: bool) -> Forecast | Report:
@@ -96,6 +187,8 @@ async def _retention(url: str, settings: RetentionSettings, *, dry_run: bool) ->
         if dry_run:
             return await job.forecast()
         report = await job.step(told=_progress)
+        if report.elsewhere:
+            print("another process is sealing; what it leaves is done in its next round", file=sys.stderr)
         async with database.transaction() as session:
             audit.note(session, audit.Command("retention"), "retention.run", "orders:due", **report.as_dict())
         return report
@@ -107,23 +200,13 @@ def _progress(so_far: Report) -> None:
     print(f"sealed so far: {so_far.orders + so_far.again} orders", file=sys.stderr)
 
 
-def rotate_credentials() -> None:
-    """Seal under the first credential key whatever another one has sealed, while the service goes on.
-
-    May be stopped and begun again. When it ends with 0, the other keys can be taken off CHAIN_ORDERS_CREDENTIAL_KEYS.
-
-    Example: chain-orders rotate-credentials
-    """
+def rotate_credentials() -> tuple[str, Progress]:
+    """Seal anew whatever the first key has not sealed: that key's kid, and how it went."""
     logs.configure("console")
-    settings = VaultSettings()
-    url = schema.usable(settings.database_url.get_secret_value())
+    settings = read(VaultSettings)
+    url = _url(settings)
     with schema.reaching():
-        done = asyncio.run(_rotate(url, Vault(settings.credential_bytes())))
-    print(f"sealed under {next(iter(settings.credential_keys))}: {done.sealed} of {done.total}")
-    for name in done.lost:
-        print(f"no key opens {name}; configure the one that sealed it, or give the credential anew", file=sys.stderr)
-    if done.lost:
-        raise SystemExit(1)
+        return next(iter(settings.credential_keys)), asyncio.run(_rotate(url, Vault(settings.credential_bytes())))
 
 
 async def _rotate(url: str, vault: Vault) -> Progress:
@@ -139,39 +222,13 @@ async def _rotate(url: str, vault: Vault) -> Progress:
         await database.close()
 
 
-evidence = typer.Typer(name="evidence", help="Archives of all that is known of one order.", no_args_is_help=True)
+def check_evidence(file: Path, key: str | None) -> tuple[archive.Checked, bool]:
+    """What is wrong with an archive, and whether the key that must have signed it is known here."""
+    known = key or evidence_key()
+    return archive.check(file.read_bytes(), known), known is not None
 
 
-@evidence.command("check")
-def check_evidence(
-    file: Annotated[Path, typer.Argument(help="The archive.", exists=True, dir_okay=False)],
-    key: Annotated[str | None, typer.Option(help="The public key that must have signed it, in base64.")] = None,
-) -> None:
-    """Say whether an archive is what it was when it was made, and name each file that was changed.
-
-    Without --key the key that signs here is expected (CHAIN_ORDERS_EVIDENCE_KEY), else the one that the archive names.
-
-    Example: chain-orders evidence check HARBOR1001.zip
-    """
-    seed = EvidenceSettings().evidence_seed
-    known = key or (archive.public_key(seed) if seed is not None else None)
-    found = archive.check(file.read_bytes(), known)
-    for name, why in sorted(found.changed.items()):
-        print(f"{name}: {why}")
-    if found.changed:
-        raise SystemExit(1)
-    whose = "by the key that is known" if known else "by a key that only the archive names: compare it"
-    signed = f"signed by {found.signed_by}, {whose}" if found.signed_by else "not signed"
-    print(f"nothing was changed; {signed}")
-
-
-@evidence.command("key")
-def show_evidence_key() -> None:
-    """Print the public key that checks what is signed here. Needs CHAIN_ORDERS_EVIDENCE_KEY only.
-
-    Example: chain-orders evidence key
-    """
-    seed = EvidenceSettings().evidence_seed
-    if seed is None:
-        raise typer.BadParameter("CHAIN_ORDERS_EVIDENCE_KEY is not set")
-    print(archive.public_key(seed))
+def evidence_key() -> str | None:
+    """The public key that checks what is signed here."""
+    seed = read(EvidenceSettings).evidence_seed
+    return archive.public_key(seed) if seed is not None else None

@@ -1,40 +1,26 @@
-"""The command line. Long-running commands serve; `dev` runs everything on one machine; the others call the API."""
+"""The command line: what can be typed, and what is printed.
+
+Nothing of the service is loaded before a command needs it: most commands are clients of the API, and loading the
+service takes longer than what they do. Those that are not find their work in `chores`, or serve by themselves.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import json
 import os
-import signal
 import sys
+import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import SecretStr, ValidationError
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from typer.core import TyperGroup
 
-from . import chores, logs, schema
-from . import dev as development
-from .app import Surface
 from .commands import client, deliveries, events, notifications, orders, overview, sellers, show, webhooks
 from .commands import keys as key_commands
-from .database import Database
-from .doctor import examine
-from .embedded import EmbeddedError
-from .operators import access, audit
-from .operators.models import ROLES, ApiKey
-from .parts import Refused, assemble, check_database, running
-from .sellers.check import Finding
-from .serving import fleet, server
-from .settings import DatabaseSettings, Settings
-from .simulator import server as simulator
-
-REFUSED, USAGE = 1, 2
-
-log = logs.get("cli")
+from .errors import Stopped
+from .operators.roles import ROLES
+from .serving import SOCKET
 
 RUN, WORK, ADMINISTER, MAINTAIN = "Run it", "Day by day", "Administer", "Look after it"
 
@@ -60,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 keys = typer.Typer(name="key", help="API keys of operators.", no_args_is_help=True)
+evidence = typer.Typer(name="evidence", help="Archives of all that is known of one order.", no_args_is_help=True)
 keys.command("list")(key_commands.list_keys)
 keys.command("revoke")(key_commands.revoke_key)
 keys.command("rotate")(key_commands.rotate_key)
@@ -67,32 +54,18 @@ for commands in (orders, deliveries, notifications, sellers, events):
     app.add_typer(commands.app, rich_help_panel=WORK)
 for command in (overview.stats, overview.alerts):
     app.command(rich_help_panel=WORK)(command)
-for group in (keys, webhooks.app, chores.evidence):
+for group in (keys, webhooks.app, evidence):
     app.add_typer(group, rich_help_panel=ADMINISTER)
 app.command(rich_help_panel=ADMINISTER)(overview.audit)
-for chore in (chores.retention, chores.rotate_credentials, chores.rebuild):
-    app.command(rich_help_panel=MAINTAIN)(chore)
 
 
 def main() -> None:
     """The entry point: what is wrong is told in one line."""
     try:
         app()
-    except ValidationError as wrong:
-        for error in wrong.errors(include_input=False, include_url=False, include_context=False):
-            name = "_".join(str(part) for part in error["loc"]).upper()
-            told = error["msg"].removeprefix("Value error, ")
-            print(f"chain-orders: CHAIN_ORDERS_{name}: {told}" if name else f"chain-orders: {told}", file=sys.stderr)
-        raise SystemExit(USAGE) from None
-    except schema.Unusable as wrong:
-        print(f"chain-orders: {wrong}", file=sys.stderr)
-        raise SystemExit(USAGE) from None
-    except client.Failed as failure:
-        print(f"chain-orders: {failure}", file=sys.stderr)
-        raise SystemExit(failure.code) from None
-    except (EmbeddedError, Refused, schema.Outdated, schema.Unreachable, development.DevFailed) as failure:
-        print(f"chain-orders: {failure}", file=sys.stderr)
-        raise SystemExit(REFUSED) from None
+    except Stopped as why:
+        print(f"chain-orders: {why}", file=sys.stderr)
+        raise SystemExit(why.code) from None
 
 
 @app.command(rich_help_panel=RUN)
@@ -102,9 +75,10 @@ def serve(
     worker: Annotated[bool, typer.Option(help="Also send deliveries and apply notifications.")] = True,
     workers: Annotated[int, typer.Option(help="Complete processes on the same port.", min=1, max=64)] = 1,
     surface: Annotated[
-        Surface, typer.Option(help="What is served: sellers' callbacks, the operators' API and console, or both.")
+        Literal["callbacks", "operators", "all"],
+        typer.Option(help="What is served: sellers' callbacks, the operators' API and console, or both."),
     ] = "all",
-    socket_: Annotated[str | None, typer.Option(fleet.SOCKET, hidden=True)] = None,
+    socket_: Annotated[str | None, typer.Option(SOCKET, hidden=True)] = None,
 ) -> None:
     """Serve callbacks, the operators' API and the console; sends and applies too, unless --no-worker.
 
@@ -112,18 +86,12 @@ def serve(
 
     Example: chain-orders serve --surface callbacks --no-worker
     """
-    settings = _settings()
+    from . import chores
+
     if socket_ is not None:
-        server.serve(settings, fleet.adopt(socket_), worker=worker, surface=surface)
-        return
-    host, port = host or settings.host, settings.port if port is None else port
-    with contextlib.closing(server.listen(host, port)) as listening:
-        asyncio.run(_check_ready(settings, processes=workers))
-        if workers == 1:
-            server.serve(settings, listening, worker=worker, surface=surface)
-        else:
-            patience = settings.drain_seconds + server.ANSWERED_WITHIN_SECONDS + settings.lease_seconds
-            fleet.Fleet(listening, workers, stops_within=patience).run()
+        chores.serve_as_child(socket_, worker=worker, surface=surface)
+    else:
+        chores.serve(host, port, worker=worker, workers=workers, surface=surface)
 
 
 @app.command(rich_help_panel=RUN)
@@ -132,25 +100,9 @@ def work() -> None:
 
     Example: chain-orders work
     """
-    settings = _settings()
-    asyncio.run(_check_ready(settings))
-    asyncio.run(_work(settings))
+    from . import chores
 
-
-async def _work(settings: Settings) -> None:
-    asked = asyncio.Event()
-    for how in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(how, asked.set)
-    parts = assemble(settings)
-    async with running(parts, worker=True, intake=False):
-        log.info("started", surface="worker")
-        await asked.wait()
-    _check_failures(parts.failures)
-
-
-def _check_failures(failures: list[str]) -> None:
-    if failures:
-        raise Refused(f"a part of the service ended by itself ({', '.join(failures)}); the log above says why")
+    chores.work()
 
 
 @app.command(rich_help_panel=MAINTAIN)
@@ -159,11 +111,9 @@ def migrate() -> None:
 
     Example: chain-orders migrate
     """
-    logs.configure("console")
-    url = _usable(DatabaseSettings().database_url)
-    with schema.reaching():
-        reached = schema.migrate(url)
-    print(f"the schema is at {reached}")
+    from . import chores
+
+    print(f"the schema is at {chores.migrate()}")
 
 
 @app.command(rich_help_panel=RUN)
@@ -176,6 +126,8 @@ def dev(
 
     Example: chain-orders dev --port 8080 --data /tmp/trial
     """
+    from . import dev as development
+
     ports = (development.port("PORT", port), development.port("SELLER_PORT", seller_port))
     development.run(data, *ports, os.environ.get("CHAIN_ORDERS_DATABASE_URL"))
 
@@ -190,7 +142,9 @@ def simulate(
 
     Example: chain-orders simulate --port 8001 --book orders.ndjson
     """
-    simulator.serve(host, port, book)
+    from .simulator import server
+
+    server.serve(host, port, book)
 
 
 @keys.command("create")
@@ -217,26 +171,9 @@ def create_key(
         return
     if role != "admin":
         raise typer.BadParameter("the first key is an admin's", param_hint="--role")
-    url = _usable(DatabaseSettings().database_url)
-    with schema.reaching():
-        print(asyncio.run(_create_first_key(url, name)))
+    from . import chores
 
-
-async def _create_first_key(url: str, name: str) -> str:
-    database = Database(url)
-    try:
-        await schema.check(database)
-        async with database.transaction() as session:
-            if await access.has_admin(session):
-                raise Refused("there is an admin's key already; make others with it")
-            key = await access.create_key(session, name, "admin")
-            made = await session.scalar(select(ApiKey.id).where(ApiKey.digest == access.digest(key)))
-            audit.note(session, audit.Command("key create"), "key.create", f"key:{made}", name=name, role="admin")
-        return key
-    except IntegrityError:
-        raise Refused(f"there is a key of the name {name} already") from None
-    finally:
-        await database.close()
+    print(chores.create_first_key(name))
 
 
 @app.command(rich_help_panel=MAINTAIN)
@@ -245,44 +182,105 @@ def doctor(json_: show.AsJson = False) -> None:
 
     Example: chain-orders doctor
     """
-    found = asyncio.run(_doctor(_settings()))
+    from . import chores
+
+    found = chores.doctor()
     if json_:
         show.as_json([one.as_dict() for one in found])
     else:
         marks = {True: "ok", False: "WRONG", None: "look"}
         show.facts({one.check: f"{marks[one.ok]}: {one.detail}" for one in found})
     if any(one.ok is False for one in found):
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(client.REFUSED)
 
 
-async def _doctor(settings: Settings) -> list[Finding]:
-    parts = assemble(settings)
-    try:
-        return [finding async for finding in examine(parts)]
-    finally:
-        await parts.close()
+@app.command(rich_help_panel=MAINTAIN)
+def rebuild(
+    order: Annotated[uuid.UUID | None, typer.Option(help="One order's id; all of them unless given.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Store what should be there.")] = False,
+) -> None:
+    """Apply everything again that sellers told, and compare it with what is stored. Exit code 4: they differ.
+
+    Example: chain-orders rebuild --order 0192f0c1-5a54-7c3e-9d7e-2f6f0a5d1c11 --repair
+    """
+    from . import chores
+
+    found = chores.rebuild(order, repairing=repair)
+    for order_id, lines in found.differences.items():
+        print(*(f"{order_id} {line}" for line in lines), sep="\n")
+    wrong = len(found.differences)
+    told = f"{wrong} differ" + (", repaired" if repair and wrong else "")
+    print(f"{found.orders} orders applied again, {told}; {found.sealed} sealed ones left out")
+    if wrong and not repair:
+        raise typer.Exit(client.PARTLY)
 
 
-def _settings() -> Settings:
-    settings = Settings()  # the environment gives what is required
-    logs.configure(settings.log_format)
-    _usable(settings.database_url)
-    return settings
+@app.command(rich_help_panel=MAINTAIN)
+def retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and change nothing.")] = False,
+) -> None:
+    """Seal the orders whose time is over now: personal data becomes hashes. `serve` and `work` do so by themselves.
+
+    Example: chain-orders retention --dry-run
+    """
+    from . import chores
+
+    print(json.dumps(chores.retention(dry_run=dry_run).as_dict(), indent=2))
 
 
-def _usable(url: SecretStr) -> str:
-    return schema.usable(url.get_secret_value())
+@app.command(rich_help_panel=MAINTAIN)
+def rotate_credentials() -> None:
+    """Seal under the first credential key whatever another one has sealed, while the service goes on.
+
+    May be stopped and begun again. When it ends with 0, the other keys can be taken off CHAIN_ORDERS_CREDENTIAL_KEYS.
+
+    Example: chain-orders rotate-credentials
+    """
+    from . import chores
+
+    kid, done = chores.rotate_credentials()
+    print(f"sealed under {kid}: {done.sealed} of {done.total}")
+    for name in done.lost:
+        show.note(f"no key opens {name}; configure the one that sealed it, or give the credential anew")
+    if done.lost:
+        raise typer.Exit(client.REFUSED)
 
 
-async def _check_ready(settings: Settings, *, processes: int = 1) -> None:
-    """What must hold before anything is served: the schema of this release, and a server that keeps commits."""
-    parts = assemble(settings)
-    try:
-        with schema.reaching():
-            await schema.check(parts.database)
-            await check_database(parts, processes)
-    finally:
-        await parts.close()
+@evidence.command("check")
+def check_evidence(
+    file: Annotated[Path, typer.Argument(help="The archive.", exists=True, dir_okay=False)],
+    key: Annotated[str | None, typer.Option(help="The public key that must have signed it, in base64.")] = None,
+) -> None:
+    """Say whether an archive is what it was when it was made, and name each file that was changed.
+
+    Without --key the key that signs here is expected (CHAIN_ORDERS_EVIDENCE_KEY), else the one that the archive names.
+
+    Example: chain-orders evidence check HARBOR1001.zip
+    """
+    from . import chores
+
+    found, known = chores.check_evidence(file, key)
+    for name, why in sorted(found.changed.items()):
+        print(f"{name}: {why}")
+    if found.changed:
+        raise typer.Exit(client.REFUSED)
+    whose = "by the key that is known" if known else "by a key that only the archive names: compare it"
+    signed = f"signed by {found.signed_by}, {whose}" if found.signed_by else "not signed"
+    print(f"nothing was changed; {signed}")
+
+
+@evidence.command("key")
+def show_evidence_key() -> None:
+    """Print the public key that checks what is signed here. Needs CHAIN_ORDERS_EVIDENCE_KEY only.
+
+    Example: chain-orders evidence key
+    """
+    from . import chores
+
+    key = chores.evidence_key()
+    if key is None:
+        raise typer.BadParameter("CHAIN_ORDERS_EVIDENCE_KEY is not set")
+    print(key)
 
 
 if __name__ == "__main__":

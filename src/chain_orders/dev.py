@@ -29,6 +29,7 @@ from sqlalchemy import delete
 from . import schema
 from .database import Database
 from .embedded import Cluster, processes
+from .errors import Stopped
 from .operators import access, audit
 from .operators.models import ApiKey
 
@@ -39,7 +40,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STOPS_WITHIN_SECONDS = 40
 
 
-class DevFailed(Exception):
+class DevFailed(Stopped):
     """One line that says why it does not run."""
 
 

@@ -122,3 +122,9 @@ class Unavailable(Problem):
 
     def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **given: Any) -> None:
         super().__init__(code, detail, headers={"Retry-After": "5", **(headers or {})}, **given)
+
+
+class Stopped(Exception):
+    """Ends a command of the terminal: the message is for whoever typed it, `code` is what the command exits with."""
+
+    code: int = 1

@@ -20,6 +20,7 @@ from .capability import Keyring
 from .database import Bell, Database, check, connections
 from .deliveries.upkeep import Upkeep
 from .deliveries.worker import Limits, Worker
+from .errors import Stopped
 from .events.feed import Relay
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
@@ -152,7 +153,7 @@ def _alarm(settings: Settings, database: Database, bell: Bell) -> Alarm:
     return Alarm(database, bell, Mail(url, settings.alert_to, sender) if url else None, every=every, patience=patience)
 
 
-class Refused(Exception):
+class Refused(Stopped):
     """The service does not start: what it would acknowledge could be lost."""
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from .database import Database
+from .errors import Stopped
 
 _PACKAGED = Path(__file__).parent / "_migrations"
 _CHECKOUT = Path(__file__).parents[2] / "migrations"
@@ -32,15 +33,17 @@ _REFUSALS = {
 """What a server says by the class of its SQLSTATE, when the work may be right and still cannot be done."""
 
 
-class Outdated(Exception):
+class Outdated(Stopped):
     """The schema is not the one that this release needs."""
 
 
-class Unusable(Exception):
+class Unusable(Stopped):
     """The database's address is not one that we have a driver for."""
 
+    code = 2
 
-class Unreachable(Exception):
+
+class Unreachable(Stopped):
     """The database is away, or does not let us in."""
 
 

@@ -1,6 +1,6 @@
 """Every setting of the service, read from `CHAIN_ORDERS_*` variables; the sole reader of the environment.
 
-Only `cli`, `app` and `migrations/env.py` read this module; everything else is handed values. A setting that would
+Only `chores`, `app` and `migrations/env.py` read this module; everything else is handed values. A setting that would
 make the service unsafe (a short key, plain http in production) is refused at start, naming the variable.
 """
 
@@ -10,11 +10,14 @@ import base64
 import binascii
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .errors import Stopped
 
 MINIMUM_KEY_BYTES = 32
 SEED_BYTES = 32
@@ -109,6 +112,30 @@ Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 Keys = Annotated[dict[str, Key], NoDecode, BeforeValidator(_keys), Field(min_length=1)]
 Seed = Annotated[Key | None, BeforeValidator(_seed)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Wrong(Stopped):
+    """Settings are missing, or cannot be what they are."""
+
+    code = 2
+
+
+Read = TypeVar("Read", bound=BaseSettings)
+
+
+def read(kind: type[Read]) -> Read:
+    """The settings as the environment gives them. Raises Wrong, with a line for each that is missing or wrong."""
+    try:
+        return kind()
+    except ValidationError as wrong:
+        errors = wrong.errors(include_input=False, include_url=False, include_context=False)
+        raise Wrong("\nchain-orders: ".join(map(_line, errors))) from None
+
+
+def _line(error: ErrorDetails) -> str:
+    name = "_".join(str(part) for part in error["loc"]).upper()
+    told = error["msg"].removeprefix("Value error, ")
+    return f"CHAIN_ORDERS_{name}: {told}" if name else told
 
 
 class DatabaseSettings(BaseSettings):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,3 +113,41 @@ def test_the_help_begins_with_what_one_meets_first() -> None:
 
     assert names[:5] == ["serve", "dev", "work", "simulate", "order"]
     assert names[-1] == "rotate-credentials"
+
+
+SERVER_SIDE = {
+    "fastapi",
+    "starlette",
+    "sqlalchemy",
+    "alembic",
+    "pydantic_settings",
+    "structlog",
+    "jinja2",
+    "chain_orders.app",
+}
+CLIENTS = """
+import contextlib, sys
+from chain_orders import cli
+calls = {calls!r}
+for call in calls:
+    sys.argv = ["chain-orders", *call]
+    with contextlib.suppress(SystemExit):
+        cli.main()
+print(sorted(set(sys.modules) & {modules!r}))
+"""
+
+
+def test_a_client_of_the_api_does_not_load_the_service() -> None:
+    tried = [["--help"], *([*name.split(), "--help"] for name in TREE), ["order", "list"], ["stats", "--json"]]
+    away = {"CHAIN_ORDERS_API_URL": "http://127.0.0.1:1", "CHAIN_ORDERS_API_KEY": "co_none"}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", CLIENTS.format(calls=tried, modules=SERVER_SIDE)],
+        env={**os.environ, **away},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "http://127.0.0.1:1 cannot be reached" in ended.stderr
+    assert ended.stdout.splitlines()[-1] == "[]"

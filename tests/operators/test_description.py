@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from chain_orders.operators import access, answers, description
-from chain_orders.operators.models import ROLES
+from chain_orders.operators.roles import ROLES
 
 from ..builders import Marketplace, SimulatedSeller, order
 

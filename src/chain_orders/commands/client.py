@@ -18,6 +18,7 @@ from urllib.parse import quote
 import httpx
 import typer
 
+from ..errors import Stopped
 from . import show
 from .show import Column
 
@@ -32,7 +33,7 @@ Pinned = Annotated[
 ]
 
 
-class Failed(Exception):
+class Failed(Stopped):
     """One line that says why, and the exit code."""
 
     def __init__(self, told: str, code: int = REFUSED) -> None:

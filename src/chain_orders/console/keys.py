@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import cast
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,8 +12,8 @@ from starlette.responses import Response
 from ..database import now
 from ..errors import Conflict, Fault, Invalid, Problem, Unknown
 from ..operators import access, audit
-from ..operators.access import Role
-from ..operators.models import ROLES, ApiKey
+from ..operators.models import ApiKey
+from ..operators.roles import ROLES
 from ..operators.schemas import KeyRotation
 from . import mistakes
 from .models import ConsoleSession
@@ -67,7 +66,7 @@ async def make(visit: Visit) -> Response:
         async with visit.desk.database.transaction() as session:
             if await session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
                 raise Conflict("key-exists", _("There is a key of this name already; names are used once."))
-            made = await access.create_key(session, name, cast(Role, role))
+            made = await access.create_key(session, name, role)
             key_id = await session.scalar(select(ApiKey.id).where(ApiKey.name == name))
             audit.note(session, visit.operator, "key.create", f"key:{key_id}", name=name, role=role)
     except Problem as problem:

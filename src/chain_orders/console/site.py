@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import Problem, Unknown
-from ..operators.access import Role
+from ..operators.roles import Role
 from . import (
     acts,
     alerts,

@@ -22,8 +22,8 @@ from ..alerts.refusals import Kind
 from ..database import Bell, Database
 from ..errors import Forbidden, Problem, TooLarge, UnsupportedMedia
 from ..events.feed import Tail
-from ..operators.access import Operator, Role
-from ..operators.models import ROLES
+from ..operators.access import Operator
+from ..operators.roles import ROLES, Role
 from ..orders.placing import Bases, Place
 from ..outbound import Wire
 from ..sellers.vault import Vault

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..errors import Stopped
 
-class EmbeddedError(Exception):
+
+class EmbeddedError(Stopped):
     """A local PostgreSQL cannot be had; the message is one line for a person."""
 
 

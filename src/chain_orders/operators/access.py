@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from typing import Literal
 
 from fastapi import Request
 from sqlalchemy import select, text
@@ -18,9 +17,9 @@ from uuid_utils.compat import uuid7
 from ..database import Database, now, read_clock
 from ..errors import Forbidden, Malformed, Unauthenticated
 from . import edges
-from .models import ROLES, ApiKey
+from .models import ApiKey
+from .roles import ROLES, Role
 
-Role = Literal["viewer", "operator", "admin"]
 _PREFIX = "co_"
 
 

@@ -14,8 +14,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base
 
-ROLES = ("viewer", "operator", "admin")
-
 
 class ApiKey(Base):
     __tablename__ = "api_keys"

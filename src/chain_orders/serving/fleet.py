@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 
 from .. import logs
 from ..parts import Refused
+from . import SOCKET
 
 log = logs.get("fleet")
 
-SOCKET = "--socket"
-"""The hidden option by which a child is handed the listening socket."""
 _LIVES = 5.0  # seconds after which a child has started, and not failed to
 _LOOK = 0.2
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG
