@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from chain_orders.app import create_app
-from chain_orders.operators import access
+from chain_orders.operators import access, again
 from chain_orders.settings import Settings
 
 from ..builders import Marketplace, SimulatedSeller, order, settings_for
@@ -67,17 +67,19 @@ WRITES = {name: endpoint for name, endpoint in _routes().items() if name not in 
 
 
 def _notes(function: Callable[..., Any], seen: frozenset[str] = frozenset()) -> bool:
-    """Whether a function, or one of its module that it calls, writes to the audit."""
+    """Whether a function, or one that it calls of its module or of `again`, writes to the audit."""
     called = set(function.__code__.co_names)
     if "audit" in called and "note" in called:
         return True
     module = inspect.getmodule(function)
     nested = (code for code in function.__code__.co_consts if inspect.iscode(code))
     called |= {name for code in nested for name in code.co_names}
+    places = (module, again) if "again" in called else (module,)
     return any(
         _notes(found, seen | {name})
         for name in called - seen
-        if inspect.isfunction(found := getattr(module, name, None)) and found.__module__ == function.__module__
+        for place in places
+        if inspect.isfunction(found := getattr(place, name, None)) and found.__module__ == place.__name__
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -228,6 +229,105 @@ async def test_a_webhook_is_added_given_a_new_secret_and_told_again(marketplace:
         )
     ).json()["items"]
     assert [act["action"] for act in acts] == ["webhook.replay", "webhook.rotate", "webhook.add"]
+
+
+async def _acts(marketplace: Marketplace, action: str) -> int:
+    return len((await marketplace.client.get("/v1/audit", params={"action": action})).json()["items"])
+
+
+CHOICES = {"callbackTrust": "base", "changePolicy": "record", "authorizationGroup": "group"}
+FORMS = {
+    "key.create": ("/console/keys", {"name": "the shop", "role": "viewer"}),
+    "key.rotate": ("/console/keys/rotate?id={key}", {"overlap": "3600", "reason": "it leaked"}),
+    "key.revoke": ("/console/keys/revoke?id={key}", {"reason": "it leaked"}),
+    "webhook.add": ("/console/webhooks/new", {"url": "http://127.0.0.1:9/again", "events": "order.*"}),
+    "webhook.rotate": ("/console/webhooks/{webhook}/secret", {"overlap": "3600"}),
+    "webhook.replay": ("/console/webhooks/{webhook}/again", {"after": "0", "reason": "it lost some"}),
+    "webhook.test": ("/console/webhooks/{webhook}", {"to": "/test"}),
+    "webhook.change": ("/console/webhooks/{webhook}", {"to": "/disable", "reason": "it moves"}),
+    "seller.add": (
+        "/console/sellers/new",
+        {"accountName": "beira", "salesChannel": "1", "affiliateId": "MKP", "appKey": "a", "appToken": "b", **CHOICES},
+    ),
+    "seller.change": ("/console/sellers/acme", {"currency": "EUR", **CHOICES}),
+    "seller.pause": ("/console/sellers/acme/pause", {"reason": "stocktaking"}),
+}
+SHOWN_ONCE = {"key.create", "key.rotate", "webhook.add", "webhook.rotate"}
+
+
+async def test_a_form_that_is_sent_twice_is_acted_upon_once(marketplace: Marketplace, admin: Visitor) -> None:
+    """What shows a secret says so the second time; all else is answered alike."""
+    await key_of(marketplace, "operator", "a shop")
+    (key,) = [one["id"] for one in (await _keys(marketplace)) if one["name"] == "a shop"]
+    made = await marketplace.client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/told", "events": ["order.*"]})
+    for action, (address, given) in FORMS.items():
+        path, before = address.format(key=key, webhook=made.json()["id"]), await _acts(marketplace, action)
+        form = {**fields(await admin.page(path)), **given}
+        to = path + str(form.pop("to", ""))
+
+        answers = await asyncio.gather(*[admin.post(to, **form) for _ in range(2)])
+
+        assert await _acts(marketplace, action) == before + 1, action
+        wanted = [200, 409] if action in SHOWN_ONCE else [303, 303]
+        assert sorted(one.status_code for one in answers) == wanted, [one.text for one in answers]
+        assert len({one.headers.get("location") for one in answers}) == 1
+
+
+async def _keys(marketplace: Marketplace) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await marketplace.client.get("/v1/keys")).json()["items"]
+    return found
+
+
+async def test_the_same_act_on_purpose_is_done_again(marketplace: Marketplace, admin: Visitor) -> None:
+    made = await marketplace.client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/told", "events": ["order.*"]})
+    path = f"/console/webhooks/{made.json()['id']}"
+
+    for _ in range(2):
+        await admin.post(f"{path}/test", **fields(await admin.page(path)))
+
+    assert await _acts(marketplace, "webhook.test") == 2
+
+
+async def test_calls_and_notifications_are_tried_again_once_by_one_form(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    stuck, contradicted = await dead(marketplace, simulated), await conflict(marketplace, simulated)
+    (call,) = (await marketplace.get(stuck, "/deliveries"))["items"]
+    notes = (await marketplace.get(contradicted, "/notifications"))["items"]
+    (note,) = [one for one in notes if one["state"] == "conflict"]
+    await admin.send("/console/sellers/acme/pause", reason="nothing shall leave meanwhile")
+
+    told = []
+    for path in (f"/console/deliveries/{call['id']}/retry", f"/console/notifications/{note['id']}/replay"):
+        form = {**fields(await admin.page(path)), "reason": "seen"}
+        told.append([(await admin.post(path, **form)).status_code for _ in range(2)])
+    preview = await admin.post("/console/deliveries/retry", csrf=await admin.secret(), id=[str(call["id"])])
+    many = {**fields(preview.text), "reason": "seen", "confirm": "yes"}
+    told.append([(await admin.post("/console/deliveries/retry", **many)).status_code for _ in range(2)])
+
+    assert told == [[303, 303], [303, 303], [200, 409]]
+    assert (await _acts(marketplace, "delivery.retry"), await _acts(marketplace, "notification.replay")) == (2, 1)
+
+
+async def test_a_call_to_a_subscriber_is_tried_again_here_too(marketplace: Marketplace, admin: Visitor) -> None:
+    made = await marketplace.client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/told", "events": ["order.*"]})
+    await marketplace.client.post(f"/v1/webhooks/{made.json()['id']}/test")
+    (call,) = (await marketplace.client.get("/v1/deliveries", params={"kind": "webhook"})).json()["items"]
+
+    tried = await admin.send(f"/console/deliveries/{call['id']}/retry", reason="it is back")
+
+    assert tried.status_code == 303, tried.text
+    assert await _acts(marketplace, "delivery.retry") == 1
+
+
+async def test_what_has_ended_is_refused_in_the_consoles_words(marketplace: Marketplace, admin: Visitor) -> None:
+    placed = await marketplace.place()
+    (call,) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+
+    refused = await admin.get(f"/console/deliveries/{call['id']}/retry")
+
+    assert refused.status_code == 409
+    assert "It has ended (Delivered) and is not tried again." in refused.text
 
 
 async def test_a_key_is_replaced_and_the_new_one_is_shown_once(marketplace: Marketplace, admin: Visitor) -> None:

@@ -27,6 +27,19 @@ _TOO_WIDE = """
 """
 
 
+_CLICKED_TWICE = """
+() => {
+  const held = [];
+  addEventListener("submit", (event) => { held.push(event.defaultPrevented); event.preventDefault(); });
+  const button = document.querySelector("form[action='/console/keys'] button");
+  button.click();
+  button.click();
+  return held;
+}
+"""
+"""Whether each of two clicks was held back."""
+
+
 @pytest.fixture
 def options() -> dict[str, Any]:
     return {"retry_schedule": "0.05"}
@@ -159,6 +172,16 @@ async def test_no_page_is_wider_than_its_window(
                 await page.set_viewport_size({"width": width, "height": 800})
                 wrong[path, width] = await page.evaluate(_TOO_WIDE)
     assert {where: found for where, found in wrong.items() if found} == {}
+
+
+async def test_a_second_click_leaves_the_first_answer_to_be_shown(marketplace: Marketplace, chromium: Browser) -> None:
+    """The key is in that answer alone."""
+    async with browsing.window(chromium, marketplace.url) as (page, _):
+        await browsing.sign_in(page, await key_of(marketplace, "admin"))
+        await page.goto("/console/keys")
+        await page.fill("#k-name", "the shop")
+
+        assert await page.evaluate(_CLICKED_TWICE) == [False, True]
 
 
 async def _tab_to(page: Page, selector: str) -> None:

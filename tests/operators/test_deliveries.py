@@ -115,6 +115,7 @@ async def test_what_has_ended_is_not_tried_again(marketplace: Marketplace) -> No
     )
 
     assert (refused.status_code, refused.json()["code"]) == (409, "delivery-ended")
+    assert refused.json()["state"] == "delivered"
 
 
 async def test_deliveries_page(marketplace: Marketplace) -> None:

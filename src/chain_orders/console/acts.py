@@ -10,7 +10,6 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from hashlib import sha256
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,7 +25,7 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import mistakes, sessions
+from . import mistakes, once
 from .texts import _
 from .visits import Visit
 
@@ -70,21 +69,10 @@ async def perform(visit: Visit, move: Move, done: str) -> Response:
     """The act, once: a form that is sent twice, as by a double click, is acted upon once and answered alike."""
     order_id = _id(visit)
     async with visit.desk.database.transaction() as session:
-        await lookup.locked(session, order_id)  # who sends it again waits here for the first
-        if not await repeated(session, visit):
+        if await once.first(session, visit):
             await _move(session, order_id, visit.typed("version"), move)
-            await sessions.remember(session, visit.session, last_act=_digest(visit))
     visit.desk.bell.ring("deliveries")
     return await visit.finished(done, f"/console/orders/{order_id}")
-
-
-async def repeated(session: AsyncSession, visit: Visit) -> bool:
-    """Whether this very form was the last that was acted upon."""
-    return await sessions.last_act(session, visit.session) == _digest(visit)
-
-
-def _digest(visit: Visit) -> bytes:
-    return sha256(repr((visit.request.url.path, sorted(visit.form.items()))).encode()).digest()
 
 
 async def perform_on(visit: Visit, order_id: uuid.UUID, version: str, move: Move) -> None:

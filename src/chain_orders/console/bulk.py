@@ -15,11 +15,11 @@ from starlette.responses import Response
 
 from ..deliveries.models import Delivery
 from ..errors import Conflict, Problem, Unknown
-from ..operators import edges
+from ..operators import again, edges
 from ..operators.schemas import CancellationBody, ResolutionBody
 from ..orders.models import Order
 from ..sellers.models import Seller
-from . import acts, deciding, mistakes, retrying, words
+from . import acts, deciding, mistakes, once, words
 from .order import dead_of
 from .retrying import Result
 from .texts import N_, _
@@ -62,6 +62,7 @@ async def act(visit: Visit) -> Response:
         move = _MOVES[what](visit, mistakes.reason_of(visit))
     except Problem as problem:
         return await _preview(visit, what, problem)
+    await once.begin(visit)
     results = [await _result(visit, *_looked_at(one), move) for one in visit.form.get("order", [])[:_AT_ONCE]]
     visit.desk.bell.ring("deliveries")
     return visit.render("results.html", results=results, back=_BACK, what=ACTS[what])
@@ -97,7 +98,8 @@ async def _plan(visit: Visit, order_id: uuid.UUID, move: acts.Move) -> Planned:
     try:
         rehearsed = await acts.rehearse(visit, move, order_id)
     except Problem as refused:
-        return Planned(order_id, before.order_group, before.status, before.version, told=refused.detail, refused=True)
+        told = words.refusal(refused)
+        return Planned(order_id, before.order_group, before.status, before.version, told=told, refused=True)
     calls = [f"{one.method} {one.target.partition('?')[0]}" for one in rehearsed.owed]
     told = _("Becomes: %s") % words.word(words.STATUSES, rehearsed.after_status).label
     return Planned(order_id, before.order_group, before.status, before.version, calls, told)
@@ -116,7 +118,7 @@ async def _result(visit: Visit, order_id: uuid.UUID, version: str, move: acts.Mo
     try:
         await acts.perform_on(visit, order_id, version, move)
     except Problem as refused:
-        return Result(group, f"/console/orders/{order_id}", False, refused.detail)
+        return Result(group, f"/console/orders/{order_id}", False, words.refusal(refused))
     return Result(group, f"/console/orders/{order_id}", True, _("Done. The order shows what comes of it."))
 
 
@@ -126,7 +128,7 @@ def _retry(visit: Visit, reason: str) -> acts.Move:
         if not dead:
             raise Conflict("delivery-ended", _("None of its calls is dead."))
         for delivery in dead:
-            await retrying.retry_one(session, delivery, visit.operator, reason)
+            await again.call(session, delivery, visit.operator, reason)
 
     return move
 

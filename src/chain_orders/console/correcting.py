@@ -20,7 +20,7 @@ from ..orders.states import Status
 from ..outcome import Absent, Answered, Conflicting
 from ..sellers.models import Seller
 from ..vtex.placement import ENDPOINT
-from . import acts, mistakes, words
+from . import acts, mistakes, once, words
 from .order import refusal_of
 from .texts import _
 from .visits import Visit
@@ -81,7 +81,7 @@ async def correct(visit: Visit) -> Response:
         if not visit.typed("confirm"):
             return await show(visit, preview=await acts.rehearse(visit, move))
         async with visit.desk.database.transaction() as session:
-            again = await acts.repeated(session, visit)
+            again = await once.repeated(session, visit)
         if not again:
             await _check_absent(visit)
         return await acts.perform(visit, move, "corrected")

@@ -15,7 +15,7 @@ from ..operators import access, audit
 from ..operators.models import ApiKey
 from ..operators.roles import ROLES
 from ..operators.schemas import KeyRotation
-from . import mistakes
+from . import mistakes, once
 from .models import ConsoleSession
 from .texts import _
 from .visits import Visit
@@ -64,6 +64,7 @@ async def make(visit: Visit) -> Response:
         if role not in ROLES:
             raise Invalid("role-invalid", _("There is no such role."))
         async with visit.desk.database.transaction() as session:
+            await once.check_unseen(session, visit)
             if await session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
                 raise Conflict("key-exists", _("There is a key of this name already; names are used once."))
             made = await access.create_key(session, name, role)
@@ -93,6 +94,7 @@ async def rotate(visit: Visit) -> Response:
     try:
         reason, overlap = mistakes.reason_of(visit), mistakes.overlap_of(visit, KeyRotation)
         async with visit.desk.database.transaction() as session:
+            await once.check_unseen(session, visit)
             key = await _found(session, visit.given("id"))
             audit.note(session, visit.operator, "key.rotate", key, reason=reason)
             made = await access.rotate_key(session, key, overlap)
@@ -126,14 +128,19 @@ async def revoke(visit: Visit) -> Response:
         return await show_revoke(visit, problem)
     try:
         async with visit.desk.database.transaction() as session:
-            key = await _found(session, visit.given("id"))
-            if key.name == visit.operator.name:
-                raise Conflict("key-in-use", _("You are signed in with this key. Sign in with another to revoke it."))
-            audit.note(session, visit.operator, "key.revoke", key, reason=reason)
-            key.revoked_at = await session.scalar(select(now()))
+            if await once.first(session, visit):
+                await _revoke(session, visit, reason)
     except Problem as problem:
         return await _page(visit, problem=problem)
     return await visit.finished("revoked", "/console/keys")
+
+
+async def _revoke(session: AsyncSession, visit: Visit, reason: str) -> None:
+    key = await _found(session, visit.given("id"))
+    if key.name == visit.operator.name:
+        raise Conflict("key-in-use", _("You are signed in with this key. Sign in with another to revoke it."))
+    audit.note(session, visit.operator, "key.revoke", key, reason=reason)
+    key.revoked_at = await session.scalar(select(now()))
 
 
 async def _found(session: AsyncSession, text: str) -> ApiKey:

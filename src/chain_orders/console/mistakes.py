@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from ..errors import Fault, Invalid, Problem
 from ..operators import edges
+from . import words
 from .texts import _
 from .visits import Visit
 
@@ -19,7 +20,7 @@ def banner(problem: Problem | None) -> str:
     if problem is None:
         return ""
     if not problem.faults:
-        return _(problem.detail)
+        return words.refusal(problem)
     return _("Nothing was changed. What is wrong is said beside each field.")
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 from starlette.responses import Response
 
 from .. import masking
-from ..errors import Conflict, Problem, Unknown
-from ..notifications.applying import UNREADABLE
+from ..errors import Problem, Unknown
 from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt
-from ..operators import audit, deciding, edges, revealing
+from ..operators import again, deciding, edges, revealing
 from ..operators.revealing import MASKED, Wish
-from ..orders import lookup
 from ..orders.models import Order
 from ..sellers import directory
-from ..vtex import addresses
-from . import mistakes, words
+from . import mistakes, once
 from .texts import _
 from .visits import Visit
 
 PAGE = 40
-TROUBLED = ("parked", "conflict", "unreadable")
 
 
 async def show(visit: Visit) -> Response:
@@ -32,7 +28,7 @@ async def show(visit: Visit) -> Response:
     state = state if state in {*STATES, "all"} else ""
     seller = visit.given("seller")[:63].replace("\x00", "")
     before = edges.number(visit.given("cursor") or None)
-    states = () if state == "all" else (state,) if state else TROUBLED
+    states = () if state == "all" else (state,) if state else again.UNSETTLED
     async with visit.desk.database.transaction() as session:
         found = await deciding.heard(session, PAGE + 1, states=states, seller=seller or None, before=before)
         ids = {note.order_id for note in found if note.order_id is not None}
@@ -62,7 +58,7 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         "notification.html",
         note=note,
         repeats=repeats or 0,
-        again=note.state in TROUBLED and visit.may("operator"),
+        again=note.state in again.UNSETTLED and visit.may("operator"),
         order=order,
         is_text=_is_text(note.body),
         whole=whole,
@@ -77,8 +73,8 @@ async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
     async with visit.desk.database.transaction() as session:
         note = await find(session, visit)
         order = await session.get(Order, note.order_id) if note.order_id is not None else None
-    if note.state not in TROUBLED:
-        raise _settled(note)
+    if note.state not in again.UNSETTLED:
+        raise again.settled(note)
     return visit.render(
         "act_replay.html",
         200 if problem is None else problem.status,
@@ -91,11 +87,6 @@ async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
     )
 
 
-def _settled(note: Notification) -> Conflict:
-    state = words.word(words.NOTIFICATION_STATES, note.state).label
-    return Conflict("notification-settled", _("It is settled (%s) and is not applied again.") % state)
-
-
 async def replay(visit: Visit) -> Response:
     """Apply it again: the next time the applier looks."""
     try:
@@ -104,20 +95,8 @@ async def replay(visit: Visit) -> Response:
         return await show_replay(visit, problem)
     async with visit.desk.database.transaction() as session:
         note = await find(session, visit)
-        if note.order_id is not None:
-            order = await lookup.locked(session, note.order_id)
-            if order.sealed_at is not None:
-                raise Conflict("order-sealed", _("Its body has been replaced by a hash: it cannot be applied again."))
-            order.tell("notification.replayed", visit.operator.actor, notificationId=note.id, was=note.state)
-        await session.refresh(note, with_for_update=True)
-        if note.state not in TROUBLED:
-            raise _settled(note)
-        audit.note(session, visit.operator, "notification.replay", note, reason=reason)
-        called = addresses.callback(addresses.split(note.path))
-        if note.kind == UNREADABLE and called is not None:
-            note.kind = called.kind
-        note.state, note.reason, note.tries = "received", None, 0
-        note.next_at = func.clock_timestamp()
+        if await once.first(session, visit):
+            await again.notification(session, note, visit.operator, reason)
     visit.desk.bell.ring(TOPIC)
     return await visit.finished("replayed", f"/console/notifications/{note.id}")
 

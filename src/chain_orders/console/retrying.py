@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from .. import masking
-from ..deliveries import queue
 from ..deliveries.models import Delivery
 from ..errors import Conflict, Problem, Unknown
-from ..operators import audit
-from ..operators.access import Operator
-from ..orders import attention, lookup
-from . import deliveries, mistakes, words
+from ..operators import again
+from . import deliveries, mistakes, once, words
 from .deliveries import RETRIABLE
 from .texts import _
 from .visits import Visit
@@ -38,7 +34,7 @@ async def show(visit: Visit, problem: Problem | None = None) -> Response:
     async with visit.desk.database.transaction() as session:
         delivery = await deliveries.found_one(session, visit)
         if delivery.state not in RETRIABLE:
-            raise Conflict("delivery-ended", _("This call is not waiting any more; there is nothing to try again."))
+            raise again.ended(delivery)
         order, seller, body = await deliveries.about(session, delivery)
     return visit.render(
         "act_retry.html",
@@ -67,7 +63,8 @@ async def retry(visit: Visit) -> Response:
         return await show(visit, problem)
     async with visit.desk.database.transaction() as session:
         delivery = await deliveries.found_one(session, visit)
-        await retry_one(session, delivery, visit.operator, reason)
+        if await once.first(session, visit):
+            await again.call(session, delivery, visit.operator, reason)
         order_id = delivery.order_id
     visit.desk.bell.ring("deliveries")
     return await visit.finished("retried", f"/console/orders/{order_id}" if order_id else "/console/deliveries")
@@ -81,6 +78,7 @@ async def retry_many(visit: Visit) -> Response:
         reason = mistakes.reason_of(visit)
     except Problem as problem:
         return await _preview(visit, problem)
+    await once.begin(visit)
     results = [await _result(visit, delivery_id, reason) for delivery_id in _ids(visit)]
     visit.desk.bell.ring("deliveries")
     return visit.render("results.html", results=results, back="/console/deliveries", what=_("Try again"))
@@ -122,24 +120,7 @@ async def _result(visit: Visit, delivery_id: int, reason: str) -> Result:
             delivery = await session.get(Delivery, delivery_id)
             if delivery is None:
                 raise Unknown("delivery-unknown", _("There is no such delivery."))
-            await retry_one(session, delivery, visit.operator, reason)
+            await again.call(session, delivery, visit.operator, reason)
     except (Conflict, Unknown) as refused:
-        return Result(label, link, False, refused.detail)
+        return Result(label, link, False, words.refusal(refused))
     return Result(label, link, True, _("It is tried again now."))
-
-
-async def retry_one(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> None:
-    """Locks the order, then the delivery. Raises Conflict when there is nothing to try again."""
-    if delivery.order_id is None:
-        raise Conflict("delivery-ended", _("The call belongs to no order."))
-    order = await lookup.locked(session, delivery.order_id)
-    audit.note(session, operator, "delivery.retry", delivery, reason=reason)
-    if not await queue.retry(session, delivery.id):
-        await session.refresh(delivery)
-        if delivery.state == "sending":
-            raise Conflict("delivery-in-flight", _("The call is under way right now."))
-        state = words.word(words.DELIVERY_STATES, delivery.state).label
-        raise Conflict("delivery-ended", _("It has ended (%s) and is not tried again.") % state)
-    if delivery.last_code is not None:
-        await attention.settle(session, order, operator.actor, delivery.last_code)
-    order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..deliveries import lanes
@@ -16,7 +17,7 @@ from ..operators import audit, edges, schemas, stats
 from ..operators.schemas import NewSeller, SellerChange
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import checking, mistakes
+from . import checking, mistakes, once
 from .texts import _
 from .visits import Visit
 
@@ -94,9 +95,10 @@ async def add(visit: Visit) -> Response:
         base_url = values.pop("base_url", directory.default_base_url(body.account_name))
         seller = Seller(id=seller_id, base_url=_checked(visit, base_url), **values)
         async with visit.desk.database.transaction() as session:
-            await directory.add(session, seller)
-            audit.note(session, visit.operator, "seller.add", audit.name_of(seller))
-            await lanes.keep(session, seller)
+            if await once.first(session, visit):
+                await directory.add(session, seller)
+                audit.note(session, visit.operator, "seller.add", audit.name_of(seller))
+                await lanes.keep(session, seller)
     except Problem as problem:
         return _form(visit, None, _again(visit), problem)
     return await visit.finished("added", f"/console/sellers/{seller.id}")
@@ -113,18 +115,24 @@ async def change(visit: Visit) -> Response:
         if "base_url" in values:
             values["base_url"] = _checked(visit, values["base_url"])
         async with visit.desk.database.transaction() as session:
-            seller = await directory.get(session, seller_id, lock=True)
-            if visit.typed("version") != str(seller.version):
-                raise Stale("version-differs", _("The seller was changed since you opened this form. Reload it first."))
-            moved = values.get("base_url", seller.base_url) != seller.base_url
-            changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
-            audit.note(session, visit.operator, "seller.change", seller, credentialsReplaced=bool(sealed))
-            await directory.change(session, seller, {**changed, **sealed})
-            await lanes.keep(session, seller, forgive=bool(sealed) or moved)
+            if await once.first(session, visit):
+                await _change(session, visit, values, sealed)
     except Problem as problem:
         return await _page(visit, _again(visit), problem)
     visit.desk.bell.ring("deliveries")
     return await visit.finished("changed", f"/console/sellers/{seller_id}")
+
+
+async def _change(session: AsyncSession, visit: Visit, values: dict[str, Any], sealed: dict[str, Any]) -> None:
+    """Raises Stale when somebody has changed the seller since the form was opened."""
+    seller = await directory.get(session, visit.request.path_params["seller_id"], lock=True)
+    if visit.typed("version") != str(seller.version):
+        raise Stale("version-differs", _("The seller was changed since you opened this form. Reload it first."))
+    moved = values.get("base_url", seller.base_url) != seller.base_url
+    changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
+    audit.note(session, visit.operator, "seller.change", seller, credentialsReplaced=bool(sealed))
+    await directory.change(session, seller, {**changed, **sealed})
+    await lanes.keep(session, seller, forgive=bool(sealed) or moved)
 
 
 async def show_pause(visit: Visit, problem: Problem | None = None) -> Response:

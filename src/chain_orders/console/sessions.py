@@ -101,9 +101,10 @@ async def remember(session: AsyncSession, signed_in: SignedIn, **values: Any) ->
     await session.execute(update(ConsoleSession).where(_is(signed_in)).values(**values))
 
 
-async def last_act(session: AsyncSession, signed_in: SignedIn) -> bytes | None:
+async def last_act(session: AsyncSession, signed_in: SignedIn, *, lock: bool = False) -> bytes | None:
     """The form that was last acted upon."""
-    return await session.scalar(select(ConsoleSession.last_act).where(_is(signed_in)))
+    query = select(ConsoleSession.last_act).where(_is(signed_in))
+    return await session.scalar(query.with_for_update() if lock else query)
 
 
 def _is(signed_in: SignedIn) -> ColumnElement[bool]:

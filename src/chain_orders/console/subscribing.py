@@ -12,7 +12,7 @@ from ..operators import audit, edges, schemas
 from ..operators.webhooks import NewWebhook, ReplayBody, RotationBody
 from ..webhooks import directory
 from ..webhooks.models import Subscription
-from . import mistakes
+from . import mistakes, once
 from .visits import Visit
 from .webhooks import done, webhook_id
 
@@ -38,6 +38,7 @@ async def add(visit: Visit) -> Response:
         given = {"sellers": None, "description": None, **schemas.changes(body)}
         directory.check_url(body.url, development=visit.desk.development)
         async with visit.desk.database.transaction() as session:
+            await once.check_unseen(session, visit)
             found, secret = await directory.add(session, visit.desk.vault, after=None, **given)
             audit.note(session, visit.operator, "webhook.add", audit.name_of(found), **audit.state_of(found))
     except Problem as problem:
@@ -64,6 +65,7 @@ async def make_secret(visit: Visit) -> Response:
     try:
         overlap = mistakes.overlap_of(visit, RotationBody)
         async with visit.desk.database.transaction() as session:
+            await once.check_unseen(session, visit)
             found = await directory.get(session, webhook_id(visit), lock=True)
             audit.note(session, visit.operator, "webhook.rotate", found)
             secret = await directory.rotate(session, visit.desk.vault, found, overlap)
@@ -103,8 +105,9 @@ async def replay(visit: Visit) -> Response:
         after = edges.validated(ReplayBody, {"after": number}).after
         async with visit.desk.database.transaction() as session:
             found = await directory.get(session, webhook_id(visit), lock=True)
-            audit.note(session, visit.operator, "webhook.replay", found, reason=reason)
-            await directory.replay(session, found, after)
+            if await once.first(session, visit):
+                audit.note(session, visit.operator, "webhook.replay", found, reason=reason)
+                await directory.replay(session, found, after)
     except Problem as problem:
         return await show_replay(visit, problem)
     return await done(visit, "told-again")

@@ -7,6 +7,7 @@ the form came from this origin. Both turn every failure into a page in words.
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
@@ -43,7 +44,7 @@ DRAFT = "draft."
 """Before the names of another form's fields that the sign-in form carries along."""
 _FORM_BYTES = 256 * 1024
 _DRAFT_BYTES = 8 * 1024
-_NOT_KEPT = frozenset({"csrf", "version", "confirm", "key", "appKey", "appToken", "document"})
+_NOT_KEPT = frozenset({"csrf", "once", "version", "confirm", "key", "appKey", "appToken", "document"})
 """Fields of a form that are not kept while somebody signs in again: secrets, personal data, and what belongs to the
 old form."""
 
@@ -145,6 +146,7 @@ class Visit:
             "visit": self,
             "who": self.signed_in.operator if self.signed_in else None,
             "csrf": self.signed_in.csrf if self.signed_in else "",
+            "once_name": secrets.token_urlsafe(9),
             "path": self.request.url.path,
             "done": words.DONE.get(self.signed_in.flash, "") if self.signed_in else "",
         }

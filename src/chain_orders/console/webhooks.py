@@ -14,7 +14,7 @@ from ..errors import Problem, Unknown
 from ..events import feed
 from ..operators import audit
 from ..webhooks import directory, outbox
-from . import mistakes
+from . import mistakes, once
 from .texts import _
 from .visits import Visit
 
@@ -66,8 +66,9 @@ async def send_test(visit: Visit) -> Response:
     """Send it an event of the type `webhook.test`, whatever it asked for."""
     async with visit.desk.database.transaction() as session:
         found = await directory.get(session, webhook_id(visit))
-        audit.note(session, visit.operator, "webhook.test", found)
-        await outbox.test(session, found, await read_clock(session))
+        if await once.first(session, visit):
+            audit.note(session, visit.operator, "webhook.test", found)
+            await outbox.test(session, found, await read_clock(session))
     return await done(visit, "tested")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from ..errors import Problem
 from ..vtex import codes
 from .texts import N_, _
 
@@ -283,6 +284,14 @@ WARNINGS: Mapping[str, str] = Told(
 
 INVOICE_TYPES: Mapping[str, str] = Told({"Output": N_("sale"), "Input": N_("return")})
 
+_REFUSED: Mapping[str, str] = Told(
+    {
+        "delivery-in-flight": N_("The call is under way right now."),
+        "delivery-ended": N_("It has ended (%s) and is not tried again."),
+        "notification-settled": N_("It is settled (%s) and is not applied again."),
+    }
+)
+
 _SAID: Mapping[str, Mapping[str, str]] = {"type": INVOICE_TYPES, "kind": KINDS}
 _OTHER = Word("", "quiet")
 
@@ -290,6 +299,15 @@ _OTHER = Word("", "quiet")
 def word(words: Mapping[str, Word], name: str | None) -> Word:
     """The word for a name; one that is not known stands for itself."""
     return words.get(name or "") or Word(name or "", _OTHER.tone)
+
+
+def refusal(problem: Problem) -> str:
+    """Why something was refused: in the console's own words where it has any for the code and the state beside it."""
+    own, state = _REFUSED.get(problem.code), problem.extra.get("state")
+    if own is None or state is None:
+        return _(problem.detail)
+    shown = (DELIVERY_STATES.get(state) or word(NOTIFICATION_STATES, state)).label
+    return own.replace("%s", shown)
 
 
 def code(name: str | None) -> str:

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy import ColumnElement, Select, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import Conflict, Unknown
-from ..notifications.applying import UNREADABLE
+from ..errors import Unknown
 from ..notifications.inbox import TOPIC
 from ..notifications.models import Notification, Receipt
 from ..orders import lookup, resolving
 from ..orders.models import Order
-from ..vtex import addresses
-from . import access, audit, edges, idempotency, revealing, schemas, versions
+from . import access, again, audit, edges, idempotency, revealing, schemas, versions
 from .access import Operator
 from .edges import DryRun
 from .revealing import Wish
@@ -27,7 +25,6 @@ router = APIRouter(prefix="/v1", tags=["decisions"])
 Acting = Annotated[Operator, Depends(access.allow("operator"))]
 State = Literal["received", "applied", "parked", "conflict", "ignored", "unreadable"]
 Kind = Literal["cancellation", "invoice", "tracking", "change", "unreadable"]
-_AGAIN = frozenset({"parked", "conflict", "unreadable"})
 
 
 @router.post("/orders/{order_id}/resolution", openapi_extra=edges.described(ResolutionBody))
@@ -132,22 +129,7 @@ async def replay_notification(
         note = await session.get(Notification, notification_id) if notification_id < 2**63 else None
         if note is None:
             raise Unknown("notification-unknown", f"there is no notification {notification_id}")
-        if note.order_id is not None:
-            order = await lookup.locked(session, note.order_id)
-            if order.sealed_at is not None:
-                raise Conflict("order-sealed", "its body has been replaced by a hash: it cannot be applied again")
-            order.tell("notification.replayed", operator.actor, notificationId=note.id, was=note.state)
-        await session.refresh(note, with_for_update=True)
-        if note.state not in _AGAIN:
-            raise Conflict("notification-settled", f"a notification that is {note.state} is not applied again")
-        audit.note(session, operator, "notification.replay", note, reason=body.reason)
-        called = addresses.callback(addresses.split(note.path))
-        if note.kind == UNREADABLE and called is not None:
-            note.kind = called.kind
-        note.state, note.reason, note.tries = "received", None, 0
-        note.next_at = func.clock_timestamp()
-        await session.flush()
-        await session.refresh(note)
+        await again.notification(session, note, operator, body.reason)
         repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
         view = schemas.notification_view(note, repeats or 0)
         if dry_run:

@@ -8,14 +8,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..deliveries import queue
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Conflict, Unknown
-from ..orders import attention, lookup
 from ..orders.models import Order
 from ..webhooks.models import LANE
 from ..webhooks.outbox import KIND as WEBHOOK
-from . import access, audit, edges, idempotency, revealing, schemas
+from . import access, again, edges, idempotency, revealing, schemas
 from .access import Operator
 from .edges import DryRun
 from .revealing import Wish
@@ -93,8 +91,7 @@ async def retry_delivery(
         delivery = await session.get(Delivery, delivery_id)
         if delivery is None:
             raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
-        await _retry(session, delivery, operator, body.reason)
-        await session.refresh(delivery)
+        await again.call(session, delivery, operator, body.reason)
         (view,) = await _views(session, [delivery])
         if dry_run:
             return await edges.rehearsed(session, lambda: view)
@@ -133,27 +130,10 @@ async def retry_deliveries(
 async def _result(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> dict[str, Any]:
     try:
         async with session.begin_nested():
-            await _retry(session, delivery, operator, reason)
+            await again.call(session, delivery, operator, reason)
     except Conflict as conflict:
         return {"id": delivery.id, "result": "refused", "code": conflict.code, "detail": conflict.detail}
     return {"id": delivery.id, "result": "retried"}
-
-
-async def _retry(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> None:
-    """Locks the order if there is one, then the delivery. Raises Conflict when there is nothing to retry."""
-    order = await lookup.locked(session, delivery.order_id) if delivery.order_id is not None else None
-    if not await queue.retry(session, delivery.id):
-        await session.refresh(delivery)
-        if delivery.state == "sending":
-            raise Conflict("delivery-in-flight", "the call is under way right now")
-        raise Conflict("delivery-ended", f"a delivery that is {delivery.state} is not tried again")
-    audit.note(session, operator, "delivery.retry", delivery, reason=reason)
-    await session.refresh(delivery)
-    if order is None:
-        return
-    if delivery.last_code is not None:
-        await attention.settle(session, order, operator.actor, delivery.last_code)
-    order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)
 
 
 def _of_kind(kind: str | None, webhook: str | None = None) -> ColumnElement[bool]:

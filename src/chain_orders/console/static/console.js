@@ -157,6 +157,14 @@
     follow();
   }
 
+  /* A double click sends a form once: its first answer is the one that is shown. */
+  document.addEventListener("submit", (event) => {
+    if (event.target.method !== "post") return;
+    if (event.target.sent) event.preventDefault();
+    event.target.sent = true;
+  });
+  addEventListener("pageshow", () => { for (const form of document.forms) form.sent = false; });
+
   const zone = document.querySelector("input[data-zone]");
   if (zone) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
