@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chain_orders.simulator.app import create_app
 from chain_orders.simulator.book import Book, new_orders
 
 from .builders import SimulatedSeller, order
@@ -30,6 +32,31 @@ def test_a_line_that_a_crash_tore_takes_no_later_order_with_it(tmp_path: Path) -
     _opened(path, "SECOND")
 
     assert _opened(path) == ["FIRST", "SECOND"]
+
+
+async def test_a_caller_that_goes_away_is_no_failure_of_the_seller() -> None:
+    """As when the service is killed: the simulated seller prints nothing of it."""
+    keys = [(b"x-vtex-api-appkey", b"simulated-key"), (b"x-vtex-api-apptoken", b"simulated-token")]
+    scope = {"type": "http", "method": "PUT", "path": "/api/checkout/pvt/orders", "headers": keys, "query_string": b""}
+    told: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    await create_app()(scope, receive, send)
+
+    assert told[0]["status"] == 499
+
+
+async def test_a_body_that_is_no_json_is_refused_in_vtexs_envelope(simulated: SimulatedSeller) -> None:
+    keys = {"X-VTEX-API-AppKey": "simulated-key", "X-VTEX-API-AppToken": "simulated-token"}
+
+    answer = await simulated.client.put("/api/checkout/pvt/orders?sc=1&affiliateId=MKP", content=b"{", headers=keys)
+
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "the body is not JSON")
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"[]", 422), (b'"x"', 422), (b'{"fail": 2}', 422)])

@@ -101,7 +101,10 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("a comma at a list's end", b"[1,]", "column"),
     ("no colon", b'{"a" 1}', "a colon is expected after the field name"),
     ("no comma", b"[1\n 2]", "line 2, column 2: a comma or a closing bracket is expected"),
-    ("no end", b'{"a":1', "a comma or a closing bracket is expected"),
+    ("no end", b'{"a":1', "line 1, column 7: the document ends before it is complete"),
+    ("no value at the end", b'{"a":\n', "the document ends before it is complete"),
+    ("no item at the end", b"[1, ", "the document ends before it is complete"),
+    ("half a word at the end", b"[tru", "a value is expected here"),
     ("a text without end", b'{"a":"1}', "has no closing quotation mark"),
     ("a raw line break in a text", b'"a\nb"', "a line break or another control character"),
     ("two documents", b"{} {}", "nothing may follow the end"),
@@ -118,9 +121,10 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("minus 20 digits", b"[-" + b"9" * 20 + b"]", "more than 19 digits"),
     ("a thousand digits", b"[" + b"9" * 1000 + b"]", "more than 19 digits"),
     ("more digits than Python converts", b"9" * 5000, "more than 19 digits"),
-    ("a name twice", b'{"a":1,"a":1}', "names the same field twice"),
-    ("a name twice, deeper", b'[{"x":{"a":1,"b":2,"a":3}}]', "names the same field twice"),
-    ("a name twice, once escaped", b'{"a":1,"\\u0061":2}', "names the same field twice"),
+    ("a name twice", b'{"a":1,"a":1}', "an object names the field a twice"),
+    ("a name twice, deeper", b'[{"x":{"a":1,"b":2,"b":3}}]', "names the field b twice"),
+    ("a name twice, once escaped", b'{"a":1,"\\u0061":2}', "names the field a twice"),
+    ("a value as a name twice", b'{"m@a.example":1,"m@a.example":1}', "an object names the same field twice"),
     ("33 levels", nested(33), "nested more than 32 levels deep"),
     ("33 levels of objects", nested(33, b'{"a":', b"}"), "nested more than 32 levels deep"),
     ("a NUL byte", b'{"a":"\0"}', "a NUL byte"),
@@ -151,7 +155,8 @@ def test_what_is_no_strict_json_is_refused(raw: bytes, told: str) -> None:
 
 
 def _broken_around(secret: bytes) -> Iterator[bytes]:
-    yield b'{"' + secret + b'":1,"' + secret + b'":2}'
+    yield b'{"a":"' + secret + b'","a":"' + secret + b'"}'
+    yield b'{"' + secret + b' ":1,"' + secret + b' ":2}'
     yield b'["' + secret
     yield secret
     yield b'["' + secret + b'\\ud800"]'

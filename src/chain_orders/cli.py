@@ -140,6 +140,8 @@ def simulate(
 ) -> None:
     """Run a simulated VTEX seller, with its controls under /control.
 
+    It takes the AppKey simulated-key and the AppToken simulated-token, any sales channel and any affiliate.
+
     Example: chain-orders simulate --port 8001 --book orders.ndjson
     """
     from .simulator import server

@@ -27,8 +27,9 @@ _ID = r"(?=[^\d]*\d)[A-Za-z0-9][\w.:/#-]{0,99}"
 _NUMBER = r"-?\d{1,15}(\.\d{1,6})?"
 _TIME = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?(Z|[+-]\d\d:?\d\d)?"
 _FORMS = {
+    rf"{_ID}|sellerOrderCancelled": ("id",),  # of a cancellation, always: it is no id
     _ID: (
-        "id", "uniqueid", "marketplaceordergroup", "marketplaceorderid", "ordergroup", "orderid", "sellerorderid",
+        "uniqueid", "marketplaceordergroup", "marketplaceorderid", "ordergroup", "orderid", "sellerorderid",
         "receipt", "invoicenumber", "invoicekey", "trackingnumber", "code", "operationid", "requestid",
     ),
     _NUMBER: (
@@ -148,4 +149,4 @@ _LAST_WEIGHTS = {11: 12, 14: 9}
 
 def _name(name: str) -> str:
     """Names of fields are shown as they are, unless somebody put a value there."""
-    return name if re.fullmatch(r"[A-Za-z][\w-]{0,40}", name, re.ASCII) else MASK
+    return name if strict_json.NAME.fullmatch(name) else MASK

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from typing import Any
 
 MAX_DEPTH = 32
@@ -16,7 +17,7 @@ MAX_DIGITS = 19
 
 
 class NotJson(ValueError):
-    """The bytes are not the JSON that is accepted. The message says where and why, and quotes nothing."""
+    """The bytes are not the JSON that is accepted. The message says where and why, and quotes no value."""
 
 
 def parse(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
@@ -114,8 +115,13 @@ def _constant(_: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise NotJson("an object names the same field twice")
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise NotJson(f"an object names {f'the field {twice}' if NAME.fullmatch(twice) else 'the same field'} twice")
     return found
+
+
+NAME = re.compile(r"[A-Za-z][\w-]{0,40}", re.ASCII)
+"""The name of a field as it may be shown: somebody may have put a value where a name should be."""
 
 
 # Most documents have no run of digits that is too long, and are read without being asked of each number.
@@ -156,5 +162,7 @@ _IN_WORDS = {
 
 
 def _explain(wrong: json.JSONDecodeError) -> str:
+    if wrong.pos >= len(wrong.doc.rstrip()):
+        return f"line {wrong.lineno}, column {wrong.colno}: the document ends before it is complete"
     told = next((words for start, words in _IN_WORDS.items() if wrong.msg.startswith(start)), wrong.msg)
     return f"line {wrong.lineno}, column {wrong.colno}: {told}"

@@ -146,6 +146,7 @@ def test_the_public_key_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"courier": "Iara", "type": "Iara", "status": "Iara"}, {"courier": MASK, "type": MASK, "status": MASK}),
         ({"type": "Output", "seller": "acme", "date": "2026-11-25T10:00:00.000Z"},) * 2,
         ({"trackingNumber": "BR272", "invoiceNumber": "NF-1", "orderId": "MKP-A1-01", "code": "CHK0198"},) * 2,
+        ({"id": "sellerOrderCancelled", "sellerOrderId": "MKP-A1-01"},) * 2,
         (["Iara"], [MASK]),
         ("Iara", MASK),
     ],

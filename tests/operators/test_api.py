@@ -143,7 +143,7 @@ async def test_a_fault_is_told_in_words_of_our_own(marketplace: Marketplace) -> 
     answer = await marketplace.client.post("/v1/sellers", json=body)
 
     assert answer.json()["detail"] == (
-        "/accountName must be 1 to 63 small letters, digits or '-', and not begin with '-' (and 4 more)"
+        "/accountName: must be 1 to 63 small letters, digits or '-', and not begin with '-' (and 4 more)"
     )
     assert [(fault["pointer"], fault["code"], fault["detail"]) for fault in answer.json()["errors"][1:]] == [
         ("/salesChannel", "wrong-type", "must be a text"),
@@ -175,7 +175,7 @@ async def test_a_parameter_that_is_wrong_or_not_known_is_named(
     (fault,) = answer.json()["errors"]
     assert (fault["pointer"], fault["code"]) == (name, code)
     assert fault["detail"].startswith(detail)
-    assert answer.json()["detail"].startswith(f"{name} {detail}")
+    assert answer.json()["detail"].startswith(f"{name}: {detail}")
 
 
 @pytest.mark.parametrize("path", ["/v1/orders", "/v1/sellers/acme", "/v1/nowhere", "/readyz"])

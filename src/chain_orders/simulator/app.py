@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from .book import Book, BookedOrder, new_orders, new_receipt
 from .control import serve_control
@@ -35,6 +36,13 @@ class Refusal(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+
+
+async def _document(request: Request) -> Any:
+    try:
+        return await request.json()
+    except ValueError:
+        raise Refusal(400, "1", "the body is not JSON") from None
 
 
 @cache
@@ -59,7 +67,7 @@ class Seller:
             raise Refusal(401, "1", "Acesso não autorizado")
 
     async def place(self, request: Request) -> Response:
-        document = await request.json()
+        document = await _document(request)
         affiliate, channel = request.query_params.get("affiliateId"), request.query_params.get("sc")
         self._check_placement(document, affiliate, channel)
         group = document["marketplaceOrderGroup"]
@@ -99,7 +107,7 @@ class Seller:
 
     async def authorize(self, request: Request) -> Response:
         order = self._find(request.path_params["order_id"])
-        document = await request.json()
+        document = await _document(request)
         receipt = document.get("authorizationReceipt") if isinstance(document, dict) else None
         if not isinstance(receipt, dict) or not receipt.get("date"):
             raise Refusal(400, "CHK0159", "invalid authorization date")
@@ -121,7 +129,7 @@ class Seller:
         order = self._find(request.path_params["order_id"])
         if self.behaviour.cancellation == "refuse" or order.packages:
             raise Refusal(400, "OMS014", "the order cannot be cancelled")
-        document = await request.json()
+        document = await _document(request)
         wish = {"reason": document.get("reason"), "deniedBySeller": self.behaviour.cancellation == "deny"}
         order.cancellation_requests.append(wish)
         if self.behaviour.cancellation == "accept":
@@ -149,7 +157,7 @@ class Seller:
             raise Refusal(400, "CHK0120", "invalid affiliate")
         if not channel or channel not in (self.behaviour.sales_channels or [channel]):
             raise Refusal(400, "CHK0161", "invalid sales channel")
-        return JSONResponse(simulation((await request.json()).get("items") or []))
+        return JSONResponse(simulation((await _document(request)).get("items") or []))
 
     async def invoice(self, order: BookedOrder, wanted: InvoiceOrder) -> dict[str, Any]:
         """Invoice an order, wholly unless told otherwise, and tell the marketplace."""
@@ -288,6 +296,10 @@ def create_app(
     async def _refused(_: Request, refusal: Refusal) -> Response:
         error = {"code": refusal.code, "message": refusal.message, "exception": None}
         return JSONResponse({"fields": {}, "error": error, "operationId": secrets.token_hex(16)}, refusal.status)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it: the caller died, or gave up
 
     return app
 

@@ -67,9 +67,9 @@ def of_parameters(wrong: Iterable[Mapping[str, Any]]) -> list[Fault]:
 
 
 def told(found: Sequence[Fault]) -> str:
-    """The first fault as a sentence, and how many there are besides."""
+    """The first fault, where it is and what it is, and how many there are besides."""
     first, *others = found
-    sentence = f"{first.pointer or 'the document'} {first.detail}"
+    sentence = f"{first.pointer or 'the document'}: {first.detail}"
     return f"{sentence} (and {len(others)} more)" if others else sentence
 
 
