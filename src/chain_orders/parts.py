@@ -25,7 +25,7 @@ from .events.feed import Relay
 from .notifications.applier import Applier
 from .notifications.inbox import Inbox
 from .operators import idempotency
-from .orders import counting
+from .orders import counting, lookup
 from .orders.authorizing import Authorize
 from .orders.cancelling import Cancel
 from .orders.placing import Bases, Place
@@ -135,6 +135,7 @@ def _worker(settings: Settings, database: Database, bell: Bell, wire: Wire, vaul
             "cancel": Cancel(database, wire, vault),
             "webhook": Send(database, wire, vault),
         },
+        lookup.lock_free,
         Limits(
             slots=settings.worker_slots,
             lease=timedelta(seconds=settings.lease_seconds),

@@ -20,7 +20,7 @@ from sqlalchemy import Select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chain_orders import cli, database, strict_json
-from chain_orders.deliveries import queue, retry, worker
+from chain_orders.deliveries import queue, retry, settling, worker
 from chain_orders.notifications import applier, inbox
 from chain_orders.operators import imports
 from chain_orders.orders import lookup, taking
@@ -90,7 +90,7 @@ def early_ready() -> None:
 @sabotage
 def no_fence() -> None:
     """A settlement is written whatever has happened to the delivery since it was claimed."""
-    rewrite(queue, "_SETTLE", "and attempts = :attempt and state = 'sending'", "and attempts >= 0 * :attempt")
+    rewrite(settling, "_SETTLE", "and d.attempts = s.attempt and d.state = 'sending'", "")
 
 
 @sabotage
@@ -101,22 +101,23 @@ def attempt_after_send() -> None:
         slots = self._limits.slots - len(self._running)
         if slots <= 0:
             return 0
-        settling: list[Callable[[], Any]] = []
+        held: list[settling.Ended] = []
 
-        async def settle(*attempted: Any) -> None:
-            settling.append(lambda: worker.Worker._settle(self, *attempted))
+        async def hold(_: Any, ended: settling.Ended) -> None:
+            held.append(ended)
 
         async with self._database.transaction() as session:
             claimed = await queue.claim(session, worker=self._name, slots=slots, lease=self._limits.lease)
             prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
             sellers = await worker._sellers(session, prepared)
-            self._settle = settle
             now = worker.boottime()
+            settling.Settler.settle = hold  # type: ignore[method-assign]
             await asyncio.gather(*(self._attempt(one, sellers[one.lane], now) for one in prepared))
-        for settled in settling:
-            await settled()
+            settling.Settler.settle = settle  # type: ignore[method-assign]
+        await asyncio.gather(*(self._settler.settle(ended) for ended in held))
         return len(prepared)
 
+    settle = settling.Settler.settle
     replace(worker.Worker, "_round", round_)
 
 

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import select, text, update
 
 from chain_orders.database import Database
-from chain_orders.deliveries import lanes, queue
+from chain_orders.deliveries import lanes, queue, settling
 from chain_orders.deliveries.models import Attempt, Delivery, Lane
 from chain_orders.deliveries.queue import Claimed
 from chain_orders.deliveries.retry import Delivered, Retry, Verdict, Verify
+from chain_orders.deliveries.settling import Ended, LeaseLost, settle
 from chain_orders.outcome import Again, Ambiguous, Answered, Denied, Throttled
 
 from ..faults import sabotage
@@ -60,7 +61,7 @@ async def _claim(database: Database, slots: int = 100) -> list[Claimed]:
 
 async def _settle(database: Database, claimed: Claimed, outcome: Any = None, verdict: Any = None) -> None:
     async with database.transaction() as session:
-        await queue.settle(session, claimed, outcome or Answered(), verdict or Delivered(), None)
+        await settle(session, [Ended(claimed, outcome or Answered(), verdict or Delivered())])
 
 
 async def _end(database: Database, claimed: Claimed, outcome: Any) -> None:
@@ -69,7 +70,7 @@ async def _end(database: Database, claimed: Claimed, outcome: Any) -> None:
     if claimed.course.verifying and outcome != Answered():
         verdict = Verify(timedelta(), "not now")
     async with database.transaction() as session:
-        failing = await queue.settle(session, claimed, outcome, verdict, None)
+        failing = LANE in await settle(session, [Ended(claimed, outcome, verdict)])
         troubled = claimed.lane_troubled or failing
         await lanes.note(session, LANE, outcome, troubled=troubled, probe=claimed.probe)
 
@@ -153,7 +154,7 @@ async def test_an_open_breaker_lets_one_through_and_its_success_lets_two(databas
     assert await _claim(database) == []
 
     async with database.transaction() as session:
-        await queue.settle(session, probe, Answered(), Delivered(), None)
+        await settle(session, [Ended(probe, Answered(), Delivered())])
         await lanes.note(session, LANE, Answered(), troubled=probe.lane_troubled, probe=probe.probe)
 
     assert len(await _claim(database)) == 2
@@ -344,7 +345,7 @@ async def test_a_success_between_failures_ends_the_row(database: Database, lane:
             for _ in range(lanes.BURST - 1):
                 await lanes.note(session, LANE, Again("refused"), troubled=False)
         async with database.transaction() as session:
-            failing = await queue.settle(session, one, Answered(), Delivered(), None)
+            failing = LANE in await settle(session, [Ended(one, Answered(), Delivered())])
             await lanes.note(session, LANE, Answered(), troubled=one.lane_troubled or failing)
 
     async with database.transaction() as session:
@@ -370,7 +371,7 @@ async def test_whoever_lost_the_lease_settles_nothing(database: Database, lane: 
         abandoned = await queue.abandon_expired(session, first_read=timedelta())
     (taken_over,) = await _claim(database)
 
-    with pytest.raises(queue.LeaseLost):
+    with pytest.raises(LeaseLost):
         await _settle(database, late)
 
     assert list(abandoned) == ["authorize"]
@@ -381,7 +382,7 @@ async def test_whoever_lost_the_lease_settles_nothing(database: Database, lane: 
 async def test_a_build_without_the_fence_lets_whoever_lost_the_lease_settle(
     database: Database, lane: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "_SETTLE", queue._SETTLE)
+    monkeypatch.setattr(settling, "_SETTLE", settling._SETTLE)
     sabotage.apply("no-fence")
 
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):

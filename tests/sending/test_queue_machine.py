@@ -28,8 +28,9 @@ from sqlalchemy import delete, select, text, update
 from chain_orders.database import Database
 from chain_orders.deliveries import lanes, queue
 from chain_orders.deliveries.models import Attempt, Delivery, Lane
-from chain_orders.deliveries.queue import Claimed, LeaseLost
+from chain_orders.deliveries.queue import Claimed
 from chain_orders.deliveries.retry import Dead, Delivered, Retry, Verdict, Verify
+from chain_orders.deliveries.settling import Ended, LeaseLost, settle
 from chain_orders.outcome import Again, Ambiguous, Answered, Conflicting, Denied, Outcome, Throttled
 
 LANE, CAP = "seller:acme", 3
@@ -304,7 +305,7 @@ async def _end(session: Any, claimed: Claimed, ending: str) -> bool:
     outcome, verdict = OUTCOMES[ending]
     if claimed.course.verifying and isinstance(outcome, Throttled | Denied):
         verdict = Verify(AT_ONCE, outcome.reason)
-    failing = await queue.settle(session, claimed, outcome, verdict, None)
+    failing = LANE in await settle(session, [Ended(claimed, outcome, verdict)])
     troubled = claimed.lane_troubled or failing
     await lanes.note(session, LANE, outcome, troubled=troubled, probe=claimed.probe)
     return failing

@@ -59,8 +59,8 @@ _KEEP = text(
 )
 
 
-async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool, probe: bool = False) -> None:
-    """Tell the gate how an attempt ended. The last lock of its transaction.
+async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool, probe: bool = False) -> bool:
+    """Tell the gate how an attempt ended; says whether it counts as a failure. The last lock of its transaction.
 
     `probe`: it was claimed while the breaker was open. What was under way before says nothing about now.
     """
@@ -75,10 +75,12 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
             await session.execute(
                 _COUNT_FAILURE, {"lane": lane, "after": PROBE_AFTER, "reason": reason, "burst": BURST}
             )
+            return True
         case GivenBack() | Recalled() | Absent(repeatable=True):
             pass
         case _ if troubled:
             await session.execute(_RECOVER, {"lane": lane, "probe": probe})
+    return False
 
 
 # While the breaker is open each probe that fails adds one to `failures`: by that the claim sends and reads in turn.

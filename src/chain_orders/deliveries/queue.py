@@ -1,8 +1,7 @@
-"""All SQL of the outbox: claim, settle, give up on the dead, count.
+"""The SQL of the outbox, but for settling: claim, give up on the dead, withdraw, try again.
 
 A claim is one transaction: it locks the gates of due lanes, takes as many heads of sequences as each gate lets
-through, and writes lease, attempt number and attempt row before anything is sent. Settling names
-the attempt number, so that a worker whose lease was taken over changes nothing.
+through, and writes lease, attempt number and attempt row before anything is sent.
 """
 
 from __future__ import annotations
@@ -10,21 +9,11 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import Interval, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..outbound import Exchange
-from ..outcome import Outcome, name
-from ..vtex.messages import read_error
-from .retry import Course, Dead, Delivered, Rejected, Retry, Verdict, Verify, Withdrawn
-
-_KEEP_ANSWERED, _KEEP_OTHER = 1024 * 1024, 16 * 1024
-
-
-class LeaseLost(Exception):
-    """Another worker has taken this delivery over; nothing was changed."""
+from .retry import Course
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,89 +181,6 @@ async def claim(
         )
         for row in rows
     ]
-
-
-# Changes nothing unless this attempt is still the latest and in flight: the fence. Returns whether the lane counts
-# failures by now: what it said when the delivery was claimed may be a whole batch old.
-_SETTLE = text(
-    """
-    update deliveries d
-       set state = :state, phase = :phase, worker = null, lease_until = null,
-           next_at = clock_timestamp() + :after,
-           failures = failures + :burns,
-           absences = case when :fresh then 0 else absences + :absent end,
-           unclear_since = case when :fresh then clock_timestamp()
-                                when :phase = 'send' then null else unclear_since end,
-           last_error = :reason, last_code = :code,
-           settled_at = case when :ended then clock_timestamp() end
-     where id = :id and attempts = :attempt and state = 'sending'
-    returning (select l.breaker = 'closed' and l.failures > 0 from lanes l where l.lane = d.lane) as failing
-    """
-).bindparams(bindparam("after", type_=Interval))
-
-_COMPLETE_ATTEMPT = text(
-    """
-    update attempts
-       set duration_ms = :duration, status = :status, code = :code, outcome = :outcome, error = :error,
-           response = :response
-     where delivery_id = :id and number = :attempt
-    """
-)
-
-
-async def settle(
-    session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict, exchange: Exchange | None
-) -> bool:
-    """Record how an attempt ended and what follows; says whether the lane counts failures that a success would end.
-
-    Raises LeaseLost when the attempt is no longer ours to settle.
-    """
-    state, phase = _state(claimed, verdict)
-    settled = await session.execute(
-        _SETTLE,
-        {
-            "id": claimed.id,
-            "attempt": claimed.attempt,
-            "state": state,
-            "phase": phase,
-            "after": getattr(verdict, "after", timedelta()),
-            "burns": int(isinstance(verdict, Retry | Verify) and verdict.burns),
-            "fresh": isinstance(verdict, Verify) and verdict.fresh,
-            "absent": int(isinstance(verdict, Verify) and verdict.absent),
-            "reason": getattr(verdict, "reason", None),
-            "code": getattr(verdict, "code", None),
-            "ended": isinstance(verdict, Delivered | Rejected | Dead | Withdrawn),
-        },
-    )
-    row = settled.one_or_none()
-    if row is None:
-        raise LeaseLost(f"delivery {claimed.id}, attempt {claimed.attempt}")
-    await session.execute(_COMPLETE_ATTEMPT, _attempt_values(claimed, outcome, exchange))
-    return bool(row.failing)
-
-
-def _state(claimed: Claimed, verdict: Verdict) -> tuple[str, str]:
-    match verdict:
-        case Verify():
-            return "unknown", "verify"
-        case Retry():
-            return "retrying", "send"
-    return type(verdict).__name__.lower(), claimed.phase
-
-
-def _attempt_values(claimed: Claimed, outcome: Outcome, exchange: Exchange | None) -> dict[str, Any]:
-    kept = exchange.body if exchange else b""
-    succeeded = exchange is not None and exchange.status is not None and 200 <= exchange.status < 300
-    return {
-        "id": claimed.id,
-        "attempt": claimed.attempt,
-        "duration": exchange.duration_ms if exchange else None,
-        "status": exchange.status if exchange else None,
-        "code": None if succeeded or not kept else read_error(kept)[0],
-        "outcome": name(outcome),
-        "error": exchange.error if exchange else None,
-        "response": kept[: _KEEP_ANSWERED if succeeded else _KEEP_OTHER] or None,
-    }
 
 
 # A lease that ended without a settlement: the worker died or froze. A call may have left, so it is unclear.

@@ -1,8 +1,8 @@
 """The worker: claim what is due, send or verify it outside any transaction, settle it in a second one.
 
-Relies on `queue` for the claim and the fence, on handlers (one a kind of delivery) for what is said to the seller
-and what the answer changes. Promises: nothing is sent without a committed attempt, nothing is sent twice blindly,
-and a crash at any point leaves a delivery that is verified before it is sent again.
+Relies on `queue` for the claim, on `settling` for the fence, on handlers (one a kind of delivery) for what is said to
+the seller and what the answer changes. Promises: nothing is sent without a committed attempt, nothing is sent twice
+blindly, and a crash at any point leaves a delivery that is verified before it is sent again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from ..database import Bell, Database, is_passing, wait_for
 from ..outbound import Exchange
 from ..outcome import Again, Ambiguous, GivenBack, Outcome, name
 from ..sellers.models import Seller
-from . import lanes, queue, retry
+from . import queue, retry
 from .queue import Claimed
+from .settling import Ended, LockFree, Recorder, Settler
 
 log = logs.get("worker")
 
@@ -48,15 +49,7 @@ class Attempted:
     exchange: Exchange | None = None
 
 
-class Contradiction(Exception):
-    """A handler's record refuses an outcome: it cannot be so, and a person must look. Nothing of it is kept."""
-
-    def __init__(self, reason: str, code: str) -> None:
-        super().__init__(reason)
-        self.reason, self.code = reason, code
-
-
-class Handler(Protocol):
+class Handler(Recorder, Protocol):
     """What the worker knows of a kind of delivery. `seller` is the seller whose lane it is (`Any`: lanes that are no
     seller's have None, and their handlers do not look at it)."""
 
@@ -68,14 +61,6 @@ class Handler(Protocol):
 
     async def verify(self, claimed: Claimed, seller: Any) -> Attempted:
         """Read the seller and say whether it was done. Never sends."""
-
-    async def record(
-        self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: retry.Verdict
-    ) -> retry.Withdrawn | None:
-        """In the settling transaction: move the order. Locks the order first. Raises Contradiction.
-
-        Withdrawn: it was not done, and is no longer wanted, so that it is not tried again.
-        """
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """A worker died with these in flight: show that their outcome is unknown."""
@@ -102,6 +87,7 @@ class Worker:
         database: Database,
         bell: Bell,
         handlers: Mapping[str, Handler],
+        lock_free: LockFree,
         limits: Limits,
         schedule: Sequence[timedelta],
         verify_at: Sequence[timedelta],
@@ -109,6 +95,7 @@ class Worker:
         self._database = database
         self._bell = bell
         self._handlers = handlers
+        self._settler = Settler(database, handlers, lock_free, limits.lease)
         self._limits = limits
         self._policy = retry.Policy(schedule, verify_at, random.random)
         self._running: set[asyncio.Task[None]] = set()
@@ -198,7 +185,9 @@ class Worker:
         handler = self._handlers[claimed.kind]
         attempted = await self._call(handler, claimed, seller, claimed_at)
         verdict = retry.decide(attempted.outcome, _course(claimed, attempted), self._policy)
-        await self._settle(handler, claimed, attempted, verdict)
+        await self._settler.settle(Ended(claimed, attempted.outcome, verdict, attempted.exchange))
+        for topic in ("orders", "notifications"):
+            self._bell.ring(topic)
         log.info(
             "attempt",
             delivery_id=claimed.id,
@@ -231,43 +220,6 @@ class Worker:
             log.error("attempt-failed", delivery_id=claimed.id, kind=claimed.kind, exc_info=defect)
             reason = f"the service failed ({type(defect).__name__})"
             return Attempted(Again(reason) if claimed.course.verifying else Ambiguous(reason))
-
-    async def _settle(self, handler: Handler, claimed: Claimed, attempted: Attempted, verdict: retry.Verdict) -> None:
-        """Commit the outcome. A database that is away is waited for, as long as the lease lasts.
-
-        What cannot be recorded ends the delivery with its exchange kept: tried again, it would never end.
-        """
-        ends = boottime() + self._limits.lease.total_seconds()
-        while True:
-            try:
-                async with self._database.transaction() as session:
-                    verdict = await handler.record(session, claimed, attempted.outcome, verdict) or verdict
-                    failing = await queue.settle(session, claimed, attempted.outcome, verdict, attempted.exchange)
-                    troubled = claimed.lane_troubled or failing
-                    outcome = attempted.outcome
-                    await lanes.note(session, claimed.lane, outcome, troubled=troubled, probe=claimed.probe)
-                break
-            except queue.LeaseLost:
-                log.warning("lease-lost", delivery_id=claimed.id, attempt=claimed.attempt)
-                return
-            except Exception as failure:
-                log.warning("settle-failed", delivery_id=claimed.id, exc_info=failure)
-                if boottime() > ends:
-                    return
-                if is_passing(failure):
-                    await asyncio.sleep(0.2)
-                elif isinstance(verdict, retry.Dead):
-                    return
-                else:
-                    verdict = _beyond_recording(failure)
-        for topic in ("orders", "notifications"):
-            self._bell.ring(topic)
-
-
-def _beyond_recording(failure: Exception) -> retry.Dead:
-    if isinstance(failure, Contradiction):
-        return retry.Dead(failure.reason, failure.code)
-    return retry.Dead(f"what came of it could not be recorded ({type(failure).__name__})", "not-recorded")
 
 
 def _course(claimed: Claimed, attempted: Attempted) -> retry.Course:

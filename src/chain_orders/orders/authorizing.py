@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,11 +26,11 @@ from ..deliveries.retry import (
     Delivered,
     Rejected,
     Retry,
-    Verdict,
     Verify,
     Withdrawn,
     would_resend,
 )
+from ..deliveries.settling import Ended
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Fault, Invalid, Unknown
 from ..outbound import Wire
@@ -250,24 +250,22 @@ class Authorize:
             return Conflicting("the seller cancelled the chain order", "cancelled-at-seller")
         return Answered() if found.authorized else Absent("the seller still waits for the authorization")
 
-    async def record(
-        self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict
-    ) -> Withdrawn | None:
-        unwanted = await self._unwanted(session, claimed) if would_resend(verdict) else None
-        await self._record(session, claimed, outcome, unwanted or verdict)
-        return unwanted
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+        orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
+        withdrawn = {}
+        for one in ended:
+            order = orders[one.claimed.order_id]
+            chain = next(c for c in order.chain_orders if c.key == one.claimed.chain_order_key)
+            if would_resend(one.verdict) and chain.status in _UNWANTED:
+                withdrawn[one.claimed.id] = Withdrawn("the chain order was cancelled")
+            verdict = withdrawn.get(one.claimed.id, one.verdict)
+            await self._record(session, order, chain, replace(one, verdict=verdict))
+        return withdrawn
 
-    @staticmethod
-    async def _unwanted(session: AsyncSession, claimed: Claimed) -> Withdrawn | None:
-        order = await lookup.locked(session, claimed.order_id)
-        chain = next(c for c in order.chain_orders if c.key == claimed.chain_order_key)
-        return Withdrawn("the chain order was cancelled") if chain.status in _UNWANTED else None
-
-    async def _record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
+    async def _record(self, session: AsyncSession, order: Order, chain: ChainOrder, ended: Ended) -> None:
+        claimed, outcome, verdict = ended.claimed, ended.outcome, ended.verdict
         match verdict:
             case Delivered() | Rejected() | Dead() | Withdrawn():
-                order = await lookup.locked(session, claimed.order_id)
-                chain = next(c for c in order.chain_orders if c.key == claimed.chain_order_key)
                 if isinstance(verdict, Delivered | Withdrawn):
                     await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET)
                 self._apply(order, chain, verdict)
@@ -275,9 +273,8 @@ class Authorize:
                 if claimed.course.verifying and isinstance(verdict, Dead | Withdrawn):
                     await reads.confirm(session, order.id, claimed.lane)
             case Retry() if isinstance(outcome, Again) and outcome.answered:
-                await self._lose_patience(session, claimed, outcome.reason)
+                await self._lose_patience(session, order, claimed, outcome.reason)
             case Verify(fresh=True, reason=reason):
-                order = await lookup.locked(session, claimed.order_id)
                 order.tell("order.authorization-unknown", "service", reason=reason)
             case _:
                 pass
@@ -285,11 +282,10 @@ class Authorize:
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """Nothing is shown differently: the chain order stays authorizing until the seller has been read."""
 
-    async def _lose_patience(self, session: AsyncSession, claimed: Claimed, reason: str) -> None:
+    async def _lose_patience(self, session: AsyncSession, order: Order, claimed: Claimed, reason: str) -> None:
         """A new order may take the seller a while; after that a person hears of it. It is tried on."""
         waited = await session.scalar(_SAID_FOR, {"id": claimed.id})
         if waited is not None and waited >= self._patience:
-            order = await lookup.locked(session, claimed.order_id)
             order.ask_attention(NOT_THERE_YET, reason)
 
     @staticmethod

@@ -7,7 +7,7 @@ Asking is not cancelling. The seller may agree to the call and deny the wish lat
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +16,8 @@ from ..database import Database
 from ..deliveries import queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Dead, Delivered, Rejected, Verdict
+from ..deliveries.retry import Dead, Delivered, Rejected, Withdrawn
+from ..deliveries.settling import Ended
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Unknown
 from ..outbound import Wire
@@ -149,20 +150,22 @@ class Cancel:
         outcome: Outcome = Answered() if arrived else Absent("the seller does not show the request")
         return Attempted(outcome, exchange)
 
-    async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
-        match verdict:
-            case Delivered() | Rejected() | Dead():
-                order = await lookup.locked(session, claimed.order_id)
-                chain = next(c for c in order.chain_orders if c.key == claimed.chain_order_key)
-                if isinstance(verdict, Delivered):
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+        orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
+        for one in ended:
+            order = orders[one.claimed.order_id]
+            chain = next(c for c in order.chain_orders if c.key == one.claimed.chain_order_key)
+            match one.verdict:
+                case Delivered():
                     order.tell("chain-order.cancellation-requested", "seller", chain_order=chain)
-                    await reads.confirm(session, order.id, claimed.lane)
-                elif isinstance(verdict, Rejected):
-                    deny(order, chain, verdict.reason)
-                else:
-                    order.ask_attention(verdict.code, verdict.reason)
-            case _:
-                pass
+                    await reads.confirm(session, order.id, one.claimed.lane)
+                case Rejected(reason=reason):
+                    deny(order, chain, reason)
+                case Dead(reason, code):
+                    order.ask_attention(code, reason)
+                case _:
+                    pass
+        return {}
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """Nothing is shown differently: it stays requested until the seller has been read."""

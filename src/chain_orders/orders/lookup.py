@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,16 +29,36 @@ WHOLE = selectinload(Order.chain_orders).options(selectinload(ChainOrder.invoice
 
 async def locked(session: AsyncSession, order_id: uuid.UUID) -> Order:
     """The order with its chain orders and invoices, its row locked until the commit. Raises Unknown."""
-    order = await session.scalar(
+    return (await all_locked(session, [order_id]))[order_id]
+
+
+async def all_locked(session: AsyncSession, order_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Order]:
+    """The orders as `locked` loads one, by id; locked in the order of their ids. Raises Unknown."""
+    wanted = set(order_ids)
+    found = await session.scalars(
         select(Order)
-        .where(Order.id == order_id)
+        .where(Order.id.in_(wanted))
         .options(WHOLE)
+        .order_by(Order.id)
         .with_for_update(of=Order, key_share=True)
         .execution_options(populate_existing=True)
     )
-    if order is None:
-        raise unknown(order_id)
-    return order
+    orders = {order.id: order for order in found}
+    for missing in wanted - orders.keys():
+        raise unknown(missing)
+    return orders
+
+
+async def lock_free(session: AsyncSession, order_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Lock those of the orders that nobody holds; says which."""
+    return set(await session.scalars(_LOCK_FREE, {"orders": list(order_ids)})) if order_ids else set()
+
+
+_LOCK_FREE = text(
+    """
+    select id from orders where id = any(cast(:orders as uuid[])) order by id for no key update skip locked
+    """
+)
 
 
 async def loaded(session: AsyncSession, order_id: uuid.UUID) -> Order:
@@ -53,17 +73,22 @@ def unknown(order_id: object) -> Unknown:
     return Unknown("order-unknown", f"there is no order {order_id}")
 
 
-async def orders_named(
-    session: AsyncSession, names: Iterable[str], kinds: Sequence[str], seller_id: str
-) -> set[uuid.UUID]:
-    """Every order of a seller with one of these names, letter case ignored. Served by order_names_value_idx."""
-    query = (
-        select(OrderName.order_id)
-        .join(Order, Order.id == OrderName.order_id)
-        .where(func.lower(OrderName.value).in_([name.lower() for name in names]), OrderName.kind.in_(kinds))
-        .where(Order.seller_id == seller_id)
-    )
-    return set(await session.scalars(query.limit(100)))
+async def owners(session: AsyncSession, chain_order_ids: Iterable[str]) -> dict[tuple[str, str], set[uuid.UUID]]:
+    """Whose these chain orders are, by seller and by their ids in small letters. Served by order_names_value_idx."""
+    ids = sorted({id_.lower() for id_ in chain_order_ids})
+    found: dict[tuple[str, str], set[uuid.UUID]] = defaultdict(set)
+    for row in await session.execute(_OWNERS, {"ids": ids}) if ids else []:
+        found[row.seller_id, row.id].add(row.order_id)
+    return found
+
+
+_OWNERS = text(
+    """
+    select o.seller_id, lower(n.value) as id, n.order_id
+      from order_names n join orders o on o.id = n.order_id
+     where lower(n.value) = any(cast(:ids as text[])) and n.kind = 'chain-order'
+    """
+)
 
 
 async def orders_meant(session: AsyncSession, forms: Sequence[str], seller_id: str | None = None) -> set[uuid.UUID]:

@@ -7,10 +7,10 @@ is found is adopted only if it is provably ours and says the same.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import select, update
@@ -21,9 +21,10 @@ from ..capability import Keyring
 from ..database import Database
 from ..deliveries.queue import Claimed
 from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify, Withdrawn, would_resend
-from ..deliveries.worker import Attempted, Contradiction
+from ..deliveries.settling import Contradiction, Ended
+from ..deliveries.worker import Attempted
 from ..outbound import Wire
-from ..outcome import Ambiguous, Answered, Outcome, Recalled
+from ..outcome import Ambiguous, Answered, Recalled
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
@@ -108,89 +109,106 @@ class Place:
         alone = [first] if first is not None else []
         return Attempted(judging.shown(order, proof, alone, window_over=window_over), exchange)
 
-    async def record(
-        self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict
-    ) -> Withdrawn | None:
-        unwanted = await self._unwanted(session, claimed) if would_resend(verdict) else None
-        await self._record(session, claimed, outcome, unwanted or verdict)
-        return unwanted
-
-    @staticmethod
-    async def _unwanted(session: AsyncSession, claimed: Claimed) -> Withdrawn | None:
-        order = await lookup.locked(session, claimed.order_id)
-        asked = order.status == Status.CANCEL_REQUESTED
-        return Withdrawn("it was cancelled before it was placed") if asked else None
-
-    async def _record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, verdict: Verdict) -> None:
-        match verdict:
-            case Delivered() if isinstance(outcome, Answered):
-                await self._placed(session, claimed, outcome.facts)
-            case Rejected(reason, code, burnt):
-                order = await lookup.locked(session, claimed.order_id)
-                order.tell("order.rejected", "seller", code=code, reason=reason)
-                if order.status == Status.CANCEL_REQUESTED:
-                    order.move(Status.CANCELLED)
-                    order.tell("order.cancelled", "service", reason="the seller refused to place it")
-                elif order.status != Status.REJECTED:
-                    order.move(Status.REJECTED)
-                if burnt:
-                    order.ask_attention("order-group-burnt", reason)
-            case Verify(fresh=True, reason=reason):
-                order = await lookup.locked(session, claimed.order_id)
-                if Status(order.status) in {Status.ACCEPTED, Status.PLACING}:
-                    order.move(Status.PLACEMENT_UNKNOWN)
-                    order.tell("order.placement-unknown", "service", reason=reason)
-            case Withdrawn(reason):
-                order = await lookup.locked(session, claimed.order_id)
-                order.move(Status.CANCELLED)
-                await attention.settle(session, order, "service", RETRIES_USED_UP)
-                order.tell("order.cancelled", "service", reason=reason, sent=False)
-            case Dead(reason, code):
-                order = await lookup.locked(session, claimed.order_id)
-                order.ask_attention(code, reason)
-            case _:
-                pass
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+        orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
+        withdrawn = {one.claimed.id: _UNWANTED for one in ended if _is_unwanted(orders[one.claimed.order_id], one)}
+        placed = []
+        for one in ended:
+            order, verdict = orders[one.claimed.order_id], withdrawn.get(one.claimed.id, one.verdict)
+            if not isinstance(verdict, Delivered):
+                await _record(session, order, verdict)
+            elif isinstance(one.outcome, Answered) and not order.chain_orders:
+                placed.append(_New(order, one.outcome.facts, one.claimed))
+        if placed:
+            await self._placed(session, placed)
+        return withdrawn
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         await _show(session, order_ids, Status.PLACEMENT_UNKNOWN, [Status.ACCEPTED, Status.PLACING])
 
-    async def _placed(self, session: AsyncSession, claimed: Claimed, placed: Placed) -> None:
-        order = await lookup.locked(session, claimed.order_id)
-        if order.chain_orders:
-            return
-        await _check_owner(session, order, placed.orders)
-        recalled = order.status == Status.CANCEL_REQUESTED
-        for position, one in enumerate(placed.orders, start=1):
-            order.chain_orders.append(_chain_order(order, one, position, alone=len(placed.orders) == 1))
-        order.settle_status()
-        order.new_names.update(_names(placed.orders, order))
-        await lookup.save_names(session, [order])
-        empty: dict[str, Any] = {"withoutItems": list(placed.empty)} if placed.empty else {}
-        order.tell(
-            "order.placed",
-            "seller",
-            chainOrderIds=[chain.chain_order_id for chain in order.chain_orders],
-            value=sum(chain.value_cents for chain in order.chain_orders),
-            verified=claimed.course.verifying,
-            **empty,
-        )
-        await attention.settle(session, order, "service", RETRIES_USED_UP)
-        _ask_about(order, placed)
+    async def _placed(self, session: AsyncSession, placed: Sequence[_New]) -> None:
+        """Give the orders the chain orders that the seller made of them, and owe what waited for that."""
+        orders = [one.order for one in placed]
+        await _check_owners(session, placed)
+        recalled = [order for order in orders if order.status == Status.CANCEL_REQUESTED]
+        for order, made, claimed in placed:
+            _receive(order, made, verified=claimed.course.verifying)
+            await attention.settle(session, order, "service", RETRIES_USED_UP)
+            _ask_about(order, made)
+        await lookup.save_names(session, orders)
         await session.flush()
-        await self._owe_what_waited(session, order, recalled)
-        await reads.watch(session, order.id, claimed.lane, self._plan)
-        await recheck(session, [order.id])
+        await _owe_what_waited(session, orders, recalled)
+        await reads.watch(session, [(one.order.id, one.claimed.lane) for one in placed], self._plan)
+        await recheck(session, [order.id for order in orders])
 
-    @staticmethod
-    async def _owe_what_waited(session: AsyncSession, order: Order, recalled: bool) -> None:
-        """What was asked for before the order was placed: to cancel it, or else to authorize it."""
-        seller = await session.get_one(Seller, order.seller_id)
-        if recalled:
+
+class _New(NamedTuple):
+    """An order, and what the seller made of it when this delivery was sent or read."""
+
+    order: Order
+    placed: Placed
+    claimed: Claimed
+
+
+_UNWANTED = Withdrawn("it was cancelled before it was placed")
+
+
+def _is_unwanted(order: Order, ended: Ended) -> bool:
+    return would_resend(ended.verdict) and order.status == Status.CANCEL_REQUESTED
+
+
+async def _record(session: AsyncSession, order: Order, verdict: Verdict) -> None:
+    """What follows for an order that was not placed."""
+    match verdict:
+        case Rejected(reason, code, burnt):
+            order.tell("order.rejected", "seller", code=code, reason=reason)
+            if order.status == Status.CANCEL_REQUESTED:
+                order.move(Status.CANCELLED)
+                order.tell("order.cancelled", "service", reason="the seller refused to place it")
+            elif order.status != Status.REJECTED:
+                order.move(Status.REJECTED)
+            if burnt:
+                order.ask_attention("order-group-burnt", reason)
+        case Verify(fresh=True, reason=reason):
+            if Status(order.status) in {Status.ACCEPTED, Status.PLACING}:
+                order.move(Status.PLACEMENT_UNKNOWN)
+                order.tell("order.placement-unknown", "service", reason=reason)
+        case Withdrawn(reason):
+            order.move(Status.CANCELLED)
+            await attention.settle(session, order, "service", RETRIES_USED_UP)
+            order.tell("order.cancelled", "service", reason=reason, sent=False)
+        case Dead(reason, code):
+            order.ask_attention(code, reason)
+        case _:
+            pass
+
+
+def _receive(order: Order, placed: Placed, *, verified: bool) -> None:
+    for position, one in enumerate(placed.orders, start=1):
+        order.chain_orders.append(_chain_order(order, one, position, alone=len(placed.orders) == 1))
+    order.settle_status()
+    order.new_names.update(_names(placed.orders, order))
+    empty: dict[str, Any] = {"withoutItems": list(placed.empty)} if placed.empty else {}
+    order.tell(
+        "order.placed",
+        "seller",
+        chainOrderIds=[chain.chain_order_id for chain in order.chain_orders],
+        value=sum(chain.value_cents for chain in order.chain_orders),
+        verified=verified,
+        **empty,
+    )
+
+
+async def _owe_what_waited(session: AsyncSession, orders: Sequence[Order], recalled: Sequence[Order]) -> None:
+    """What was asked for before the orders were placed: to cancel them, or else to authorize them."""
+    for order in orders:
+        if order in recalled:
+            seller = await session.get_one(Seller, order.seller_id)
             for chain in order.chain_orders:
                 cancelling.owe(order, chain, seller, order.cancellation_reason or "", "service")
             order.settle_status()
         elif order.receipt is not None:
-            authorizing.owe(order, seller, order.chain_orders)
+            authorizing.owe(order, await session.get_one(Seller, order.seller_id), order.chain_orders)
 
 
 async def _show(
@@ -217,11 +235,11 @@ def _name(claimed: Claimed) -> judging.Name:
     return judging.Name(affiliate, strict_json.parse(claimed.body or b"")["marketplaceOrderGroup"])
 
 
-async def _check_owner(session: AsyncSession, order: Order, placed: Sequence[SellerOrder]) -> None:
+async def _check_owners(session: AsyncSession, placed: Sequence[_New]) -> None:
     """Raise Contradiction for a VTEX order that is another order's already; the unique key holds against a race."""
-    ids = [one.order_id for one in placed]
-    owners = await lookup.orders_named(session, ids, ["chain-order"], order.seller_id)
-    if owners - {order.id}:
+    named = [(one.order, made.order_id) for one in placed for made in one.placed.orders]
+    owners = await lookup.owners(session, [id_ for _, id_ in named])
+    if any(owners[order.seller_id, id_.lower()] - {order.id} for order, id_ in named):
         raise Contradiction("the seller names an order that belongs to another order here", "placement-conflict")
 
 

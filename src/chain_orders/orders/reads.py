@@ -37,15 +37,19 @@ class Plan:
         return max(self.confirm_at[reads - 1] - asked_for, timedelta()) if reads <= len(self.confirm_at) else None
 
 
-async def watch(session: AsyncSession, order_id: uuid.UUID, lane: str, plan: Plan) -> None:
-    """Begin to look at an order that was placed."""
-    await session.execute(_WATCH, {"order_id": order_id, "lane": lane, "after": plan.periodic(timedelta())})
+async def watch(session: AsyncSession, placed: Sequence[tuple[uuid.UUID, str]], plan: Plan) -> None:
+    """Begin to look at orders that were placed, each with its lane."""
+    orders, lanes = zip(*placed, strict=True)
+    asked = {"orders": list(orders), "lanes": list(lanes), "after": plan.periodic(timedelta())}
+    await session.execute(_WATCH, asked)
 
 
 _WATCH = text(
     """
-    insert into reads (order_id, lane, next_at) values (:order_id, :lane, clock_timestamp() + :after)
-    on conflict (order_id) do nothing
+    insert into reads (order_id, lane, next_at)
+    select order_id, lane, clock_timestamp() + :after
+      from unnest(cast(:orders as uuid[]), cast(:lanes as text[])) as p(order_id, lane)
+        on conflict (order_id) do nothing
     """
 ).bindparams(bindparam("after", type_=Interval))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs
 from ..database import Database, read_clock
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Verdict
+from ..deliveries.retry import Withdrawn
+from ..deliveries.settling import Ended
 from ..deliveries.worker import Attempted
 from ..outbound import TOO_LATE, Exchange, Wire
 from ..outcome import Absent, Again, Answered, Denied, GivenBack, Outcome, Recalled, Throttled
@@ -70,11 +71,12 @@ class Send:
         """Nothing is read: the same message may be sent again."""
         return Attempted(Absent("a receiver tells a repeat by its id", repeatable=True))
 
-    async def record(self, session: AsyncSession, claimed: Claimed, outcome: Outcome, _: Verdict) -> None:
-        if isinstance(outcome, Denied) and outcome.gone:
-            subscription_id = outbox.lane_owner(claimed.lane)
-            if await directory.disable(session, subscription_id, outcome.reason):
-                log.warning("subscription-disabled", lane=claimed.lane)
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+        gone = {one.claimed.lane: one.outcome for one in ended if isinstance(one.outcome, Denied) and one.outcome.gone}
+        for lane, outcome in sorted(gone.items()):
+            if await directory.disable(session, outbox.lane_owner(lane), outcome.reason):
+                log.warning("subscription-disabled", lane=lane)
+        return {}
 
     async def unclear(self, _session: AsyncSession, _order_ids: Sequence[uuid.UUID]) -> None:
         """No order shows it."""
