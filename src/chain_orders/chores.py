@@ -13,6 +13,7 @@ import uuid
 from datetime import timedelta
 from pathlib import Path
 
+import uvloop
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -60,7 +61,7 @@ def work() -> None:
     """Send and apply until SIGTERM or SIGINT."""
     settings = _settings()
     asyncio.run(_check_ready(settings))
-    asyncio.run(_work(settings))
+    uvloop.run(_work(settings))
 
 
 async def _work(settings: Settings) -> None:

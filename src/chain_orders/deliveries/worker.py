@@ -37,6 +37,7 @@ _SELLERS, _SUBSCRIBERS = "seller:", "subscription:"
 _SUBSCRIBERS_SHARE = 0.5
 """The part of the slots that calls to subscribers may hold: a slow receiver must not keep orders waiting."""
 _TOO_MANY = 429
+_ABANDON_EVERY = 1.0  # seconds
 READING_SHARE = 0.9
 """The part of its lease within which a verification must have ended, so that it can still be settled."""
 
@@ -98,6 +99,7 @@ class Worker:
         self._settler = Settler(database, handlers, lock_free, limits.lease)
         self._limits = limits
         self._policy = retry.Policy(schedule, verify_at, random.random)
+        self._abandon_at = 0.0
         self._running: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()  # those of them that call subscribers
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -135,8 +137,7 @@ class Worker:
             return 0
         claimed_at = boottime()
         async with self._database.transaction() as session:
-            for kind, orders in (await queue.abandon_expired(session, first_read=self._policy.verify_at[0])).items():
-                await self._handlers[kind].unclear(session, orders)
+            await self._abandon(session)
             claimed = await self._claim(session, slots)
             prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
             sellers = await _sellers(session, prepared)
@@ -148,6 +149,14 @@ class Worker:
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
         return len(prepared)
+
+    async def _abandon(self, session: AsyncSession) -> None:
+        """Once in a while: what a worker held when it died is unclear."""
+        if boottime() < self._abandon_at:
+            return
+        for kind, orders in (await queue.abandon_expired(session, first_read=self._policy.verify_at[0])).items():
+            await self._handlers[kind].unclear(session, orders)
+        self._abandon_at = boottime() + _ABANDON_EVERY
 
     async def _claim(self, session: AsyncSession, slots: int) -> list[Claimed]:
         """Sellers first, with all there is; subscribers with what their share leaves, however slow they are."""
