@@ -92,7 +92,6 @@ def _environment(url: str, **settings: str) -> dict[str, str]:
         "CHAIN_ORDERS_PUBLIC_URL": "http://127.0.0.1:1",
         "CHAIN_ORDERS_CALLBACK_KEYS": KEYS,
         "CHAIN_ORDERS_CREDENTIAL_KEYS": KEYS,
-        "CHAIN_ORDERS_POLL_SECONDS": "0.05",
         **settings,
     }
 
@@ -236,7 +235,11 @@ async def _fifty(chance: random.Random, seconds: float, per_second: float, *, si
         await _enqueue(database, [f"HELD{n:04d}" for n in range(HELD)], "s00")
         async with database.transaction() as session:  # all has gone well so far, with every seller
             await session.execute(text("update lanes set ramp = null"))
-        settings = {"CHAIN_ORDERS_EXCHANGE_SECONDS": "4", "CHAIN_ORDERS_LEASE_SECONDS": "8"}
+        settings = {
+            "CHAIN_ORDERS_EXCHANGE_SECONDS": "4",
+            "CHAIN_ORDERS_LEASE_SECONDS": "8",
+            "CHAIN_ORDERS_POLL_SECONDS": "0.05",  # what is enqueued here rings for nobody
+        }
         with process("-m", "chain_orders", "work", environment=_environment(database.url, **settings)):
             await asyncio.sleep(3)
             started = time.monotonic()

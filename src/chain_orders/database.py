@@ -211,13 +211,17 @@ class Bell:
         connection = await asyncpg.connect(dsn, timeout=5, server_settings={"application_name": "chain-orders"})
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _: gone.set())
-        await connection.add_listener(self.CHANNEL, lambda _c, _pid, _ch, topic: self._wake(str(topic)))
+        await connection.add_listener(self.CHANNEL, self._heard)
         self._connection = connection
         try:
             await gone.wait()
         finally:
             self._connection = None
             connection.terminate()
+
+    def _heard(self, connection: Any, pid: int, _channel: str, topic: object) -> None:
+        if pid != connection.get_server_pid():  # whoever waits here for what we rang ourselves was woken then
+            self._wake(str(topic))
 
     def _wake(self, topic: str) -> None:
         for heard in self._waiting[topic]:

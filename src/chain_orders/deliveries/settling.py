@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs
-from ..database import Database, is_passing, one_moment, read_clock
+from ..database import Bell, Database, is_passing, one_moment, read_clock
 from ..outbound import Exchange
 from ..outcome import Outcome, name
 from ..vtex.messages import read_error
@@ -55,14 +56,19 @@ class Contradiction(Exception):
         self.reason, self.code = reason, code
 
 
+class Recorded(NamedTuple):
+    """What recording came to. `withdrawn`: by delivery, what was not done and is no longer wanted, so that it is not
+    tried again. `rings`: topics under which there is something new once it is committed."""
+
+    withdrawn: Mapping[int, Withdrawn] = MappingProxyType({})
+    rings: Collection[str] = ("orders",)
+
+
 class Recorder(Protocol):
     """What an outcome of one kind of delivery changes."""
 
-    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
-        """Move the orders. Locks them first, in the order of their ids. Raises Contradiction.
-
-        Returns, by delivery, what was not done and is no longer wanted, so that it is not tried again.
-        """
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
+        """Move the orders. Locks them first, in the order of their ids. Raises Contradiction."""
 
 
 LockFree = Callable[[AsyncSession, Collection[uuid.UUID]], Awaitable[Collection[uuid.UUID]]]
@@ -73,9 +79,15 @@ class Settler:
     """Settles for one worker."""
 
     def __init__(
-        self, database: Database, recorders: Mapping[str, Recorder], lock_free: LockFree, lease: timedelta
+        self,
+        database: Database,
+        bell: Bell,
+        recorders: Mapping[str, Recorder],
+        lock_free: LockFree,
+        lease: timedelta,
     ) -> None:
-        self._database, self._recorders, self._lock_free = database, recorders, lock_free
+        self._database, self._bell = database, bell
+        self._recorders, self._lock_free = recorders, lock_free
         self._lease = lease.total_seconds()
         self._waiting: list[tuple[Ended, asyncio.Future[bool]]] = []
         self._committing: asyncio.Task[None] | None = None
@@ -108,10 +120,11 @@ class Settler:
                 wanted = [one.claimed.order_id for one in ended if one.claimed.order_id is not None]
                 free = {None, *await self._lock_free(session, wanted)}
                 mine = [one for one in ended if one.claimed.order_id in free]
-                await self._write(session, mine)
+                rings = await self._write(session, mine)
         except Exception as failure:  # each is told apart alone
             log.info("settle-together-failed", count=len(ended), error=type(failure).__name__)
             return ()
+        self._ring(rings)
         return {one.claimed.id for one in mine}
 
     async def _alone(self, ended: Ended) -> None:
@@ -119,7 +132,8 @@ class Settler:
         while True:
             try:
                 async with self._database.transaction() as session:
-                    await self._write(session, [ended])
+                    rings = await self._write(session, [ended])
+                self._ring(rings)
                 return
             except LeaseLost:
                 log.warning("lease-lost", delivery_id=claimed.id, attempt=claimed.attempt)
@@ -135,16 +149,23 @@ class Settler:
                 else:
                     ended = replace(ended, verdict=_beyond_recording(failure))
 
-    async def _write(self, session: AsyncSession, ended: Sequence[Ended]) -> None:
-        """Orders first, then deliveries, then lanes: everybody locks in this order."""
+    async def _write(self, session: AsyncSession, ended: Sequence[Ended]) -> set[str]:
+        """Orders first, then deliveries, then lanes: everybody locks in this order. Returns what to ring for."""
+        rings: set[str] = set()
         with one_moment(await read_clock(session)):
             for kind, recorder in self._recorders.items():
                 mine = [one for one in ended if one.claimed.kind == kind]
                 if mine:
-                    withdrawn = await recorder.record(session, mine)
-                    ended = [replace(one, verdict=withdrawn.get(one.claimed.id, one.verdict)) for one in ended]
+                    recorded = await recorder.record(session, mine)
+                    rings.update(recorded.rings)
+                    ended = [replace(one, verdict=recorded.withdrawn.get(one.claimed.id, one.verdict)) for one in ended]
             failing = await settle(session, ended)
         await _tell_lanes(session, ended, failing)
+        return rings
+
+    def _ring(self, topics: Collection[str]) -> None:
+        for topic in topics:
+            self._bell.ring(topic)
 
 
 def _beyond_recording(failure: Exception) -> Dead:

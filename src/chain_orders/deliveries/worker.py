@@ -96,7 +96,7 @@ class Worker:
         self._database = database
         self._bell = bell
         self._handlers = handlers
-        self._settler = Settler(database, handlers, lock_free, limits.lease)
+        self._settler = Settler(database, bell, handlers, lock_free, limits.lease)
         self._limits = limits
         self._policy = retry.Policy(schedule, verify_at, random.random)
         self._abandon_at = 0.0
@@ -195,8 +195,6 @@ class Worker:
         attempted = await self._call(handler, claimed, seller, claimed_at)
         verdict = retry.decide(attempted.outcome, _course(claimed, attempted), self._policy)
         await self._settler.settle(Ended(claimed, attempted.outcome, verdict, attempted.exchange))
-        for topic in ("orders", "notifications"):
-            self._bell.ring(topic)
         log.info(
             "attempt",
             delivery_id=claimed.id,

@@ -30,7 +30,7 @@ from ..deliveries.retry import (
     Withdrawn,
     would_resend,
 )
-from ..deliveries.settling import Ended
+from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Fault, Invalid, Unknown
 from ..outbound import Wire
@@ -250,7 +250,7 @@ class Authorize:
             return Conflicting("the seller cancelled the chain order", "cancelled-at-seller")
         return Answered() if found.authorized else Absent("the seller still waits for the authorization")
 
-    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
         withdrawn = {}
         for one in ended:
@@ -260,7 +260,7 @@ class Authorize:
                 withdrawn[one.claimed.id] = Withdrawn("the chain order was cancelled")
             verdict = withdrawn.get(one.claimed.id, one.verdict)
             await self._record(session, order, chain, replace(one, verdict=verdict))
-        return withdrawn
+        return Recorded(withdrawn)
 
     async def _record(self, session: AsyncSession, order: Order, chain: ChainOrder, ended: Ended) -> None:
         claimed, outcome, verdict = ended.claimed, ended.outcome, ended.verdict

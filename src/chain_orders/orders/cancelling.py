@@ -7,7 +7,7 @@ Asking is not cancelling. The seller may agree to the call and deny the wish lat
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,8 +16,8 @@ from ..database import Database
 from ..deliveries import queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Dead, Delivered, Rejected, Withdrawn
-from ..deliveries.settling import Ended
+from ..deliveries.retry import Dead, Delivered, Rejected
+from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Unknown
 from ..outbound import Wire
@@ -150,7 +150,7 @@ class Cancel:
         outcome: Outcome = Answered() if arrived else Absent("the seller does not show the request")
         return Attempted(outcome, exchange)
 
-    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
         for one in ended:
             order = orders[one.claimed.order_id]
@@ -165,7 +165,7 @@ class Cancel:
                     order.ask_attention(code, reason)
                 case _:
                     pass
-        return {}
+        return Recorded()
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """Nothing is shown differently: it stays requested until the seller has been read."""

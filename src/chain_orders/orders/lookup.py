@@ -127,18 +127,20 @@ _SAVE_NAMES = text(
 )
 
 
-async def recheck(session: AsyncSession, order_ids: Sequence[uuid.UUID], reason: str | None = None) -> None:
-    """Wake what was parked because these orders were not ready for it: all, or what waits for `reason`.
+async def recheck(session: AsyncSession, order_ids: Sequence[uuid.UUID], reason: str | None = None) -> bool:
+    """Wake what was parked because these orders were not ready for it: all, or what waits for `reason`. Says whether
+    there was any.
 
     A sweep would find them anyway, later. This try is not counted.
     """
-    await session.execute(_RECHECK, {"orders": list(order_ids), "reason": reason})
+    return bool((await session.execute(_RECHECK, {"orders": list(order_ids), "reason": reason})).all())
 
 
 _RECHECK = text(
     """
     update notifications set state = 'received', tries = greatest(tries - 1, 0)
      where order_id = any(cast(:orders as uuid[])) and state = 'parked' and reason = coalesce(:reason, reason)
+    returning id
     """
 )
 

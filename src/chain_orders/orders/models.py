@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, func, text
-from sqlalchemy.orm import Mapped, WriteOnlyCollection, WriteOnlyMapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, object_session, relationship
 
 from .. import tracing
 from ..database import Base, now
@@ -114,28 +114,27 @@ class Order(Base):
         """Ids and numbers, as (kind, value), that the order can be found by once `lookup.save_names` has run."""
         return set()
 
-    @cached_property
-    def _timeline(self) -> WriteOnlyCollection[Event]:
-        """Made once: each look at `events` composes a query that adding to it does not need."""
-        return self.events
-
     @property
     def attention(self) -> bool:
         return self.attention_code is not None
 
     def tell(self, type_: str, actor: str, *, chain_order: ChainOrder | None = None, **data: Any) -> None:
         """Append a fact to the order's timeline."""
-        self._timeline.add(
-            Event(
-                type=type_,
-                actor=actor,
-                seller_id=self.seller_id,
-                order_group=self.order_group,
-                chain_order_id=chain_order.chain_order_id if chain_order else None,
-                applied_seq=self.applied_seq,
-                data=data,
-            )
+        fact = Event(
+            order_id=self.id,
+            type=type_,
+            actor=actor,
+            seller_id=self.seller_id,
+            order_group=self.order_group,
+            chain_order_id=chain_order.chain_order_id if chain_order else None,
+            applied_seq=self.applied_seq,
+            data=data,
         )
+        session = object_session(self)
+        if session is not None:
+            session.add(fact)
+        else:  # it goes where the order goes
+            self.events.add(fact)
 
     def move(self, after: Status) -> None:
         """Move an order that has no chain orders yet. Raises `states.NotAllowed`."""

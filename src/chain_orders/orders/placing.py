@@ -7,7 +7,7 @@ is found is adopted only if it is provably ours and says the same.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from ..capability import Keyring
 from ..database import Database
 from ..deliveries.queue import Claimed
 from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify, Withdrawn, would_resend
-from ..deliveries.settling import Contradiction, Ended
+from ..deliveries.settling import Contradiction, Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..outbound import Wire
 from ..outcome import Ambiguous, Answered, Recalled
@@ -109,7 +109,7 @@ class Place:
         alone = [first] if first is not None else []
         return Attempted(judging.shown(order, proof, alone, window_over=window_over), exchange)
 
-    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
         withdrawn = {one.claimed.id: _UNWANTED for one in ended if _is_unwanted(orders[one.claimed.order_id], one)}
         placed = []
@@ -119,15 +119,15 @@ class Place:
                 await _record(session, order, verdict)
             elif isinstance(one.outcome, Answered) and not order.chain_orders:
                 placed.append(_New(order, one.outcome.facts, one.claimed))
-        if placed:
-            await self._placed(session, placed)
-        return withdrawn
+        woken = bool(placed) and await self._placed(session, placed)
+        return Recorded(withdrawn, ("orders", "notifications") if woken else ("orders",))
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         await _show(session, order_ids, Status.PLACEMENT_UNKNOWN, [Status.ACCEPTED, Status.PLACING])
 
-    async def _placed(self, session: AsyncSession, placed: Sequence[_New]) -> None:
-        """Give the orders the chain orders that the seller made of them, and owe what waited for that."""
+    async def _placed(self, session: AsyncSession, placed: Sequence[_New]) -> bool:
+        """Give the orders the chain orders that the seller made of them, and owe what waited for that; says whether
+        sellers had told something of them already."""
         orders = [one.order for one in placed]
         await _check_owners(session, placed)
         recalled = [order for order in orders if order.status == Status.CANCEL_REQUESTED]
@@ -139,7 +139,7 @@ class Place:
         await session.flush()
         await _owe_what_waited(session, orders, recalled)
         await reads.watch(session, [(one.order.id, one.claimed.lane) for one in placed], self._plan)
-        await recheck(session, [order.id for order in orders])
+        return await recheck(session, [order.id for order in orders])
 
 
 class _New(NamedTuple):

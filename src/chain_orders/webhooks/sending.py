@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs
 from ..database import Database, read_clock
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Withdrawn
-from ..deliveries.settling import Ended
+from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..outbound import TOO_LATE, Exchange, Wire
 from ..outcome import Absent, Again, Answered, Denied, GivenBack, Outcome, Recalled, Throttled
@@ -71,12 +70,12 @@ class Send:
         """Nothing is read: the same message may be sent again."""
         return Attempted(Absent("a receiver tells a repeat by its id", repeatable=True))
 
-    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Mapping[int, Withdrawn]:
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         gone = {one.claimed.lane: one.outcome for one in ended if isinstance(one.outcome, Denied) and one.outcome.gone}
         for lane, outcome in sorted(gone.items()):
             if await directory.disable(session, outbox.lane_owner(lane), outcome.reason):
                 log.warning("subscription-disabled", lane=lane)
-        return {}
+        return Recorded(rings=())
 
     async def unclear(self, _session: AsyncSession, _order_ids: Sequence[uuid.UUID]) -> None:
         """No order shows it."""
