@@ -21,9 +21,7 @@ from chain_orders.deliveries.settling import Ended, LeaseLost, settle
 from chain_orders.outcome import Again, Ambiguous, Answered, Denied, Throttled
 
 from ..faults import sabotage
-
-LEASE = timedelta(seconds=60)
-LANE = "seller:acme"
+from .outbox import LANE, claim, delivery, owe
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +30,6 @@ class Peer:
     concurrency: int
     rate_per_second: float
     paused: bool = False
-
-
-@pytest.fixture
-async def lane(database: Database) -> str:
-    async with database.transaction() as session:
-        session.add(Lane(lane=LANE, concurrency=10, rate_per_second=1000, tokens=1000))
-    return LANE
-
-
-async def _owe(database: Database, *sequences: str, kind: str = "authorize") -> list[int]:
-    """Deliveries that are due, one a sequence."""
-    async with database.transaction() as session:
-        owed = [_delivery(name, kind) for name in sequences]
-        session.add_all(owed)
-        await session.flush()
-        return [one.id for one in owed]
-
-
-def _delivery(sequence: str, kind: str = "authorize") -> Delivery:
-    return Delivery(lane=LANE, sequence=sequence, order_id=uuid.uuid4(), kind=kind, method="POST", target="/", body=b"")
-
-
-async def _claim(database: Database, slots: int = 100) -> list[Claimed]:
-    async with database.transaction() as session:
-        return await queue.claim(session, worker="w", slots=slots, lease=LEASE)
 
 
 async def _settle(database: Database, claimed: Claimed, outcome: Any = None, verdict: Any = None) -> None:
@@ -86,49 +59,49 @@ async def _set_lane(database: Database, **values: Any) -> None:
 
 
 async def test_a_delivery_is_claimed_once(database: Database, lane: str) -> None:
-    owed = await _owe(database, *(f"s{n}" for n in range(8)))
+    owed = await owe(database, *(f"s{n}" for n in range(8)))
 
-    claimed = await asyncio.gather(*(_claim(database) for _ in range(6)))
+    claimed = await asyncio.gather(*(claim(database) for _ in range(6)))
 
     assert sorted(one.id for batch in claimed for one in batch) == owed
 
 
 async def test_many_workers_stay_within_the_lanes_cap(database: Database, lane: str) -> None:
-    await _owe(database, *(f"s{n}" for n in range(50)))
+    await owe(database, *(f"s{n}" for n in range(50)))
 
-    claimed = await asyncio.gather(*(_claim(database) for _ in range(8)))
+    claimed = await asyncio.gather(*(claim(database) for _ in range(8)))
 
     assert sum(map(len, claimed)) == 10
 
 
 async def test_a_lane_takes_no_more_than_its_rate(database: Database, lane: str) -> None:
     await _set_lane(database, rate_per_second=3, tokens=3, concurrency=100)
-    await _owe(database, *(f"s{n}" for n in range(20)))
+    await owe(database, *(f"s{n}" for n in range(20)))
 
-    first, started = len(await _claim(database)), time.monotonic()
-    later = len(await _claim(database))
+    first, started = len(await claim(database)), time.monotonic()
+    later = len(await claim(database))
 
     assert first == 3
     assert later <= 3 * (time.monotonic() - started) + 1
 
 
 async def test_a_sequence_goes_one_after_the_other(database: Database, lane: str) -> None:
-    first, second = await _owe(database, "same", "same")
-    (head,) = await _claim(database)
+    first, second = await owe(database, "same", "same")
+    (head,) = await claim(database)
     assert head.id == first
-    assert await _claim(database) == []
+    assert await claim(database) == []
 
     await _settle(database, head)
 
-    assert [one.id for one in await _claim(database)] == [second]
+    assert [one.id for one in await claim(database)] == [second]
 
 
 async def test_a_dead_head_holds_its_sequence(database: Database, lane: str) -> None:
-    first, _ = await _owe(database, "same", "same")
+    first, _ = await owe(database, "same", "same")
     async with database.transaction() as session:
         await session.execute(update(Delivery).where(Delivery.id == first).values(state="dead"))
 
-    assert await _claim(database) == []
+    assert await claim(database) == []
 
 
 @pytest.mark.parametrize(
@@ -142,41 +115,41 @@ async def test_a_dead_head_holds_its_sequence(database: Database, lane: str) -> 
 )
 async def test_a_closed_gate_lets_nothing_through(database: Database, lane: str, gate: dict[str, Any]) -> None:
     await _set_lane(database, **gate)
-    await _owe(database, "s1")
+    await owe(database, "s1")
 
-    assert await _claim(database) == []
+    assert await claim(database) == []
 
 
 async def test_an_open_breaker_lets_one_through_and_its_success_lets_two(database: Database, lane: str) -> None:
-    await _owe(database, *(f"s{n}" for n in range(5)))
+    await owe(database, *(f"s{n}" for n in range(5)))
     await _set_lane(database, breaker="open", failures=10)
-    (probe,) = await _claim(database)
-    assert await _claim(database) == []
+    (probe,) = await claim(database)
+    assert await claim(database) == []
 
     async with database.transaction() as session:
         await settle(session, [Ended(probe, Answered(), Delivered())])
         await lanes.note(session, LANE, Answered(), troubled=probe.lane_troubled, probe=probe.probe)
 
-    assert len(await _claim(database)) == 2
+    assert len(await claim(database)) == 2
 
 
 async def test_the_probe_of_an_open_breaker_reads_before_it_sends(database: Database, lane: str) -> None:
-    _, unclear = await _owe(database, "s1", "s2")
+    _, unclear = await owe(database, "s1", "s2")
     async with database.transaction() as session:
         await session.execute(
             update(Delivery).where(Delivery.id == unclear).values(state="unknown", phase="verify", attempts=1)
         )
     await _set_lane(database, breaker="open", failures=10)
 
-    assert [one.id for one in await _claim(database)] == [unclear]
+    assert [one.id for one in await claim(database)] == [unclear]
 
 
 async def test_a_lane_that_recovered_opens_by_degrees(database: Database, lane: str) -> None:
-    await _owe(database, *(f"s{n}" for n in range(40)))
+    await owe(database, *(f"s{n}" for n in range(40)))
     await _set_lane(database, breaker="open", failures=10)
     batches = []
     for _ in range(5):
-        claimed = await _claim(database)
+        claimed = await claim(database)
         batches.append(len(claimed))
         for one in claimed:
             await _settle(database, one)
@@ -187,8 +160,8 @@ async def test_a_lane_that_recovered_opens_by_degrees(database: Database, lane: 
 
 
 async def test_a_success_from_before_the_breaker_opened_does_not_close_it(database: Database, lane: str) -> None:
-    await _owe(database, "s1", "s2")
-    denied, earlier = await _claim(database)
+    await owe(database, "s1", "s2")
+    denied, earlier = await claim(database)
     await _end(database, denied, Denied("who are you"))
 
     await _end(database, earlier, Answered())
@@ -198,27 +171,27 @@ async def test_a_success_from_before_the_breaker_opened_does_not_close_it(databa
 
 @pytest.mark.parametrize("outcome", [Again("refused"), Ambiguous("silence")], ids=["again", "ambiguous"])
 async def test_a_probe_that_fails_is_not_followed_at_once(database: Database, lane: str, outcome: Any) -> None:
-    await _owe(database, "s1", "s2")
+    await owe(database, "s1", "s2")
     await _set_lane(database, breaker="open", failures=1)
-    (probe,) = await _claim(database)
+    (probe,) = await claim(database)
 
     await _end(database, probe, outcome)
 
-    assert await _claim(database) == []
+    assert await claim(database) == []
 
 
 async def test_what_cannot_be_read_does_not_keep_the_breaker_open(database: Database, lane: str) -> None:
-    *unreadable, healthy = await _owe(database, *(f"s{n}" for n in range(5)))
+    *unreadable, healthy = await owe(database, *(f"s{n}" for n in range(5)))
     async with database.transaction() as session:
         await session.execute(
             update(Delivery).where(Delivery.id.in_(unreadable)).values(state="unknown", phase="verify", attempts=1)
         )
     await _set_lane(database, breaker="open", failures=10)
-    (read,) = await _claim(database)
+    (read,) = await claim(database)
     await _end(database, read, Again("cannot be read"))
     await _set_lane(database, next_at=None)
 
-    (sent,) = await _claim(database)
+    (sent,) = await claim(database)
     await _end(database, sent, Answered())
 
     assert (read.phase, sent.id) == ("verify", healthy)
@@ -239,45 +212,45 @@ async def test_a_lane_of_which_nothing_good_is_known_lets_one_through(database: 
             await session.execute(update(Lane).values(next_at=None))
         if trouble == "idle":
             await session.execute(update(Lane).values(refilled_at=text("clock_timestamp() - interval '1 hour'")))
-    await _owe(database, *(f"s{n}" for n in range(5)))
+    await owe(database, *(f"s{n}" for n in range(5)))
 
-    (first,) = await _claim(database)
-    assert await _claim(database) == []
+    (first,) = await claim(database)
+    assert await claim(database) == []
 
     await _end(database, first, Answered())
-    assert len(await _claim(database)) == 2
+    assert len(await claim(database)) == 2
 
 
 async def test_whether_others_pass_is_known_when_something_is_claimed(database: Database, lane: str) -> None:
-    await _owe(database, *(f"s{n}" for n in range(5)))
-    (first,) = await _claim(database, slots=1)
+    await owe(database, *(f"s{n}" for n in range(5)))
+    (first,) = await claim(database, slots=1)
     await _end(database, first, Denied("who are you"))
     await _set_lane(database, next_at=None)
 
-    (probe,) = await _claim(database)
+    (probe,) = await claim(database)
     await _end(database, probe, Answered())
-    after, *_ = await _claim(database)
+    after, *_ = await claim(database)
 
     assert [one.course.others_pass for one in (first, probe, after)] == [True, False, True]
 
 
 async def test_a_read_that_is_turned_away_while_others_pass_counts(database: Database, lane: str) -> None:
-    await _owe(database, "s1")
+    await owe(database, "s1")
     async with database.transaction() as session:
         await session.execute(update(Delivery).values(state="unknown", phase="verify", attempts=1))
-    (claimed,) = await _claim(database)
+    (claimed,) = await claim(database)
 
     await _settle(database, claimed, Denied("who are you"), Verify(timedelta(), "not this one", burns=True))
 
-    assert [one.course.failures for one in await _claim(database)] == [1]
+    assert [one.course.failures for one in await claim(database)] == [1]
 
 
 async def test_a_clock_that_was_set_back_takes_no_tokens_away(database: Database, lane: str) -> None:
     await _set_lane(database, rate_per_second=50, tokens=50, refilled_at=text("clock_timestamp() + interval '1 hour'"))
-    await _owe(database, "s1", "s2")
+    await owe(database, "s1", "s2")
 
-    assert len(await _claim(database, slots=1)) == 1
-    assert len(await _claim(database, slots=1)) == 1
+    assert len(await claim(database, slots=1)) == 1
+    assert len(await claim(database, slots=1)) == 1
     assert (await _found(database)).tokens >= 48
 
 
@@ -285,18 +258,18 @@ async def test_a_rate_below_one_a_second_lets_one_through_now_and_then(database:
     await _set_lane(
         database, rate_per_second=0.01, tokens=0.01, refilled_at=text("clock_timestamp() - interval '5 minutes'")
     )
-    await _owe(database, "s1", "s2")
+    await owe(database, "s1", "s2")
 
-    assert [len(await _claim(database)), len(await _claim(database))] == [1, 0]
+    assert [len(await claim(database)), len(await claim(database))] == [1, 0]
 
 
 async def test_the_verification_of_a_placement_pays_for_its_reads(database: Database, lane: str) -> None:
-    await _owe(database, "s1", kind="place")
+    await owe(database, "s1", kind="place")
     async with database.transaction() as session:
         await session.execute(update(Delivery).values(state="unknown", phase="verify", attempts=1))
     await _set_lane(database, rate_per_second=0.001, tokens=1)
 
-    await _claim(database)
+    await claim(database)
 
     assert -2.1 < (await _found(database)).tokens < -1.9
 
@@ -304,13 +277,13 @@ async def test_the_verification_of_a_placement_pays_for_its_reads(database: Data
 async def commits_in_reverse(database: Database) -> None:
     """Two deliveries whose transactions commit against the order of their ids: both are claimed."""
     async with database.transaction() as slow:
-        first = _delivery("s1")
+        first = delivery("s1")
         slow.add(first)
         await slow.flush()
-        (second,) = await _owe(database, "s2")
+        (second,) = await owe(database, "s2")
         assert first.id < second
-        assert [one.id for one in await _claim(database)] == [second]
-    assert [one.id for one in await _claim(database)] == [first.id], "passed over"
+        assert [one.id for one in await claim(database)] == [second]
+    assert [one.id for one in await claim(database)] == [first.id], "passed over"
 
 
 async def test_what_commits_late_is_claimed_whatever_its_id(database: Database, lane: str) -> None:
@@ -338,8 +311,8 @@ async def test_failures_in_a_row_open_the_breaker(database: Database, lane: str)
 
 
 async def test_a_success_between_failures_ends_the_row(database: Database, lane: str) -> None:
-    await _owe(database, *(f"s{n}" for n in range(10)))
-    claimed = await _claim(database)  # all of one claim: the lane had no failures then
+    await owe(database, *(f"s{n}" for n in range(10)))
+    claimed = await claim(database)  # all of one claim: the lane had no failures then
     for one in claimed:
         async with database.transaction() as session:
             for _ in range(lanes.BURST - 1):
@@ -355,21 +328,21 @@ async def test_a_success_between_failures_ends_the_row(database: Database, lane:
 
 @pytest.mark.parametrize("outcome", [Throttled("slow down", 30), Denied("who are you")], ids=["throttled", "denied"])
 async def test_trouble_stops_the_whole_lane(database: Database, lane: str, outcome: Any) -> None:
-    await _owe(database, "s1")
+    await owe(database, "s1")
 
     async with database.transaction() as session:
         await lanes.note(session, LANE, outcome, troubled=False)
 
-    assert await _claim(database) == []
+    assert await claim(database) == []
 
 
 async def test_whoever_lost_the_lease_settles_nothing(database: Database, lane: str) -> None:
-    await _owe(database, "s1")
-    (late,) = await _claim(database)
+    await owe(database, "s1")
+    (late,) = await claim(database)
     async with database.transaction() as session:
         await session.execute(update(Delivery).values(lease_until=text("clock_timestamp() - interval '1 second'")))
         abandoned = await queue.abandon_expired(session, first_read=timedelta())
-    (taken_over,) = await _claim(database)
+    (taken_over,) = await claim(database)
 
     with pytest.raises(LeaseLost):
         await _settle(database, late)
@@ -390,9 +363,9 @@ async def test_a_build_without_the_fence_lets_whoever_lost_the_lease_settle(
 
 
 async def test_a_claim_commits_its_attempt_before_anything_can_be_sent(database: Database, lane: str) -> None:
-    await _owe(database, "s1")
+    await owe(database, "s1")
 
-    (claimed,) = await _claim(database)
+    (claimed,) = await claim(database)
 
     async with database.transaction() as session:
         attempts = list(await session.scalars(select(Attempt).where(Attempt.delivery_id == claimed.id)))
@@ -407,6 +380,6 @@ async def test_two_calls_for_one_order_are_never_in_flight_together(database: Da
                 Delivery(lane=LANE, sequence=name, order_id=order_id, kind="authorize", method="POST", target="/")
             )
 
-    claimed = await asyncio.gather(*(_claim(database) for _ in range(4)))
+    claimed = await asyncio.gather(*(claim(database) for _ in range(4)))
 
     assert sum(map(len, claimed)) == 1

@@ -1,0 +1,80 @@
+"""Connections that died while they rested are replaced before anybody uses them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import asyncpg
+
+from chain_orders import database as module
+from chain_orders.database import Bell, Database
+
+from .builders import until
+
+
+@pytest.fixture
+async def alone(database_url: str) -> AsyncIterator[Database]:
+    """A pool of one connection."""
+    made = Database(database_url, pool_size=1)
+    yield made
+    await made.close()
+
+
+async def _pid(database: Database) -> int:
+    async with database.transaction() as session:
+        return int(await session.scalar(text("select pg_backend_pid()")))
+
+
+async def test_a_connection_that_the_server_closed_is_replaced(database: Database, alone: Database) -> None:
+    before = await _pid(alone)
+    async with alone.engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+    async with database.transaction() as session:
+        await session.execute(text("select pg_terminate_backend(:pid)"), {"pid": before})
+
+    async def closed() -> bool:
+        return bool(driver.is_closed())
+
+    await until(closed)
+
+    assert await _pid(alone) != before
+
+
+@pytest.mark.parametrize(("rest", "replaced"), [(0.0, True), (60.0, False)], ids=["rested", "just-used"])
+async def test_a_connection_that_has_rested_is_asked_first(
+    alone: Database, monkeypatch: pytest.MonkeyPatch, rest: float, replaced: bool
+) -> None:
+    before = await _pid(alone)
+    monkeypatch.setattr(module, "_RESTED_SECONDS", rest)
+
+    def dead(_: object) -> None:
+        raise OSError("no answer")
+
+    monkeypatch.setattr(asyncpg.AsyncAdapt_asyncpg_connection, "ping", dead)
+
+    assert (await _pid(alone) != before) is replaced
+
+
+async def test_a_ring_wakes_each_process_once(database_url: str) -> None:
+    ours, theirs = Bell(database_url), Bell(database_url)
+
+    async def both_listen() -> bool:
+        return None not in {ours._connection, theirs._connection}
+
+    running = [asyncio.create_task(bell.run()) for bell in (ours, theirs)]
+    with ours.listening("orders") as here, theirs.listening("orders") as there:
+        await until(both_listen)
+        ours.ring("orders")
+        assert here.is_set()
+        here.clear()
+        await there.wait()
+        theirs.ring("feed")  # what we rang ourselves would have come back before this
+        with ours.listening("feed") as next_one:
+            await next_one.wait()
+        assert not here.is_set()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
