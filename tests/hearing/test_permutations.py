@@ -13,11 +13,11 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect
 
 from chain_orders.deliveries.models import Delivery
 from chain_orders.deliveries.retry import Delivered
 from chain_orders.errors import Conflict
+from chain_orders.events.models import Event
 from chain_orders.notifications import rebuild
 from chain_orders.notifications.applying import apply
 from chain_orders.notifications.models import Notification
@@ -144,9 +144,7 @@ def play(names: Iterable[str], order: Order | None = None) -> tuple[Order, list[
 
 def rebuilt(order: Order, notes: Sequence[Notification], values: Sequence[int]) -> list[str]:
     """Where the order made anew of what happened to it differs. Its clock stood still."""
-    events = list(inspect(order).attrs.events.history.added)
-    for nth, event in enumerate(events):
-        event.id, event.at = nth, AT
+    events = [Event(id=nth, at=AT, **fact._asdict()) for nth, fact in enumerate(order.told)]
     for chain in order.chain_orders:
         chain.key = chain.position
     for one in notes:
@@ -199,7 +197,7 @@ def test_every_permutation_ends_in_a_state_of_the_model(size: int) -> None:
         assert not contradicts or order.attention, names
         waits = [one for one in notes if one.state == "parked"]
         assert bool(waits) == ("tracking of A" in names and "partial A" not in names), names
-        assert size == 6 or rebuilt(order, notes, [1300]) == [], names
+        assert rebuilt(order, notes, [1300]) == [], names
 
 
 @pytest.mark.parametrize(
