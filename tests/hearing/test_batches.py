@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from sqlalchemy import text
 
 from chain_orders.database import Database
+from chain_orders.notifications import applier
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, until
+from ..faults.notifying import placed_orders
 
 
 @contextlib.asynccontextmanager
@@ -60,3 +62,39 @@ async def test_one_that_cannot_be_applied_is_parked_alone_and_tried_again(
 
     await until(applied, 60)
     assert (await marketplace.get(broken))["money"]["invoiced"] == 300
+
+
+_HEARD = text(
+    """
+    insert into notifications (dedupe_key, receipt, kind, caller, order_id, path, headers, body, state, next_at)
+    select sha256(g::text::bytea), md5(g::text), 'invoice', 'base', gen_random_uuid(), '', '{}', '{}',
+           case when g <= 3000 then 'applied' when g <= 6000 then 'parked' when g % 2 = 0 then 'received'
+                else 'parked' end,
+           clock_timestamp() + case when g <= 6000 then interval '1 hour' else interval '-1 hour' end
+      from generate_series(1, 6100) g
+    """
+)
+
+
+async def test_what_was_applied_or_is_not_due_is_not_visited(database: Database) -> None:
+    """The applier looks for work without end: what it costs must not grow with what was ever told."""
+    await placed_orders(database, ["VISITS"])
+    async with database.transaction() as session:
+        await session.execute(_HEARD)
+        await session.execute(text("analyze notifications"))
+        explained = text(f"explain (analyze, format json) {applier._LOCK_ORDERS.text}")
+        (plan,) = (await session.execute(explained, {"orders": 64})).scalar_one()
+
+    visits = dict(_visits(plan["Plan"]))
+    assert visits.keys() == {"notifications_received_idx", "notifications_parked_idx"}
+    assert sum(visits.values()) == 100
+
+
+def _visits(node: dict[str, Any]) -> Iterator[tuple[str | None, int]]:
+    """Of each scan of notifications: by which index, and how many rows it read or passed over."""
+    if node.get("Relation Name") == "notifications":
+        rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        index = node.get("Index Name") or node.get("Plans", [{}])[0].get("Index Name")  # of a bitmap it is below
+        yield index, int(rows * node["Actual Loops"])
+    for child in node.get("Plans", []):
+        yield from _visits(child)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
 
-from sqlalchemy import select, text
+from sqlalchemy import ARRAY, BigInteger, any_, literal, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,7 +24,7 @@ from ..orders import authorizing, lookup, reads
 from ..orders.models import ChainOrder, Order
 from ..sellers.models import Seller
 from ..vtex.addresses import Kind
-from . import repeats, routing
+from . import repeats, routing, saving
 from .applying import INVOICE_UNKNOWN, apply, park, put_off
 from .inbox import TOPIC
 from .models import Notification
@@ -134,7 +134,8 @@ class Applier:
         due = await _due(session, order_ids) if only is None else [only]
         for note in await session.scalars(
             select(Notification)
-            .where(Notification.id.in_(due), Notification.state.in_(["received", "parked"]))
+            .where(Notification.id == any_(literal(due, ARRAY(BigInteger))))
+            .where(Notification.state.in_(["received", "parked"]))
             .order_by(Notification.id)
         ):
             if note.order_id is not None:
@@ -144,6 +145,8 @@ class Applier:
                 self._apply_in_order(by_id[order_id], notes, distrusted=by_id[order_id].seller_id in distrusted)
                 for order_id, notes in waiting.items()
             ]
+            await saving.save_notes(session, [note for notes in waiting.values() for note in notes])
+            await saving.save_invoices(session, by_id.values())
             await _follow(session, moved)
             await lookup.save_names(session, by_id.values())
             await session.flush()
@@ -192,8 +195,9 @@ def _is_away(failure: BaseException) -> bool:
 
 
 # What has just come goes first, and what is parked and due fills up the batch: however much waits for something that
-# does not come, it holds up nothing. Served by notifications_received_idx and notifications_parked_idx. Orders that
-# another applier holds are left to it.
+# does not come, it holds up nothing. Served by notifications_received_idx and notifications_parked_idx: of a clock
+# that moved within the statement, an index could not say where what is due ends. Orders that another applier holds are
+# left to it.
 _LOCK_ORDERS = text(
     """
     select o.id
@@ -205,7 +209,7 @@ _LOCK_ORDERS = text(
                      union all
                     select order_id, 2
                       from (select n.order_id from notifications n
-                             where n.state = 'parked' and n.next_at <= clock_timestamp() and n.order_id is not null
+                             where n.state = 'parked' and n.next_at <= statement_timestamp() and n.order_id is not null
                              order by n.next_at limit 256) waiting
                    ) every
              group by order_id
@@ -234,7 +238,7 @@ _DUE = text(
          ) n
     ), waiting as (
         select id, order_id, octet_length(body) as size from notifications
-         where state = 'parked' and next_at <= clock_timestamp()
+         where state = 'parked' and next_at <= statement_timestamp()
          order by next_at limit :rows
     )
     select id, size from told

@@ -166,9 +166,10 @@ def _invoice(
 ) -> tuple[Result, bool]:
     chain = _only(lookup.meant(order, [called.order_id], [item.id for item in told.items]))
     is_return = told.type == "Input"
-    known = any((one.type, one.number) == (told.type, told.invoice_number) for one in chain.invoices)
-    if is_return and patience is not None and not known:
-        return _unproven(order, note, chain, patience), False
+    if is_return and patience is not None:
+        known = any((one.type, one.number) == (told.type, told.invoice_number) for one in chain.invoices)
+        if not known:
+            return _unproven(order, note, chain, patience), False
     return record_invoice(order, chain, told, note.receipt, nth=note.id or 0), is_return
 
 

@@ -12,14 +12,14 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 from sqlalchemy.sql.elements import ColumnElement
 
 from .. import logs, strict_json, tracing
-from ..database import Database, is_passing, now
+from ..database import Database, is_passing
 from ..orders import lookup
 from ..orders.models import Order
 from ..vtex import addresses
@@ -37,7 +37,7 @@ _AGAIN_AT_ONCE = 20
 async def route(session: AsyncSession, sweep: timedelta) -> Sequence[Notification]:
     """Give notifications their orders, and park the others; all that were looked at. `sweep`: when to look again."""
     new = await _waiting(session, Notification.state == "received", Notification.id, _AT_ONCE)
-    due = Notification.next_at <= now()
+    due = Notification.next_at <= func.statement_timestamp()  # a clock that an index can be read by
     again = await _waiting(session, (Notification.state == "parked") & due, Notification.next_at, _AGAIN_AT_ONCE)
     for note in [*new, *again]:
         await _route(session, note)

@@ -69,15 +69,16 @@ def _sale(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
         order.tell("chain-order.invoice-after-cancellation", "seller", chain_order=chain, **_facts(invoice))
         order.ask_attention("invoiced-after-cancellation", reason)
         return Contradicts("invoiced-after-cancellation", reason)
-    after = after_invoice(chain.invoiced_cents, chain.value_cents)
+    invoiced = chain.invoiced_cents
+    after = after_invoice(invoiced, chain.value_cents)
     if after is Status.INVOICED:
         chain.move(after)
     else:
         chain.advance(after)
     order.tell(f"chain-order.{after}", "seller", chain_order=chain, **_facts(invoice))
-    if chain.invoiced_cents > chain.value_cents:
+    if invoiced > chain.value_cents:
         order.ask_attention(
-            "over-invoiced", f"invoices of {chain.invoiced_cents} exceed the chain order's value of {chain.value_cents}"
+            "over-invoiced", f"invoices of {invoiced} exceed the chain order's value of {chain.value_cents}"
         )
     order.settle_status()
     return Applied()
