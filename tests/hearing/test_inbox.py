@@ -11,10 +11,13 @@ from sqlalchemy import func, select, text
 
 from chain_orders.database import Bell, Database
 from chain_orders.errors import Unavailable
+from chain_orders.notifications import inbox as inbox_module
 from chain_orders.notifications import repeats
 from chain_orders.notifications.inbox import Inbox, admitted
 from chain_orders.notifications.models import Notification, Receipt
 from chain_orders.notifications.storing import Incoming
+
+from ..builders import until
 
 
 def _incoming(name: str = "one", *, body: bytes = b"{}") -> Incoming:
@@ -122,6 +125,50 @@ async def test_what_is_waiting_at_a_stop_is_still_stored(database: Database) -> 
 
     assert len(await asyncio.gather(*waiting)) == 300
     assert await _stored(database) == 300
+
+
+async def _under_way(database: Database, statements: int) -> None:
+    """Wait until so many of the intake's statements wait for a table that is held."""
+    waiting = text(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%into receipts%'"
+    )
+
+    async def reached() -> bool:
+        async with database.transaction() as session:
+            return await session.scalar(waiting) == statements
+
+    await until(reached)
+
+
+async def test_what_arrives_while_a_statement_is_under_way_goes_together_with_the_next(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "_PATIENCE_SECONDS", 60)
+    async with _running(database, 10) as inbox:
+        async with _held(database, "receipts"):
+            told = [asyncio.create_task(inbox.receive(_incoming("first")))]
+            await _under_way(database, 1)
+            for name in ("second", "third"):
+                told.append(asyncio.create_task(inbox.receive(_incoming(name))))
+                await asyncio.sleep(0.1)
+        await asyncio.gather(*told)
+
+    async with database.transaction() as session:  # each statement is a transaction of its own
+        first, second, third = await session.scalars(text("select xmin::text from notifications order by id"))
+    assert first != second == third
+
+
+async def test_what_arrives_does_not_wait_for_a_statement_that_is_slow(database: Database) -> None:
+    async with _running(database, 10) as inbox:
+        async with _held(database, "receipts"):
+            slow = asyncio.create_task(inbox.receive(_incoming("first")))
+            await _under_way(database, 1)
+            next_one = asyncio.create_task(inbox.receive(_incoming("second")))
+
+            await _under_way(database, 2)
+
+            assert not slow.done()
+        await asyncio.gather(slow, next_one)
 
 
 @pytest.mark.parametrize(("seconds", "waiting"), [(0.0, 4000), (0.001, 4000), (0.1, 2000), (0.5, 400), (30.0, 200)])
