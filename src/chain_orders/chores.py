@@ -61,6 +61,7 @@ def work() -> None:
     """Send and apply until SIGTERM or SIGINT."""
     settings = _settings()
     asyncio.run(_check_ready(settings))
+    server.spare_the_collector()
     uvloop.run(_work(settings))
 
 

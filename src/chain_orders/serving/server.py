@@ -44,7 +44,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(settings: Settings, listening: socket.socket, *, worker: bool, surface: Surface = "all") -> None:
     """Serve on the socket until SIGTERM or SIGINT. Raises Refused when it cannot, or when a loop ended by itself."""
     application = create_app(settings, worker=worker, surface=surface)
-    _spare_the_collector()
+    spare_the_collector()
     server = _Draining(config(application), settings.drain_seconds)
     # Once it has stopped, uvicorn raises the signal that stopped it again; to be asked to stop is no failure.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -56,9 +56,9 @@ def serve(settings: Settings, listening: socket.socket, *, worker: bool, surface
         raise Refused(f"a part of the service ended by itself ({', '.join(failures)}); the log above says why")
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Keep Python's collector from looking again and again at what stays for good, and at the few objects of a
-    request, which go by themselves."""
+    request or a batch, which go by themselves. Call it once all is loaded."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECTED_AFTER)
