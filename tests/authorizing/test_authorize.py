@@ -186,6 +186,39 @@ async def test_a_pending_authorization_of_what_is_invoiced_is_read_and_not_sent(
     assert [(one["phase"], one["outcome"]) for one in attempts] == [("verify", "answered")]
 
 
+async def test_a_receipt_that_comes_after_the_invoice_is_read_for_once_and_not_sent(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("AUTHB"))
+    await simulated.invoice("MKP-AUTHB-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    answers = [await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT) for _ in range(2)]
+
+    async def settled() -> bool:
+        return (await _authorization(marketplace, placed["id"]))["state"] == "delivered"
+
+    await until(settled)
+    deliveries = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+    owed = [one for one in deliveries if one["kind"] == "authorize"]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [[(a["phase"], a["outcome"]) for a in one["attempts"]] for one in owed] == [[("verify", "answered")]]
+
+
+async def test_a_receipt_that_comes_after_an_invoice_is_sent_to_a_seller_that_still_waits_for_it(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("AUTHC"))
+    base = await simulated.base("AUTHC")
+    await marketplace.notify(f"{base}/pvt/orders/AUTHC/invoice", invoice())
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    await until(lambda: _given(simulated, "AUTHC"))
+    assert (await marketplace.get(placed["id"]))["status"] == "invoiced"
+
+
 async def test_an_authorization_in_flight_that_is_throttled_is_read_once_there_is_an_invoice(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

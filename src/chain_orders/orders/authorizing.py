@@ -47,6 +47,7 @@ from .states import Status
 NOT_THERE_YET = "not-there-yet"
 _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
 _WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
+_INVOICED = frozenset({Status.PARTIALLY_INVOICED, Status.INVOICED})
 UNSETTLED = frozenset({Status.AUTHORIZING, Status.CANCEL_REQUESTED})
 """Where a chain order may have a call waiting that its next move settles."""
 
@@ -112,26 +113,45 @@ async def authorize(
     give_receipt(order, given, actor, await read_clock(session))
     owe(order, seller, chosen)
     await session.flush()
+    await _owe_what_is_invoiced(session, order, seller, chosen)
 
 
 def owe(order: Order, seller: Seller, chain_orders: Iterable[ChainOrder]) -> None:
     """Queue the authorization of every chain order that waits for it."""
     for chain in chain_orders:
-        if chain.status != Status.PLACED:
-            continue
-        chain.move(Status.AUTHORIZING)
-        order.deliveries.add(
-            Delivery(
-                lane=seller.lane,
-                sequence=chain.sequence,
-                kind="authorize",
-                chain_order_key=chain.key,
-                method="POST",
-                target=addresses.authorization(chain.chain_order_id),
-                body=_body(order, chain, seller),
-            )
-        )
+        if chain.status == Status.PLACED:
+            chain.move(Status.AUTHORIZING)
+            order.deliveries.add(_delivery(order, chain, seller))
     order.settle_status()
+
+
+async def _owe_what_is_invoiced(
+    session: AsyncSession, order: Order, seller: Seller, chain_orders: Iterable[ChainOrder]
+) -> None:
+    """An invoice proves the authorization, and may be a mistake: a receipt that comes after it is sent only if the
+    seller, when it is read, still waits for one."""
+    invoiced = [chain for chain in chain_orders if chain.status in _INVOICED]
+    owed = set(await session.scalars(_OWED, {"order_id": order.id})) if invoiced else set()
+    for chain in invoiced:
+        if chain.key not in owed:
+            order.deliveries.add(_delivery(order, chain, seller))
+            await session.flush()
+            await queue.read_first(session, order.id, "authorize", chain.key)
+
+
+_OWED = text("select chain_order_key from deliveries where order_id = :order_id and kind = 'authorize'")
+
+
+def _delivery(order: Order, chain: ChainOrder, seller: Seller) -> Delivery:
+    return Delivery(
+        lane=seller.lane,
+        sequence=chain.sequence,
+        kind="authorize",
+        chain_order_key=chain.key,
+        method="POST",
+        target=addresses.authorization(chain.chain_order_id),
+        body=_body(order, chain, seller),
+    )
 
 
 async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
