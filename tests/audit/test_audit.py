@@ -211,7 +211,7 @@ async def test_a_new_webhook_is_told_with_all_its_settings(marketplace: Marketpl
     body = {"url": "http://127.0.0.1:9/hooks?secret=1", "events": ["order.*"], "description": "the shop's own"}
     made = (await marketplace.client.post("/v1/webhooks", json=body)).json()
 
-    (act,) = await acts(marketplace, object=f"subscription:{made['id']}")
+    (act,) = await acts(marketplace, object=f"webhook:{made['id']}")
 
     assert (act["before"], act["after"]["events"], act["after"]["description"]) == (None, ["order.*"], "the shop's own")
     assert "secret" not in json.dumps(act)

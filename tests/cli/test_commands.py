@@ -426,16 +426,20 @@ async def test_a_rejected_order_says_why_and_is_corrected(command: Command, simu
 
 async def test_an_order_is_told_of_in_every_way_and_decided(command: Command, marketplace: Marketplace) -> None:
     placed = await marketplace.place(order("ALL1"))
+    tried = await command("order", "cancel", "ALL1", "--reason", "the shopper withdrew", "--dry-run", "--json")
     told = [await command("order", part, "ALL1") for part in ("timeline", "deliveries", "notifications")]
     cancelled = await command("order", "cancel", "ALL1", "--reason", "the shopper withdrew")
     await marketplace.becomes(placed["id"], "cancelled")
     erased = await command("order", "erase", "ALL1", "--reason", "request 17", "--yes", "--json")
     kept = await command("order", "evidence", "ALL1", "-o", "all.zip")
     checked = await command("evidence", "check", "all.zip")
+    nothing = await command("order", "list", "NONE1")
     decided = await command("order", "resolve", "ALL1", "dismiss", "--reason", "all is well")
 
     assert [said.code for said in (*told, cancelled, erased, kept)] == [0, 0, 0, 0, 0, 0]
-    assert "order.placed" in told[0].out
+    assert "verified=no chainOrderIds=MKP-ALL1-01" in told[0].out
+    assert (tried.json["dryRun"], tried.err) == (True, "Dry run: nothing was done.\n")
+    assert (nothing.code, nothing.err) == (0, "There is none.\n")
     assert "delivered" in told[1].out
     assert erased.json["erased"]["placements"] == 1
     assert "nothing was changed" in checked.out
@@ -462,6 +466,7 @@ async def test_webhooks_are_added_changed_tested_and_removed(command: Command, m
     added = await command("webhook", "add", "http://127.0.0.1:9/hooks", "--event", "order.*", "--json")
     id_ = added.json["id"]
     changed = await command("webhook", "change", id_, "--set", "enabled=false", "--json")
+    stood = await command("stats")
     done = [
         await command("webhook", *words)
         for words in (
@@ -472,6 +477,7 @@ async def test_webhooks_are_added_changed_tested_and_removed(command: Command, m
 
     assert (added.code, changed.json["enabled"]) == (0, False)
     assert added.json["secret"]
+    assert id_ in stood.out
     assert [said.code for said in done] == [0, 0, 0, 0, 0, 0]
 
 

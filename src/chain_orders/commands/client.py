@@ -117,7 +117,10 @@ class Api:
         if match is not None:
             given["If-Match"] = f'"{match}"'
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.read(method, path, content=content, headers=given, params={"dryRun": "true"} if dry_run else {})
+        answer = self.read(method, path, content=content, headers=given, params={"dryRun": "true"} if dry_run else {})
+        if dry_run:
+            show.note("Dry run: nothing was done.")
+        return answer
 
     def version(self, path: str, pinned: int | None) -> int:
         """The version that a change is to replace: the one that is given, or what is there now."""
@@ -145,6 +148,8 @@ class Api:
         if json_:
             return show.as_json({"items": items, "next": following})
         show.table(columns, items)
+        if not items:
+            show.note("There is none.")
         if following:
             show.note(f"There are more than {limit}: narrow it, or raise --limit.")
         return None

@@ -360,4 +360,5 @@ def _event(event: dict[str, Any], json_: bool) -> None:
 
 
 def _data(event: Any) -> str:
-    return " ".join(f"{name}={value}" for name, value in event["data"].items() if value not in (None, "", []))
+    given = {name: value for name, value in event["data"].items() if value not in (None, "", [])}
+    return " ".join(f"{name}={show.plain(value)}" for name, value in given.items())

@@ -12,7 +12,7 @@ from .show import AsJson, Column, field, time_of
 
 
 def stats(json_: AsJson = False) -> None:
-    """Open orders by status, what waits and since when, and how each seller fares.
+    """Open orders by status, what waits and since when, and how each seller and webhook fares.
 
     Example: chain-orders stats
     """
@@ -27,6 +27,8 @@ def stats(json_: AsJson = False) -> None:
     told["open alerts"] = " ".join(one["code"] for one in found["alerts"])
     show.facts(told)
     show.table(_SELLERS, found["sellers"])
+    if found["webhooks"]:
+        show.table(_WEBHOOKS, found["webhooks"])
     return None
 
 
@@ -43,6 +45,9 @@ _SELLERS = (
     field("failedCalls", "failed", rank=2, right=True),
     field("reason", rank=1, text=True),
 )
+
+
+_WEBHOOKS = (field("webhookId", "webhook"), field("behind", rank=1, right=True), *_SELLERS[1:])
 
 
 def alerts(

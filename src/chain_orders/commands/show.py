@@ -129,8 +129,8 @@ def item(found: Mapping[str, Any], json_: bool, *, without: Sequence[str] = ("ve
     """One thing as its fields."""
     if json_:
         return as_json(found)
-    plain = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in found.items()}
-    return facts({name: value for name, value in plain.items() if name not in without})
+    shown = {name: " ".join(map(plain, value)) if isinstance(value, list) else value for name, value in found.items()}
+    return facts({name: value for name, value in shown.items() if name not in without})
 
 
 def money(cents: int | None) -> str:
@@ -141,8 +141,15 @@ def when(moment: str | None) -> str:
     return (moment or "")[:19].replace("T", " ")
 
 
+def plain(value: Any) -> str:
+    """A value of the API's as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(plain, value)) if isinstance(value, list) else "" if value is None else str(value)
+
+
 def _cell(value: Any, *, lines: bool = False) -> Text:
-    written = "" if value is None else ("yes" if value is True else "no" if value is False else str(value))
+    written = plain(value)
     return Text(_plain(written, "\n" if lines else ""), style=_STYLES.get(written, ""))
 
 

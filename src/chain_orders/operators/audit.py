@@ -105,7 +105,7 @@ def _gone(about: Base, session: Session) -> bool:
     return about in session.deleted or seen.deleted or seen.detached
 
 
-_KINDS = {"orders": "order", "sellers": "seller", "deliveries": "delivery", "api_keys": "key"}
+_KINDS = {"deliveries": "delivery", "api_keys": "key", "subscriptions": "webhook"}
 
 
 def name_of(about: Base) -> str:

@@ -41,7 +41,7 @@ def check_base_url(base_url: str, *, hosts: list[str], development: bool) -> str
     elif not development and not _allowed(host, hosts):
         wrong = f"must be a host under {VTEX_HOST}, or one that CHAIN_ORDERS_SELLER_HOSTS allows"
     if wrong:
-        raise Invalid("base-url-refused", f"baseUrl {wrong}", faults=[Fault("/baseUrl", "base-url-refused", wrong)])
+        raise Invalid("base-url-refused", f"/baseUrl: {wrong}", faults=[Fault("/baseUrl", "base-url-refused", wrong)])
     return base_url.rstrip("/")
 
 
@@ -53,7 +53,7 @@ def check_callback_base(base: str, development: bool) -> str:
         wrong = "must be an absolute https URL without a query"
         raise Invalid(
             "callback-base-refused",
-            f"callbackBase {wrong}",
+            f"/callbackBase: {wrong}",
             faults=[Fault("/callbackBase", "callback-base-refused", wrong)],
         )
     return base.rstrip("/")

@@ -58,7 +58,7 @@ def check_url(url: str, *, development: bool) -> str:
 
 
 def _refused(wrong: str) -> Invalid:
-    return Invalid("webhook-url-refused", f"url {wrong}", faults=[Fault("/url", "webhook-url-refused", wrong)])
+    return Invalid("webhook-url-refused", f"/url: {wrong}", faults=[Fault("/url", "webhook-url-refused", wrong)])
 
 
 def _may_be_public(host: str) -> bool:
