@@ -157,6 +157,7 @@ def create_key(
         bool,
         typer.Option("--bootstrap", help="Make the first admin's key, in the database, while there is none."),
     ] = False,
+    dry_run: client.DryRun = False,
 ) -> None:
     """Make an API key and print it, once: through the API, by an admin.
 
@@ -169,8 +170,10 @@ def create_key(
     if role not in ROLES:
         raise typer.BadParameter(f"must be one of {', '.join(ROLES)}", param_hint="--role")
     if not bootstrap:
-        print(key_commands.make_key(name, role))
+        key_commands.make_key(name, role, dry_run=dry_run)
         return
+    if dry_run:
+        raise typer.BadParameter("--bootstrap has none", param_hint="--dry-run")
     if role != "admin":
         raise typer.BadParameter("the first key is an admin's", param_hint="--role")
     from . import chores

@@ -73,6 +73,10 @@ async def command(marketplace: Marketplace, monkeypatch: pytest.MonkeyPatch, tmp
     return run
 
 
+def _held(name: str) -> str:
+    return Path(name).read_text()
+
+
 def _file(name: str, *documents: Any) -> str:
     Path(name).write_text("".join(json.dumps(one) + "\n" for one in documents))
     return name
@@ -434,11 +438,21 @@ async def test_an_order_is_told_of_in_every_way_and_decided(command: Command, ma
     kept = await command("order", "evidence", "ALL1", "-o", "all.zip")
     checked = await command("evidence", "check", "all.zip")
     nothing = await command("order", "list", "NONE1")
+    kinds = (
+        ("order", "deliveries", "ALL1"),
+        ("order", "notifications", "ALL1"),
+        ("delivery", "list"),
+        ("notification", "list"),
+    )
+    unreasoned = [await command(*kind, "--whole") for kind in kinds]
+    whole = [await command(*kind, "--whole", "--reason", "dispute 7") for kind in kinds]
     decided = await command("order", "resolve", "ALL1", "dismiss", "--reason", "all is well")
 
     assert [said.code for said in (*told, cancelled, erased, kept)] == [0, 0, 0, 0, 0, 0]
     assert "verified=no chainOrderIds=MKP-ALL1-01" in told[0].out
     assert (tried.json["dryRun"], tried.err) == (True, "Dry run: nothing was done.\n")
+    assert [(one.code, "personal data" in one.err) for one in unreasoned] == [(1, True)] * 4
+    assert [one.code for one in whole] == [0] * 4
     assert (nothing.code, nothing.err) == (0, "There is none.\n")
     assert "delivered" in told[1].out
     assert erased.json["erased"]["placements"] == 1
@@ -487,14 +501,16 @@ async def test_the_day_is_seen_from_the_terminal(command: Command, marketplace: 
     said = [
         await command(*words)
         for words in (
-            ("stats",), ("alerts",), ("audit",), ("events", "list"), ("notification", "list"),
+            ("stats",), ("alerts",), ("audit", "--action", "order.place", "--csv", "acts.csv"),
+            ("events", "list"), ("notification", "list"),
             ("delivery", "show", str(delivery["id"])), ("delivery", "list"),
         )
     ]  # fmt: skip
 
     assert [one.code for one in said] == [0] * 7
     assert "orders placed" in said[0].out
-    assert "order.place" in said[2].out
+    assert said[2].err == "1 acts\n"
+    assert "order.place" in _held("acts.csv")
     assert "DAY1" in said[3].out
     assert "DAY1" in said[6].out
 

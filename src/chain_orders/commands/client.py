@@ -28,9 +28,18 @@ _PAGE = 200
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, and do nothing.")]
 Limit = Annotated[int, typer.Option(help="How many at most.", min=1)]
+Whole = Annotated[
+    bool, typer.Option("--whole", help="With --json: as it came, personal data included. An admin's, and audited.")
+]
+WhyWhole = Annotated[str | None, typer.Option("--reason", help="With --whole: why.")]
 Pinned = Annotated[
     int | None, typer.Option("--version", help="Only if this is still its version; the present one unless given.")
 ]
+
+
+def wholly(whole: bool, reason: str | None) -> dict[str, str | None]:
+    """The parameters that ask for personal data."""
+    return {"whole": "true" if whole else None, "reason": reason}
 
 
 class Failed(Stopped):
@@ -223,6 +232,14 @@ def settings(pairs: Sequence[str] | None, texts: frozenset[str]) -> dict[str, An
         except ValueError:
             found[name] = value
     return found
+
+
+def read_json(file: str) -> Any:
+    """The JSON that a file holds. Raises Failed."""
+    try:
+        return json.loads(read_file(file))
+    except ValueError:
+        raise Failed(f"{file} holds no JSON", USAGE) from None
 
 
 def read_file(file: str) -> bytes:

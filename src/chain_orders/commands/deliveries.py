@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from . import show
-from .client import PARTLY, REFUSED, USAGE, Api, DryRun, Failed, Limit
+from .client import PARTLY, REFUSED, USAGE, Api, DryRun, Failed, Limit, Whole, WhyWhole, wholly
 from .orders import DELIVERIES
 from .show import AsJson, Column, field
 
@@ -29,25 +29,32 @@ def list_deliveries(
     seller: Annotated[str | None, typer.Option(help="Only this seller's.")] = None,
     webhook: Annotated[str | None, typer.Option(help="Calls to this subscriber.")] = None,
     limit: Limit = 50,
+    whole: Whole = False,
+    reason: WhyWhole = None,
     json_: AsJson = False,
 ) -> None:
     """List calls owed to sellers, newest first.
 
     Example: chain-orders delivery list --state dead
     """
-    filters = {"state": state or None, "kind": kind, "seller": seller, "webhook": webhook}
+    filters = {"state": state or None, "kind": kind, "seller": seller, "webhook": webhook, **wholly(whole, reason)}
     with Api() as api:
         api.listed("/v1/deliveries", _COLUMNS, limit, json_, **filters)
 
 
 @app.command("show")
-def show_delivery(delivery: Annotated[int, typer.Argument(help="The delivery's id.")], json_: AsJson = False) -> None:
-    """Show one call with each of its attempts.
+def show_delivery(
+    delivery: Annotated[int, typer.Argument(help="The delivery's id.")],
+    whole: Whole = False,
+    reason: WhyWhole = None,
+    json_: AsJson = False,
+) -> None:
+    """Show one call with each of its attempts; with --json their answers, masked.
 
     Example: chain-orders delivery show 17
     """
     with Api() as api:
-        found = api.get(f"/v1/deliveries/{delivery}")
+        found = api.get(f"/v1/deliveries/{delivery}", **wholly(whole, reason))
     if json_:
         return show.as_json(found)
     show.item(found, json_=False, without=("attempts",))
@@ -69,6 +76,7 @@ _ATTEMPTS = (
 def retry(
     ids: Annotated[list[int] | None, typer.Argument(help="Which ones; all dead ones with --all.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are dead and match.")] = False,
+    state: Annotated[str, typer.Option(help="With --all: dead, or else ready, retrying or unknown.")] = "dead",
     kind: Annotated[str | None, typer.Option(help="With --all: place, authorize, cancel or webhook.")] = None,
     seller: Annotated[str | None, typer.Option(help="With --all: this seller's.")] = None,
     *,
@@ -86,7 +94,7 @@ def retry(
         raise Failed("give ids, or --all", USAGE)
     with Api() as api:
         if every:
-            results = _retried_all(api, {"kind": kind, "sellerId": seller, "reason": reason}, dry_run)
+            results = _retried_all(api, {"state": state, "kind": kind, "sellerId": seller, "reason": reason}, dry_run)
         else:
             results = [_retried(api, one, reason, dry_run) for one in ids or []]
     refused = [one for one in results if one["result"] != "retried"]

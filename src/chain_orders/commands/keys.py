@@ -62,7 +62,9 @@ def _key(api: Api, name: str) -> dict[str, Any]:
     return found
 
 
-def make_key(name: str, role: str) -> str:
-    """Make a key through the API."""
+def make_key(name: str, role: str, *, dry_run: bool = False) -> None:
+    """Make a key through the API, and print it."""
     with Api() as api:
-        return str(api.post("/v1/keys", {"name": name, "role": role})["key"])
+        made = api.post("/v1/keys", {"name": name, "role": role}, dry_run=dry_run)
+    if not dry_run:
+        print(made["key"])

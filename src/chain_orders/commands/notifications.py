@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import show
-from .client import Api, DryRun, Limit
+from .client import Api, DryRun, Limit, Whole, WhyWhole, wholly
 from .orders import NOTIFICATIONS
 from .show import AsJson
 
@@ -20,6 +20,8 @@ def list_notifications(
     kind: Annotated[list[str] | None, typer.Option(help="Only this kind, such as invoice; may be repeated.")] = None,
     seller: Annotated[str | None, typer.Option(help="Only this seller's.")] = None,
     limit: Limit = 50,
+    whole: Whole = False,
+    reason: WhyWhole = None,
     json_: AsJson = False,
 ) -> None:
     """List what sellers told us, newest first.
@@ -27,7 +29,7 @@ def list_notifications(
     Example: chain-orders notification list --state conflict --state unreadable
     """
     with Api() as api:
-        filters = {"state": state or None, "kind": kind or None, "seller": seller}
+        filters = {"state": state or None, "kind": kind or None, "seller": seller, **wholly(whole, reason)}
         api.listed("/v1/notifications", NOTIFICATIONS, limit, json_, **filters)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import show
-from .client import REFUSED, Api, DryRun, Failed, Limit, Pinned, read_file
+from .client import REFUSED, Api, DryRun, Failed, Limit, Pinned, Whole, WhyWhole, read_file, read_json, wholly
 from .show import AsJson, Column, field, time_of
 
 app = typer.Typer(
@@ -104,17 +104,20 @@ def list_orders(
     ] = None,
     created_from: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
     created_to: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="createdAt, updatedAt, total or status; - before it: reversed.")
+    ] = None,
     limit: Limit = 50,
     json_: AsJson = False,
 ) -> None:
-    """Find orders, newest first.
+    """Find orders, newest first unless sorted otherwise.
 
     Example: chain-orders order list --turn operator --seller acme
 
     Example: chain-orders order list "HARBOR1*"
     """
     filters = {"q": q, "status": status or None, "seller": seller, "turn": turn, "attention": attention}
-    filters |= {"createdFrom": created_from, "createdTo": created_to}
+    filters |= {"createdFrom": created_from, "createdTo": created_to, "sort": sort}
     with Api() as api:
         api.listed("/v1/orders", ORDERS, limit, json_, **filters)
 
@@ -146,6 +149,7 @@ def authorize(
     receipt: Annotated[str | None, typer.Option(help="Your authorization's number; minted unless given.")] = None,
     date: Annotated[str | None, typer.Option(help="When it was approved; now unless given.")] = None,
     chain_order: ChainOrder = None,
+    items: Annotated[str | None, typer.Option(help="File with other items than the order's, a JSON list.")] = None,
     version: Pinned = None,
     dry_run: DryRun = False,
     json_: AsJson = False,
@@ -156,6 +160,8 @@ def authorize(
     """
     given = {name: value for name, value in (("date", date), ("receipt", receipt)) if value}
     body = {"authorizationReceipt": given, **_chain(chain_order)}
+    if items is not None:
+        body["items"] = read_json(items)
     _act(order, "authorization", body, version=version, dry_run=dry_run, json_=json_)
 
 
@@ -222,21 +228,25 @@ def timeline(order: OrderName, limit: Limit = 200, json_: AsJson = False) -> Non
 
 
 @app.command("deliveries")
-def order_deliveries(order: OrderName, limit: Limit = 200, json_: AsJson = False) -> None:
-    """The calls owed for an order; with --json each attempt, its answer included.
+def order_deliveries(
+    order: OrderName, limit: Limit = 200, whole: Whole = False, reason: WhyWhole = None, json_: AsJson = False
+) -> None:
+    """The calls owed for an order; with --json each attempt, its answer included, masked.
 
     Example: chain-orders order deliveries HARBOR1001 --json
     """
-    _part(order, "deliveries", DELIVERIES, limit, json_)
+    _part(order, "deliveries", DELIVERIES, limit, json_, **wholly(whole, reason))
 
 
 @app.command("notifications")
-def order_notifications(order: OrderName, limit: Limit = 200, json_: AsJson = False) -> None:
-    """What the seller told us about an order; with --json as it came.
+def order_notifications(
+    order: OrderName, limit: Limit = 200, whole: Whole = False, reason: WhyWhole = None, json_: AsJson = False
+) -> None:
+    """What the seller told us about an order; with --json its body and headers, masked.
 
     Example: chain-orders order notifications HARBOR1001
     """
-    _part(order, "notifications", NOTIFICATIONS, limit, json_)
+    _part(order, "notifications", NOTIFICATIONS, limit, json_, **wholly(whole, reason))
 
 
 @app.command()
@@ -250,7 +260,7 @@ def evidence(
 
     Example: chain-orders order evidence HARBOR1001 -o HARBOR1001.zip
     """
-    params = {name: value for name, value in (("whole", "true" if whole else None), ("reason", reason)) if value}
+    params = {name: value for name, value in wholly(whole, reason).items() if value}
     with Api() as api:
         archive = api.call("GET", f"/v1/orders/{api.order_id(order)}/evidence", params=params).content
     try:
@@ -278,9 +288,9 @@ NOTIFICATIONS = (
 )
 
 
-def _part(order: str, part: str, columns: tuple[Column, ...], limit: int, json_: bool) -> None:
+def _part(order: str, part: str, columns: tuple[Column, ...], limit: int, json_: bool, **params: Any) -> None:
     with Api() as api:
-        api.listed(f"/v1/orders/{api.order_id(order)}/{part}", columns, limit, json_)
+        api.listed(f"/v1/orders/{api.order_id(order)}/{part}", columns, limit, json_, **params)
 
 
 def _chain(chain_order: str | None) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import show
+from . import bulk, show
 from .client import Api, Limit
 from .show import AsJson, Column, field, time_of
 
@@ -77,16 +78,25 @@ _ALERTS = (
 def audit(
     actor: Annotated[str | None, typer.Option(help="Only this actor's, such as operator:ann.")] = None,
     about: Annotated[str | None, typer.Option("--object", help="Only about this, such as seller:acme.")] = None,
+    action: Annotated[list[str] | None, typer.Option(help="Only this, such as order.cancel; may be repeated.")] = None,
     since: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
+    until: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
     limit: Limit = 50,
+    csv: Annotated[Path | None, typer.Option(help="Write all that match to this file, as CSV.")] = None,
     json_: AsJson = False,
 ) -> None:
     """What operators did, newest first. Needs an admin's key.
 
     Example: chain-orders audit --object seller:acme --since 2026-11-01
+
+    Example: chain-orders audit --action order.resolve --csv decisions.csv
     """
+    filters = {"actor": actor, "object": about, "action": action or None, "since": since, "until": until}
+    if csv is not None:
+        return bulk.save_csv("/v1/audit", filters, csv, "acts")
     with Api() as api:
-        api.listed("/v1/audit", _AUDIT, limit, json_, actor=actor, object=about, since=since)
+        api.listed("/v1/audit", _AUDIT, limit, json_, **filters)
+    return None
 
 
 _AUDIT = (

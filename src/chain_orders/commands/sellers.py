@@ -110,6 +110,7 @@ def change(
 def check(
     seller: SellerId,
     sku: Annotated[str, typer.Option(help="A SKU that the seller sells.")] = "1",
+    item_seller: Annotated[str, typer.Option(help="Who sells it there; 1 is the account itself.")] = "1",
     json_: AsJson = False,
 ) -> None:
     """Try everything that must work before orders depend on it; says in words what is wrong.
@@ -117,7 +118,7 @@ def check(
     Example: chain-orders seller check acme --sku 2001
     """
     with Api() as api:
-        found = api.post(f"/v1/sellers/{api.seller_id(seller)}/check", {"sku": sku}, once=False)
+        found = api.post(f"/v1/sellers/{api.seller_id(seller)}/check", {"sku": sku, "seller": item_seller}, once=False)
     if json_:
         show.as_json(found)
     else:
