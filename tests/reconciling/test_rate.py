@@ -89,6 +89,40 @@ async def _claim(database: Database, each: int = 8, **busy: int) -> list[str]:
         return [one.lane for one in await reads.claim(session, slots=16, each=each, lease=LEASE, busy=under_way)]
 
 
+_LATER = """
+    with stored as (
+        insert into orders (id, seller_id, affiliate_id, sales_channel, order_group, ref, kid, items, total_cents,
+                            placement_digest)
+        select gen_random_uuid(), 'acme', 'MKP', '1', 'L' || g, 'L' || g, 'k1', '[]', 0, ''
+          from generate_series(1, 2000) g
+        returning id
+    )
+    insert into reads (order_id, lane, next_at)
+    select id, 'seller:acme', clock_timestamp() + interval '1 hour' from stored
+"""
+
+
+def _visited(node: dict[str, Any]) -> int:
+    """Rows of `reads` that a plan read or passed over."""
+    mine = 0
+    if node.get("Relation Name") == "reads" and "Scan" in node["Node Type"]:
+        mine = int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+    return mine + sum(_visited(child) for child in node.get("Plans", []))
+
+
+async def test_orders_that_are_read_later_are_not_visited(database: Database) -> None:
+    lane = await _seller(database, rate_per_second=8, tokens=8)
+    await _due(database, lane, 1, 1)
+    async with database.transaction() as session:
+        await session.execute(text(_LATER))
+        await session.execute(text("analyze reads"))
+        asked = {"slots": 16, "each": 8, "busy": [], "reads": []}
+        told = reads._CLAIM.text.replace(":lease", "interval '60 seconds'")
+        (plan,) = (await session.execute(text(f"explain (analyze, format json) {told}"), asked)).scalar_one()
+
+    assert _visited(plan["Plan"]) < 20
+
+
 async def test_an_order_costs_a_token_for_each_of_its_chain_orders(database: Database) -> None:
     lane = await _seller(database, rate_per_second=8, tokens=8)
     await _due(database, lane, 3, 3, 3)

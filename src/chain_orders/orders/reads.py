@@ -73,7 +73,8 @@ _CONFIRM = text(
 
 # Claims what is due, at most half of a lane's tokens, so that placements are never starved by reads. An order costs a
 # token for each of its chain orders; one that costs more than there is leaves the lane in debt. A claim moves the row
-# out of the way for the length of a lease; a reader that dies is thereby forgotten. Served by reads_due_idx.
+# out of the way for the length of a lease; a reader that dies is thereby forgotten. Served by reads_due_idx, by which
+# a clock that moves within the statement could not be looked up.
 _CLAIM = text(
     """
     with gates as materialized (
@@ -90,7 +91,7 @@ _CLAIM = text(
           left join unnest(cast(:busy as text[]), cast(:reads as int[])) as b(lane, reads) on b.lane = l.lane
          where not l.paused and l.breaker = 'closed'
            and (l.next_at is null or l.next_at <= clock_timestamp())
-           and exists (select 1 from reads r where r.lane = l.lane and r.next_at <= clock_timestamp())
+           and exists (select 1 from reads r where r.lane = l.lane and r.next_at <= statement_timestamp())
            and least(:each, coalesce(g.ramp, :each)) > coalesce(b.reads, 0)
          order by l.refilled_at
          limit 16
@@ -103,7 +104,7 @@ _CLAIM = text(
                  from (select r.order_id, r.next_at,
                               greatest(1, (select count(*) from chain_orders c where c.order_id = r.order_id)) as cost
                          from reads r
-                        where r.lane = g.lane and r.next_at <= clock_timestamp()
+                        where r.lane = g.lane and r.next_at <= statement_timestamp()
                         order by r.next_at
                         limit g.room
                           for no key update of r skip locked) one
