@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
@@ -217,9 +218,17 @@ class _Unlocked(Select[Any]):
 
 @sabotage
 def no_order_lock() -> None:
-    """Notifications are applied without the order's row being locked."""
+    """Notifications are applied without the order's row being locked. Between reading the order and what it was told
+    others have time, as on a busy machine: without it two appliers hardly ever meet there."""
+    due = applier._due
+
+    async def later(session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> list[int]:
+        await asyncio.sleep(0.3)
+        return await due(session, order_ids)
+
     rewrite(applier, "_LOCK_ORDERS", "for no key update of o skip locked", "")
     replace(applier, "select", lambda *entities: _Unlocked(*entities))
+    replace(applier, "_due", later)
 
 
 @sabotage
