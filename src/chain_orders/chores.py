@@ -10,11 +10,12 @@ import contextlib
 import signal
 import sys
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import uvloop
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -145,24 +146,29 @@ async def _doctor(settings: Settings) -> list[Finding]:
         await parts.close()
 
 
-def rebuild(order_id: uuid.UUID | None, *, repairing: bool) -> rebuilding.Report:
-    """Apply everything again and compare. Raises Refused for an order that there is not."""
+def rebuild(order_id: uuid.UUID | None, *, repairing: bool, told: Callable[[int, int], None]) -> rebuilding.Report:
+    """Apply everything again and compare; `told` how many of how many orders are done. Raises Refused for an order
+    that there is not."""
     logs.configure("console")
     url = _url(read(DatabaseSettings))
     try:
         with schema.reaching():
-            return asyncio.run(_rebuild(url, order_id, repairing=repairing))
+            return asyncio.run(_rebuild(url, order_id, repairing=repairing, told=told))
     except Unknown:
         raise Refused(f"there is no order {order_id}") from None
 
 
-async def _rebuild(url: str, order_id: uuid.UUID | None, *, repairing: bool) -> rebuilding.Report:
+async def _rebuild(
+    url: str, order_id: uuid.UUID | None, *, repairing: bool, told: Callable[[int, int], None]
+) -> rebuilding.Report:
     database = Database(url, pool_size=2)
     report = rebuilding.Report()
     try:
         await schema.check(database)
+        async with database.transaction() as session:
+            stored = await session.scalar(select(func.count()).select_from(Order)) or 0
         async for report in rebuilding.run(database, order_id, repairing=repairing, noted=_repaired):
-            print(f"applied again so far: {report.orders} orders", file=sys.stderr)
+            told(report.orders + report.sealed, stored if order_id is None else 1)
     finally:
         await database.close()
     return report

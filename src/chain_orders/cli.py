@@ -210,7 +210,13 @@ def rebuild(
     """
     from . import chores
 
-    found = chores.rebuild(order, repairing=repair)
+    with show.counted() as progress:
+        task = progress.add_task("applied again", total=None)
+
+        def so_far(done: int, of: int) -> None:
+            progress.update(task, completed=done, total=of)
+
+        found = chores.rebuild(order, repairing=repair, told=so_far)
     for order_id, lines in found.differences.items():
         print(*(f"{order_id} {line}" for line in lines), sep="\n")
     wrong = len(found.differences)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import pty
 import subprocess
 import sys
 from typing import Any
@@ -215,3 +217,21 @@ async def test_the_command_says_what_differs_by_its_exit_code(
     assert [(act["action"], act["object"]) for act in acts] == [("order.repair", f"order:{placed['id']}")]
     assert rebuilt("--order", placed["id"]).returncode == 0
     assert rebuilt("--order", "01a20b59-09d3-7275-80c3-c4690870cce9").returncode == 1
+
+
+async def test_the_command_shows_how_far_it_is(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    for group in ("REBP1", "REBP2"):
+        await marketplace.place(order(group))
+    ours, theirs = pty.openpty()
+
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "chain_orders", "rebuild", stdout=subprocess.DEVNULL, stderr=theirs,
+        env={**os.environ, "CHAIN_ORDERS_DATABASE_URL": marketplace.database.url, "TERM": "xterm", "COLUMNS": "120"},
+    )  # fmt: skip
+
+    assert await command.wait() == 0
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "applied again" in shown
+    assert "2/2" in shown

@@ -11,8 +11,7 @@ from typing import Annotated, Any, BinaryIO
 
 import httpx
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
 from . import orders, show
 from .client import PARTLY, REFUSED, Api, DryRun, Failed, read_file
@@ -54,7 +53,7 @@ def import_orders(
 
 
 def _import(lines: list[bytes], seller: str | None, dry_run: bool, json_: bool, counted: Counter[str]) -> None:
-    with Api(timeout=600) as api, _bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+    with Api(timeout=600) as api, show.counted() as progress:
         path = f"/v1/sellers/{api.seller_id(seller)}/orders/import"
         task = progress.add_task("importing", total=len(lines))
         for start, part in parts(lines):
@@ -125,7 +124,7 @@ def export_orders(
 def save_csv(path: str, filters: dict[str, Any], output: Path | None, what: str) -> None:
     """Copy a list of the API's as CSV, with a bar that counts its rows."""
     params = {name: value for name, value in filters.items() if value is not None}
-    with Api(timeout=600) as api, _bar(TextColumn(f"{{task.completed}} {what}")) as progress:
+    with Api(timeout=600) as api, show.bar(TextColumn(f"{{task.completed}} {what}")) as progress:
         task = progress.add_task("exporting", total=None)
         try:
             with api.client.stream("GET", path, params=params, headers={"Accept": "text/csv"}) as answer:
@@ -159,10 +158,3 @@ def _copy(answer: httpx.Response, file: BinaryIO, told: Callable[[int], None]) -
         rows += part.count(b"\n")
         told(max(rows, 0))
     return max(rows, 0)
-
-
-def _bar(*columns: ProgressColumn) -> Progress:
-    """A bar beside the output; none where nobody would see it."""
-    console = Console(stderr=True)
-    shown = (TextColumn("{task.description}"), *columns)
-    return Progress(*shown, console=console, disable=not console.is_terminal, transient=True)

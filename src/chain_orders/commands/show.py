@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -156,3 +157,15 @@ def _cell(value: Any, *, lines: bool = False) -> Text:
 def _plain(written: str, kept: str) -> str:
     """Without control characters: what a seller wrote must not steer a terminal."""
     return "".join(one if one.isprintable() or one in kept else "·" for one in written)
+
+
+def bar(*columns: ProgressColumn) -> Progress:
+    """A bar beside the output; none where nobody would see it."""
+    console = Console(stderr=True)
+    shown = (TextColumn("{task.description}"), *columns)
+    return Progress(*shown, console=console, disable=not console.is_terminal, transient=True)
+
+
+def counted() -> Progress:
+    """A bar for what is so many of so many."""
+    return bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
