@@ -13,7 +13,7 @@ import pytest
 
 from chain_orders.alerts.models import Alert
 
-from ..builders import Marketplace, SimulatedSeller, order
+from ..builders import Marketplace, SimulatedSeller, order, until
 from ..retention.planted import holds, plant
 from .day import conflict, dead, rejected
 from .visitor import Visitor, fields, key_of
@@ -177,10 +177,14 @@ async def test_webhooks_are_seen_tested_stopped_and_let_go_on(marketplace: Marke
 async def test_the_audit_is_searched_by_who_and_what(marketplace: Marketplace, admin: Visitor) -> None:
     await admin.send("/console/sellers/acme/pause", reason="stocktaking")
 
+    body = {"url": "http://127.0.0.1:9/told", "events": ["order.*"]}
+    made = (await marketplace.client.post("/v1/webhooks", json=body)).json()
+
     everything = await admin.page("/console/audit")
     paused = await admin.page("/console/audit?action=seller.pause&object=seller:acme")
     nobody = await admin.page("/console/audit?actor=nobody")
 
+    assert f'href="/console/webhooks/{made["id"]}"' in everything
     assert "Signed in at the console" in everything
     assert "stocktaking" in paused
     assert "Signed in at the console</th>" not in paused
@@ -190,15 +194,17 @@ async def test_the_audit_is_searched_by_who_and_what(marketplace: Marketplace, a
 async def test_alerts_say_what_to_do_here(
     marketplace: Marketplace, simulated: SimulatedSeller, viewer: Visitor
 ) -> None:
-    calm = await viewer.page("/console/alerts")
+    calm, webhook = await viewer.page("/console/alerts"), "01a20b59-09d3-7275-80c3-c4690870cce9"
     async with marketplace.database.transaction() as session:
         session.add(Alert(code="dead-deliveries", subject="seller:acme", reason="1 call is dead"))
+        session.add(Alert(code="breaker-open", subject=f"subscription:{webhook}", reason="5 failures in a row"))
 
     page = await viewer.page("/console/alerts")
 
     assert "Nothing is wrong." in calm
     assert "Read why, remove the cause, and try them again." in page
     assert 'href="/console/deliveries?state=dead&amp;seller=acme"' in page
+    assert f'href="/console/webhooks/{webhook}">Calls to a webhook are stopped' in page
     assert "POST /v1" not in page
 
 
@@ -312,8 +318,12 @@ async def test_calls_and_notifications_are_tried_again_once_by_one_form(
 async def test_a_call_to_a_subscriber_is_tried_again_here_too(marketplace: Marketplace, admin: Visitor) -> None:
     made = await marketplace.client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/told", "events": ["order.*"]})
     await marketplace.client.post(f"/v1/webhooks/{made.json()['id']}/test")
-    (call,) = (await marketplace.client.get("/v1/deliveries", params={"kind": "webhook"})).json()["items"]
 
+    async def gone() -> Any:
+        dead_ones = await marketplace.client.get("/v1/deliveries", params={"kind": "webhook", "state": "dead"})
+        return dead_ones.json()["items"]
+
+    (call,) = await until(gone)
     tried = await admin.send(f"/console/deliveries/{call['id']}/retry", reason="it is back")
 
     assert tried.status_code == 303, tried.text

@@ -45,6 +45,8 @@ async def show(visit: Visit) -> Response:
 
 def _shown(alert: Alert) -> Shown:
     what, do = sentences.ALERTS.get(alert.code, (alert.code, ""))
+    if alert.webhook_id is not None:
+        what, do = sentences.WEBHOOK_ALERTS.get(alert.code, (what, do))
+        return Shown(alert, what, do, f"/console/webhooks/{alert.webhook_id}")
     link = sentences.ALERT_LINKS.get(alert.code, "")
-    seller, webhook = alert.seller_id or "", alert.webhook_id or ""
-    return Shown(alert, what, do, link.format(seller=seller, webhook=webhook))
+    return Shown(alert, what, do, link.format(seller=alert.seller_id or ""))

@@ -18,7 +18,7 @@ _LINKS = {
     "seller": "/console/sellers/",
     "delivery": "/console/deliveries/",
     "notification": "/console/notifications/",
-    "subscription": "/console/webhooks/",
+    "webhook": "/console/webhooks/",
 }
 
 

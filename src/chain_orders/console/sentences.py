@@ -175,30 +175,47 @@ ALERTS: Mapping[str, tuple[str, str]] = Told(
     }
 )
 
+WEBHOOK_ALERTS: Mapping[str, tuple[str, str]] = Told(
+    {
+        "breaker-open": (
+            N_("Calls to a webhook are stopped"),
+            N_("See what its latest attempts came to. Calls go on by themselves once one is answered."),
+        ),
+        "dead-deliveries": (
+            N_("Calls to a webhook have used up their tries"),
+            N_("Read why, remove the cause, and tell it again from the position before them."),
+        ),
+        "waiting-long": (
+            N_("Calls to a webhook wait for long"),
+            N_("Is a worker running, is the rate too low? See what its latest attempts came to."),
+        ),
+        "paused-long": (N_("A webhook is stopped for long"), N_("Let it go on if that was forgotten.")),
+    }
+)
+"""What is said of a seller by the same code, said of a webhook."""
+
 ALERT_LINKS = {
     "breaker-open": "/console/sellers/{seller}",
-    "webhook-disabled": "/console/webhooks/{webhook}",
     "dead-deliveries": "/console/deliveries?state=dead&seller={seller}",
     "conflicts": "/console/notifications?state=conflict&seller={seller}",
     "differs-at-seller": "/console/orders?attention=yes&seller={seller}",
     "bad-mac-burst": "/console/keys",
-    "behind-long": "/console/webhooks/{webhook}",
     "waiting-long": "/console/deliveries?state=ready&seller={seller}",
     "unknown-long": "/console/deliveries?state=unknown&seller={seller}",
     "paused-long": "/console/sellers/{seller}",
     "parked-long": "/console/notifications?state=parked&seller={seller}",
     "unapplied-long": "/console/health",
     "unnumbered-long": "/console/health",
-    "stuck-accepted": "/console/orders?status=accepted",
-    "stuck-placing": "/console/orders?status=placing",
-    "stuck-placement-unknown": "/console/orders?status=placement-unknown",
-    "stuck-authorizing": "/console/orders?status=authorizing",
-    "stuck-placed": "/console/orders?status=placed",
-    "stuck-cancel-requested": "/console/orders?status=cancel-requested",
-    "stuck-authorized": "/console/orders?status=authorized",
-    "stuck-partially-invoiced": "/console/orders?status=partially-invoiced",
+    "stuck-accepted": "/console/orders?status=accepted&seller={seller}",
+    "stuck-placing": "/console/orders?status=placing&seller={seller}",
+    "stuck-placement-unknown": "/console/orders?status=placement-unknown&seller={seller}",
+    "stuck-authorizing": "/console/orders?status=authorizing&seller={seller}",
+    "stuck-placed": "/console/orders?status=placed&seller={seller}",
+    "stuck-cancel-requested": "/console/orders?status=cancel-requested&seller={seller}",
+    "stuck-authorized": "/console/orders?status=authorized&seller={seller}",
+    "stuck-partially-invoiced": "/console/orders?status=partially-invoiced&seller={seller}",
 }
-"""Where each is dealt with."""
+"""Where each is dealt with. One of a webhook leads to the webhook."""
 
 CHECKS: Mapping[str, str] = Told(
     {
