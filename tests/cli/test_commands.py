@@ -476,7 +476,7 @@ async def test_a_seller_is_changed_priced_and_given_its_token(command: Command) 
     assert "acme" in token.out
 
 
-async def test_webhooks_are_added_changed_tested_and_removed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_webhooks_are_added_changed_tested_and_removed(command: Command, marketplace: Marketplace) -> None:
     added = await command("webhook", "add", "http://127.0.0.1:9/hooks", "--event", "order.*", "--json")
     id_ = added.json["id"]
     changed = await command("webhook", "change", id_, "--set", "enabled=false", "--json")
@@ -492,6 +492,9 @@ async def test_webhooks_are_added_changed_tested_and_removed(command: Command, m
     assert (added.code, changed.json["enabled"]) == (0, False)
     assert added.json["secret"]
     assert id_ in stood.out
+    async with marketplace.database.transaction() as session:
+        named = await session.scalar(text("select count(*) from idempotency_keys"))
+    assert named == 4  # of add, rotate-secret, test and replay: a proxy that repeats one does no harm
     assert [said.code for said in done] == [0, 0, 0, 0, 0, 0]
 
 

@@ -215,7 +215,7 @@ def erase(
         path = f"/v1/orders/{api.order_id(order)}"
         if not yes:
             typer.confirm(f"Erase the personal data of {api.get(path)['orderGroup']} for good?", abort=True, err=True)
-        _show(api.post(f"{path}/erasure", {"reason": reason}, once=False), json_)
+        _show(api.post(f"{path}/erasure", {"reason": reason}), json_)
 
 
 @app.command()

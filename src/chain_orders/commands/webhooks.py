@@ -123,4 +123,4 @@ def replay(
 
 def _act(webhook: str, act: str, body: dict[str, Any], json_: bool) -> None:
     with Api() as api:
-        show.item(api.post(f"/v1/webhooks/{webhook}/{act}", body, once=False), json_, without=())
+        show.item(api.post(f"/v1/webhooks/{webhook}/{act}", body), json_, without=())
