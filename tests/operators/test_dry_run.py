@@ -40,7 +40,9 @@ ACTS: list[tuple[str, str, Any, int]] = [
     ("POST", "/v1/deliveries/retry", {"reason": "r"}, 200),
     ("POST", "/v1/notifications/{odd}/replay", {"reason": "r"}, 200),
     ("POST", "/v1/keys", {"name": "another", "role": "viewer"}, 200),
-    ("POST", "/v1/orders/{taken}/erasure", REASON, 422),
+    ("PATCH", "/v1/webhooks/{told}", {"enabled": False}, 200),
+    ("POST", "/v1/webhooks/{told}/replay", {"after": 0}, 200),
+    ("POST", "/v1/orders/{over}/erasure", REASON, 200),
     ("POST", "/v1/sellers/acme/callback-token", None, 422),
     ("POST", "/v1/webhooks", {"url": "http://127.0.0.1:9", "events": ["*"]}, 422),
 ]
@@ -57,6 +59,9 @@ async def still(database: Database, simulated: SimulatedSeller) -> AsyncIterator
 async def _prepared(still: Marketplace) -> dict[str, str]:
     """The ids of an order that was taken, one that was refused, a dead delivery and a contradiction."""
     taken = (await still.post_order(order("TAKEN"))).json()["id"]
+    over = (await still.post_order(order("OVER"))).json()["id"]
+    await still.client.post(f"/v1/orders/{over}/cancellation", json=REASON)
+    told = (await still.client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9", "events": ["*"]})).json()["id"]
     refused = (await still.post_order(order("REFUSED"))).json()["id"]
     await still.post_order(order("DEAD"))
     async with still.database.transaction() as session:
@@ -75,7 +80,7 @@ async def _prepared(still: Marketplace) -> dict[str, str]:
         )  # fmt: skip
         session.add(note)
         await session.flush()
-        return {"taken": taken, "refused": refused, "dead": str(dead), "odd": str(note.id)}
+        return {"taken": taken, "refused": refused, "dead": str(dead), "odd": str(note.id), "over": over, "told": told}
 
 
 async def _stored(database: Database) -> dict[str, list[str]]:
@@ -108,6 +113,8 @@ async def test_a_dry_run_says_what_would_come_of_it_and_changes_nothing(still: M
     assert views[1]["concurrency"] == 3
     assert views[2]["paused"] is True
     assert views[8]["status"] == "accepted"
+    assert views[13]["enabled"] is False
+    assert views[15]["erased"]["placements"] == 1
     assert views[10]["items"] == [{"id": int(ids["dead"]), "result": "retried"}]
 
 

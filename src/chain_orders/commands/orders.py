@@ -205,6 +205,7 @@ def erase(
     order: OrderName,
     reason: Annotated[str, typer.Option(help="A case, not a person: it is kept for ever.", prompt=True)],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
     """Replace the personal data of a final order by hashes, for good. Ids, money and events stay.
@@ -213,9 +214,9 @@ def erase(
     """
     with Api() as api:
         path = f"/v1/orders/{api.order_id(order)}"
-        if not yes:
+        if not yes and not dry_run:
             typer.confirm(f"Erase the personal data of {api.get(path)['orderGroup']} for good?", abort=True, err=True)
-        _show(api.post(f"{path}/erasure", {"reason": reason}), json_)
+        _show(api.post(f"{path}/erasure", {"reason": reason}, dry_run=dry_run), json_)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from . import show
-from .client import USAGE, Api, Failed, Limit, Pinned, settings
+from .client import USAGE, Api, DryRun, Failed, Limit, Pinned, settings
 from .sellers import Set
 from .show import AsJson, Column, field
 
@@ -62,7 +62,9 @@ def add_webhook(
 
 
 @app.command()
-def change(webhook: Id, set_: Set = None, version: Pinned = None, json_: AsJson = False) -> None:
+def change(
+    webhook: Id, set_: Set = None, version: Pinned = None, dry_run: DryRun = False, json_: AsJson = False
+) -> None:
     """Change a webhook's settings; `webhook show` names them.
 
     Example: chain-orders webhook change 01a20b59-09d3-7275-80c3-c4690870cce9 --set enabled=true
@@ -72,7 +74,8 @@ def change(webhook: Id, set_: Set = None, version: Pinned = None, json_: AsJson 
         raise Failed("give --set NAME=VALUE", USAGE)
     with Api() as api:
         path = f"/v1/webhooks/{webhook}"
-        show.item(api.send("PATCH", path, body, match=api.version(path, version)), json_, without=())
+        match = api.version(path, version)
+        show.item(api.send("PATCH", path, body, match=match, dry_run=dry_run), json_, without=())
 
 
 @app.command()
@@ -112,15 +115,16 @@ def send_test(webhook: Id, json_: AsJson = False) -> None:
 def replay(
     webhook: Id,
     after: Annotated[int, typer.Option(help="The position after which everything is told again.")],
+    dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
     """Tell again of every event after a position of the feed, in order and under the same ids.
 
     Example: chain-orders webhook replay 01a20b59-09d3-7275-80c3-c4690870cce9 --after 1200
     """
-    _act(webhook, "replay", {"after": after}, json_)
+    _act(webhook, "replay", {"after": after}, json_, dry_run=dry_run)
 
 
-def _act(webhook: str, act: str, body: dict[str, Any], json_: bool) -> None:
+def _act(webhook: str, act: str, body: dict[str, Any], json_: bool, *, dry_run: bool = False) -> None:
     with Api() as api:
-        show.item(api.post(f"/v1/webhooks/{webhook}/{act}", body), json_, without=())
+        show.item(api.post(f"/v1/webhooks/{webhook}/{act}", body, dry_run=dry_run), json_, without=())

@@ -16,6 +16,7 @@ from ..orders.states import Status
 from ..retention import sealing
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
+from .edges import DryRun
 from .schemas import ReasonBody
 
 router = APIRouter(prefix="/v1", tags=["orders"])
@@ -27,6 +28,7 @@ async def erase_order(
     operator: Annotated[Operator, Depends(access.allow("admin"))],
     order_id: str,
     body: Annotated[ReasonBody, Depends(edges.parsed(ReasonBody))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Replace the personal data of a final order by hashes, now. Ids, money, invoices, receipts and events stay."""
     state = request.app.state
@@ -41,6 +43,8 @@ async def erase_order(
         await session.flush()
         erased = {"placements": gone.placements, "notifications": gone.notifications, "attempts": gone.attempts}
         view = {**schemas.order_view(order), "erased": erased}
+        if dry_run:
+            return await edges.rehearsed(session, lambda: view)
         return once.keep(edges.Answer(view, headers=edges.etag(order.version)))
 
 

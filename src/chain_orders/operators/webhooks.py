@@ -16,6 +16,7 @@ from ..webhooks import directory, outbox
 from ..webhooks.models import Subscription
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
+from .edges import DryRun
 from .schemas import _Body
 from .texts import SellerId, in_words
 
@@ -113,6 +114,7 @@ async def change_webhook(
     operator: Admin,
     webhook_id: str,
     body: Annotated[WebhookChange, Depends(edges.parsed(WebhookChange))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Change what is given. Disabled, what is owed waits; enabled again, it goes on in order."""
     given = {**schemas.changes(body, nullable=_NULLABLE)}
@@ -123,6 +125,8 @@ async def change_webhook(
         edges.check_version(request, subscription.version, required=True)
         audit.note(session, operator, "webhook.change", subscription)
         await directory.change(session, subscription, given)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: webhook_view(subscription))
     _ring(request)
     return edges.Answer(webhook_view(subscription), headers=edges.etag(subscription.version))
 
@@ -181,6 +185,7 @@ async def replay_webhook(
     operator: Admin,
     webhook_id: str,
     body: Annotated[ReplayBody, Depends(edges.parsed(ReplayBody))],
+    dry_run: DryRun = False,
 ) -> Response:
     """Tell again of every event after a position of the feed, in order and under the same ids."""
     async with request.app.state.database.transaction() as session:
@@ -191,6 +196,8 @@ async def replay_webhook(
         audit.note(session, operator, "webhook.replay", subscription)
         back = await directory.replay(session, subscription, body.after)
         view = {**webhook_view(subscription), "behind": back}
+        if dry_run:
+            return await edges.rehearsed(session, lambda: view)
         answer = once.keep(edges.Answer(view, 202, edges.etag(subscription.version)))
     _ring(request)
     return answer
