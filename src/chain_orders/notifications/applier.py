@@ -141,12 +141,14 @@ class Applier:
             if note.order_id is not None:
                 waiting[note.order_id].append(note)
         with one_moment(await read_clock(session)):
+            session.expunge_all()  # it would follow every change as it is made
             moved = [
                 self._apply_in_order(by_id[order_id], notes, distrusted=by_id[order_id].seller_id in distrusted)
                 for order_id, notes in waiting.items()
             ]
             await saving.save_notes(session, [note for notes in waiting.values() for note in notes])
             await saving.save_invoices(session, by_id.values())
+            session.add_all(by_id.values())
             await _follow(session, moved)
             await lookup.save_names(session, by_id.values())
             await session.flush()

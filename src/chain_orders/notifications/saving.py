@@ -1,7 +1,7 @@
 """Writing what a batch of notifications came to: a statement for all of them and one for all their new invoices.
 
 The session would write each as an object of its own, which costs more than applying it does. Orders and chain orders,
-of which a batch has few, stay with the session; what is written here is taken out of it.
+of which a batch has few, are left to it; what is written here must not belong to it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ _NOTE = ("id", "state", "reason", "tries", "next_at", "applied_seq", "applied_at
 
 async def save_notes(session: AsyncSession, notes: Sequence[Notification]) -> None:
     """Write how far these have been applied."""
-    for note in notes:
-        session.expunge(note)
     if notes:
         await session.execute(_NOTES, {column: [getattr(note, column) for note in notes] for column in _NOTE})
 
@@ -65,15 +63,13 @@ _INVOICE = (
 
 
 async def save_invoices(session: AsyncSession, orders: Iterable[Order]) -> None:
-    """Write the invoices that these orders have gained, in the order in which they came."""
+    """Write the invoices that these orders have gained, in the order in which they came, and take them off."""
     keys: list[int] = []
     new: list[Invoice] = []
     for chain in (chain for order in orders for chain in order.chain_orders):
         gained = [invoice for invoice in chain.invoices if invoice.id is None]
-        for invoice in gained:
-            session.expunge(invoice)
         if gained:
-            set_committed_value(chain, "invoices", list(chain.invoices))
+            set_committed_value(chain, "invoices", [invoice for invoice in chain.invoices if invoice.id is not None])
         keys += [chain.key] * len(gained)
         new += gained
     if new:
