@@ -77,7 +77,7 @@ def early_ready() -> None:
     """A worker that starts makes ready whatever is being sent, as if nobody else were at work."""
     resend_after_crash()
     patient = queue._ABANDON
-    rewrite(queue, "_ABANDON", "and lease_until < clock_timestamp()", "")
+    rewrite(queue, "_ABANDON", "and lease_until < statement_timestamp()", "")
     told = queue.abandon_expired
 
     async def abandon_once(session: Any, **options: Any) -> Any:
@@ -125,7 +125,7 @@ def attempt_after_send() -> None:
 @sabotage
 def claim_by_last_id() -> None:
     """The queue is read as a log: only what is younger than the last that was claimed."""
-    due = "d.next_at <= clock_timestamp()"
+    due = "d.next_at <= statement_timestamp()"
     younger = f"{due} and d.id > (select coalesce(max(a.delivery_id), 0) from attempts a)"
     rewrite(queue, "_CLAIM", due, younger)
 

@@ -87,3 +87,14 @@ async def test_what_waits_is_not_counted_to_know_when_the_next_is_due(database: 
 
         assert await _explained(session, queue._NEXT_DUE, {}) < 1000
         assert 3500 < (await queue.seconds_until_due(session) or 0) <= 3600
+
+
+async def test_what_is_due_later_is_not_visited(database: Database) -> None:
+    await _lane(database, "seller:busy", "retrying", MANY)
+    async with database.transaction() as session:
+        await session.execute(text("update deliveries set next_at = clock_timestamp() + interval '1 hour'"))
+        await session.execute(_FILL, {"lane": "seller:busy", "state": "ready", "many": 20})
+    async with database.transaction() as session:
+        await session.execute(text("analyze deliveries"))
+
+    assert await _visited(database) < 1000

@@ -46,14 +46,15 @@ class Claimed:
 # Locks the gates of lanes that have something due. The claim itself is a second statement: only a statement that begins
 # once the locks are held sees what the last holder of a gate has put in flight. Served by the lanes' primary key and
 # deliveries_due_idx; a lane that is paused or not yet due is left before any of its deliveries is looked at
-# (with `exists`, or without the order, the planner may read every delivery that is due).
+# (with `exists`, or without the order, the planner may read every delivery that is due). What is due is compared with
+# the statement's time: an index cannot be searched for a clock that moves.
 _LOCK_GATES = text(
     """
     select l.lane
       from lanes l
      cross join lateral (select d.id from deliveries d
                           where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
-                            and d.next_at <= clock_timestamp()
+                            and d.next_at <= statement_timestamp()
                           order by d.next_at limit 1) due
      where not l.paused
        and starts_with(l.lane, :whose)
@@ -84,11 +85,11 @@ _CLAIM = text(
                (l.breaker <> 'closed' and l.failures % 2 = 0
                 and exists (select 1 from deliveries u
                              where u.lane = l.lane and u.state = 'unknown'
-                               and u.next_at <= clock_timestamp())) as reads_first,
+                               and u.next_at <= statement_timestamp())) as reads_first,
                (l.breaker <> 'closed' and l.failures % 2 = 1
                 and exists (select 1 from deliveries u
                              where u.lane = l.lane and u.state in ('ready', 'retrying')
-                               and u.next_at <= clock_timestamp()
+                               and u.next_at <= statement_timestamp()
                                and not exists (select 1 from deliveries p
                                                 where p.sequence = u.sequence and p.id < u.id
                                                   and p.state in ('ready', 'retrying', 'unknown', 'sending', 'dead')))
@@ -106,7 +107,7 @@ _CLAIM = text(
                  from deliveries d
                 where d.lane = g.lane
                   and d.state in ('ready', 'retrying', 'unknown')
-                  and d.next_at <= clock_timestamp()
+                  and d.next_at <= statement_timestamp()
                   and (not g.reads_first or d.state = 'unknown')
                   and (not g.sends_first or d.state <> 'unknown')
                   and not exists (select 1 from deliveries p
@@ -188,7 +189,7 @@ _ABANDON = text(
     """
     with over as (
         select id, attempts from deliveries
-         where state = 'sending' and lease_until < clock_timestamp()
+         where state = 'sending' and lease_until < statement_timestamp()
          order by id limit 500
            for update skip locked
     ), noted as (
@@ -293,7 +294,7 @@ _NEXT_DUE = text(
       from lanes l
      cross join lateral (select d.next_at from deliveries d
                           where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
-                            and d.next_at > clock_timestamp()
+                            and d.next_at > statement_timestamp()
                           order by d.next_at limit 1) due
      where not l.paused
     """

@@ -105,6 +105,6 @@ _PURGE = text(
     """
     delete from idempotency_keys
      where digest in (select digest from idempotency_keys
-                       where created_at < clock_timestamp() - interval '7 days' limit 10000)
+                       where created_at < statement_timestamp() - interval '7 days' limit 10000)
     """
 )

@@ -163,7 +163,7 @@ _IDLE = "not exists (select 1 from deliveries d where d.order_id = o.id and d.st
 
 _IS_DUE = f"""
            o.sealed_at is null and o.status in ('cancelled', 'invoiced', 'rejected')
-       and o.final_at < clock_timestamp() - :after
+       and o.final_at < statement_timestamp() - :after
        and {_IDLE}
        and not exists (select 1 from notifications n
                         where n.order_id = o.id and n.state in ('received', 'parked')

@@ -239,7 +239,7 @@ _ATTEMPTS = _statement(
     """  # noqa: S608
 )
 
-STRAY = f"order_id is null and received_at < clock_timestamp() - :after and {whole('body')}"
+STRAY = f"order_id is null and received_at < statement_timestamp() - :after and {whole('body')}"
 """Whether a notification belongs to no order and its time is over, as SQL."""
 
 _STRAYS = _statement(
