@@ -64,7 +64,8 @@ _REPLAY = text(
        set state = 'unknown', phase = 'verify', failures = 0, absences = 0, unclear_since = clock_timestamp(),
            next_at = clock_timestamp(), settled_at = null
      where id in (select id from deliveries
-                   where state = 'dead' and last_code = 'retries-used-up' and settled_at < statement_timestamp() - :after
+                   where state = 'dead' and last_code = 'retries-used-up'
+                     and settled_at < statement_timestamp() - :after
                    order by id limit 100 for no key update skip locked)
     returning id
     """
