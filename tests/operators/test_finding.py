@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -178,7 +179,7 @@ SERVED_BY = [
     (Search(seller="s7"), "orders_seller_idx"),
     (Search(status=(Status.PLACED,)), "orders_status_idx"),
     (Search(status=(Status.PLACED, Status.AUTHORIZED)), "orders_status_idx"),
-    (Search(attention=True), "orders_attention_"),
+    (Search(attention=True), "orders_attention_newest_idx"),
     (Search(attention=True, seller="s3"), "orders_attention_seller_idx"),
     (Search(turn=Turn.OPERATOR), "orders_turn_operator_idx"),
     (Search(turn=Turn.US), "orders_turn_us_idx"),
@@ -234,9 +235,9 @@ async def test_an_index_serves_every_search(database: Database) -> None:
     assert "~>=~ 'mkp-g7'" in plan  # a range of the index, not a filter over all of it
 
 
-async def _plan(session: AsyncSession, query: Any) -> str:
+async def _plan(session: AsyncSession, query: Any, options: str = "costs") -> str:
     written = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
-    rows = await session.scalars(text("explain " + str(written).replace(":", "\\:")))
+    rows = await session.scalars(text(f"explain ({options}) " + str(written).replace(":", "\\:")))
     return "\n".join(rows)
 
 
@@ -293,6 +294,23 @@ async def test_what_matches_few_of_many_is_not_looked_for_in_all(database: Datab
         assert "Index Cond" in plan
         assert "Seq Scan" not in plan
         assert "Sort" not in plan
+
+
+async def test_a_page_visits_the_rows_that_it_shows(database: Database) -> None:
+    """However many there are of the kind."""
+    searches = [Search(), Search(attention=True), Search(status=(Status.INVOICED,)), Search(seller="s7")]
+    async with database.transaction() as session:
+        for statement in _SEED:
+            await session.execute(text(statement))
+        queries = [await finding._ids(session, search, None, 11) for search in searches]
+        plans = [await _plan(session, query, "analyze, timing off, costs off, buffers off") for query in queries]
+        await session.rollback()
+
+    for search, plan in zip(searches, plans, strict=True):
+        visited = [float(one) for one in re.findall(r"rows=([0-9.]+)", plan)]
+        assert visited, plan
+        assert set(visited) == {11}, (search, plan)
+        assert "Removed" not in plan
 
 
 async def test_what_a_seller_of_few_orders_told_is_found_by_its_orders_and_its_token(database: Database) -> None:

@@ -47,6 +47,7 @@ class Order(Base):
         CheckConstraint("(attention_code is null) = (attention_reason is null)", name="attention"),
         Index("orders_attention_idx", "attention_since", "id", postgresql_where=text("attention_code is not null")),
         Index("orders_attention_seller_idx", "seller_id", "id", postgresql_where=text("attention_code is not null")),
+        Index("orders_attention_newest_idx", "id", postgresql_where=text("attention_code is not null")),
         Index("orders_status_idx", "status", "id"),
         Index("orders_seller_idx", "seller_id", "id"),
         Index("orders_updated_idx", "updated_at", "id"),
