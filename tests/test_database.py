@@ -1,4 +1,4 @@
-"""Connections that died while they rested are replaced before anybody uses them."""
+"""Connections that died while they rested are replaced before anybody uses them; what they run stays in one process."""
 
 from __future__ import annotations
 
@@ -78,3 +78,19 @@ async def test_a_ring_wakes_each_process_once(database_url: str) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_statement_is_not_shared_among_processes(database: Database) -> None:
+    """However many rows the planner expects: starting them would cost more than the statement."""
+    cheap = ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size", "jit_above_cost")
+    async with database.transaction() as session:
+        for setting in cheap:
+            await session.execute(text(f"set local {setting} = 0"))
+        await session.execute(text("create table many as select n from generate_series(1, 50000) n"))
+        await session.execute(text("analyze many"))
+        plan = "\n".join(await session.scalars(text("explain (analyze, timing off) select count(*) from many")))
+        await session.rollback()
+
+    assert "Seq Scan on many" in plan
+    assert "Parallel" not in plan
+    assert "JIT" not in plan

@@ -33,6 +33,10 @@ _SERVER_SETTINGS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
+    # Every statement reads few rows through an index. Where the planner takes them for many, starting processes that
+    # share the work, or compiling it, costs more than the work.
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
 }
 _RESTED_SECONDS = 20.0
 _NOTIFY_AFTER = 0.01  # seconds over which rings are gathered into one NOTIFY
