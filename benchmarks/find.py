@@ -1,7 +1,9 @@
 """Finding orders among many beside finding them among few: `make bench-find`, `ROWS=` for a short form.
 
 Two durable PostgreSQLs are filled with invented orders, 10,000 and 1,000,000; every kind of call is made on both by
-turns, each time for another order. What is judged is the p99 among many, as a multiple of the p99 among few.
+turns, each time for another order. What is judged is the p99 among many, as a multiple of the p99 among few. Both
+sides owe equally many calls and show equally many orders a page, so that only what is stored differs: the numbers count
+the calls that wait, one by one.
 """
 
 from __future__ import annotations
@@ -49,8 +51,9 @@ class Side:
         return {
             "list": "/v1/orders?limit=50",
             "list of a status": "/v1/orders?status=authorized&limit=50",
+            "list of what is done": "/v1/orders?status=invoiced&limit=50",
             "list of a seller": "/v1/orders?seller=harbor-3&limit=50",
-            "list of attention": "/v1/orders?attention=true&limit=50",
+            "list of attention": "/v1/orders?attention=true&limit=10",
             **search,
             "detail": f"/v1/orders/{random.choice(self.ids)}",  # noqa: S311
             "stats": "/v1/stats",
@@ -60,7 +63,7 @@ class Side:
 async def _side(stack: AsyncExitStack, rows: int) -> Side:
     database, _ = await stack.enter_async_context(migrated())
     await add_seller(database)
-    await fill(database, rows)
+    await fill(database, rows, owing=FEW)
     names = {kind: await _names(database, kind) for kind in _KINDS}
     async with database.transaction() as session:
         key = await access.create_key(session, f"bench-{secrets.token_hex(3)}", "viewer")

@@ -62,7 +62,9 @@ _DRAW = text(
                 when rank < 92 then 'placed' when rank < 93 then 'placement-unknown' when rank < 94 then 'authorizing'
                 when rank < 98 then 'authorized' when rank < 99 then 'partially-invoiced' else 'cancel-requested'
            end as status
-      from (select n, CAST(:run AS text) || '-' || n as name, (n * 7919) % 100 as rank,
+      from (select n, CAST(:run AS text) || '-' || n as name,
+                   case when (n * 7919) % 100 in (92, 93) and n <= CAST(:called AS bigint) then 0
+                        else (n * 7919) % 100 end as rank,
                    clock_timestamp() - make_interval(secs => 7776000 * (1 - n / CAST(:all AS float8))) as at
               from generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) n) numbered
     """
@@ -148,15 +150,19 @@ _FILL = (
 )
 
 
-async def fill(database: Database, rows: int, *, batch: int = _BATCH, quiet: bool = False) -> None:
-    """Put so many invented orders beside what is there. At least one seller must be on record."""
+async def fill(
+    database: Database, rows: int, *, batch: int = _BATCH, quiet: bool = False, owing: int | None = None
+) -> None:
+    """Put so many invented orders beside what is there; calls are owed for two in a hundred of the latest `owing`, or
+    of all. At least one seller must be on record."""
     async with database.transaction() as session:
         if not await session.scalar(select(func.count()).select_from(Seller)):
             raise SystemExit("put a seller on record first: the invented ones take its credentials over, unused")
         await session.execute(_ADD_SELLERS, {"many": _SELLERS})
         await session.execute(_ADD_LANES, {"many": _SELLERS})
         kid = await session.scalar(select(Order.kid).order_by(Order.id.desc()).limit(1)) or _KID
-    run = {"run": secrets.token_hex(3), "kid": kid, "all": rows, "sellers": _SELLERS}
+    called = 0 if owing is None else rows - owing
+    run = {"run": secrets.token_hex(3), "kid": kid, "all": rows, "called": called, "sellers": _SELLERS}
     columns = (TextColumn("orders"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=quiet) as progress:
         task = progress.add_task("orders", total=rows)

@@ -113,13 +113,15 @@ async def test_an_index_serves_every_number(marketplace: Marketplace, database: 
 
 
 async def test_seeded_orders_are_counted_and_found(marketplace: Marketplace, database: Database) -> None:
-    await seeding.fill(database, 500, batch=200, quiet=True)
+    await seeding.fill(database, 500, batch=200, quiet=True, owing=200)
 
     async with database.transaction() as session:
         assert await _counted(session) == await _true(session)
     found = await marketplace.client.get("/v1/orders", params={"q": "SEED-*", "limit": 200})
     assert len(found.json()["items"]) == 200
-    assert (await marketplace.client.get("/v1/stats")).json()["orders"]["authorized"] == 20
+    told = (await marketplace.client.get("/v1/stats")).json()
+    assert told["orders"]["authorized"] == 20
+    assert {state: one["count"] for state, one in told["deliveries"].items()} == {"dead": 2, "ready": 2}
 
 
 async def test_an_hour_that_is_over_is_counted_once() -> None:
