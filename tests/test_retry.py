@@ -20,6 +20,7 @@ from chain_orders.deliveries.retry import (
     Verify,
     Withdrawn,
     decide,
+    would_resend,
 )
 from chain_orders.outcome import (
     Absent,
@@ -183,6 +184,15 @@ def test_a_peer_that_makes_us_wait_leaves_an_unclear_delivery_unclear() -> None:
     assert {(type(v), getattr(v, "fresh", None), getattr(v, "absent", None)) for v in verdicts} == {
         (Verify, False, False)
     }
+
+
+@pytest.mark.parametrize("outcome", [Throttled("busy"), Denied("who?")], ids=["throttled", "denied"])
+@pytest.mark.parametrize("verifying", [False, True], ids=["sent", "read"])
+def test_what_was_turned_away_to_the_end_is_known_undone_only_if_it_was_sent(outcome: Outcome, verifying: bool) -> None:
+    verdict = decide(outcome, Course(verifying=verifying, failures=len(SCHEDULE), others_pass=True), policy())
+
+    assert isinstance(verdict, Dead)
+    assert would_resend(verdict) is not verifying
 
 
 @pytest.mark.parametrize(

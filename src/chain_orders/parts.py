@@ -126,13 +126,14 @@ def assemble(settings: Settings) -> Parts:
 
 def _worker(settings: Settings, database: Database, bell: Bell, wire: Wire, vault: Vault, place: Place) -> Worker:
     """The worker, with a handler for each kind of call."""
+    patience = timedelta(seconds=settings.not_there_seconds)
     return Worker(
         database,
         bell,
         {
             "place": place,
-            "authorize": Authorize(database, wire, vault, timedelta(seconds=settings.not_there_seconds)),
-            "cancel": Cancel(database, wire, vault),
+            "authorize": Authorize(database, wire, vault, patience),
+            "cancel": Cancel(database, wire, vault, patience),
             "webhook": Send(database, wire, vault),
         },
         lookup.lock_free,

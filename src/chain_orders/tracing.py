@@ -151,6 +151,21 @@ def span(name: str, kind: Kind, parent: str | None = None, **attributes: Any) ->
             raise
 
 
+@contextlib.contextmanager
+def below(parent: str | None) -> Iterator[None]:
+    """What is owed in the block belongs below this step, whatever step runs it."""
+    if _provider is None:
+        yield
+        return
+    from opentelemetry import context
+
+    token = context.attach(_context(parent) or context.Context())
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
 def record(name: str, parent: str | None, started_ns: int, **attributes: Any) -> None:
     """A step of a caller that began then and ends now: for a parent that is known only afterwards."""
     told = _named(attributes)

@@ -319,3 +319,19 @@ async def test_a_reason_is_needed(marketplace: Marketplace) -> None:
 
     assert refused.status_code == 422
     assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/reason"]
+
+
+@pytest.mark.parametrize("options", [{"not_there_seconds": 0.2}], indirect=True)
+async def test_a_seller_that_does_not_know_the_chain_order_yet_is_asked_again(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASK404"))
+    await simulated.behave(applyTo=["cancel"], fail=1, failStatus=404)
+    await marketplace.ask_to_cancel(placed["id"])
+
+    async def asked() -> Any:
+        return (await marketplace.get(placed["id"]))["attention"]
+
+    assert (await until(asked))["code"] == "not-there-yet"
+    await simulated.behave(fail=0)
+    assert (await marketplace.becomes(placed["id"], "cancelled"))["attention"] is None

@@ -12,12 +12,12 @@ from sqlalchemy import select, text, update
 
 from chain_orders.database import Bell, Database
 from chain_orders.deliveries import settling
-from chain_orders.deliveries.models import Delivery
+from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.deliveries.queue import Claimed
 from chain_orders.deliveries.retry import Delivered
 from chain_orders.deliveries.settling import Contradiction, Ended, LockFree, Recorded, Settler
 from chain_orders.orders import lookup
-from chain_orders.outcome import Answered
+from chain_orders.outcome import Again, Ambiguous, Answered, Denied, Outcome, Throttled
 
 from ..builders import Marketplace, order, until
 from .outbox import LEASE, claim, owe
@@ -83,13 +83,9 @@ async def test_who_waits_for_an_order_keeps_nobody_waiting(database: Database, l
     released = asyncio.Event()
 
     async def free(_: Any, orders: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
-        return set(orders) - {held}
+        return orders if released.is_set() else set(orders) - {held}
 
-    async def wait(ended: Sequence[Ended]) -> None:
-        if ended[0].claimed.id == second:
-            await released.wait()
-
-    settling_all = asyncio.ensure_future(_all(_settler(database, Recorder(wait), free), claimed))
+    settling_all = asyncio.ensure_future(_all(_settler(database, Recorder(), free), claimed))
     meanwhile = await until(lambda: _others_are_delivered(database, second))
     released.set()
     await settling_all
@@ -101,6 +97,37 @@ async def test_who_waits_for_an_order_keeps_nobody_waiting(database: Database, l
 async def _others_are_delivered(database: Database, held: int) -> dict[int, str] | None:
     states = await _states(database)
     return states if all(state == "delivered" for id_, state in states.items() if id_ != held) else None
+
+
+MIXES: list[list[Outcome]] = [
+    [Again("no connection"), Throttled("slow down", 1.0), *[Answered()] * 5],
+    [*[Again("no connection")] * 3, Answered(), Again("no connection"), Answered()],
+    [Ambiguous("silence")] * 10,
+    [Denied("who are you"), Answered(), Again("no connection"), Answered()],
+]
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=["throttled", "mixed", "burst", "denied"])
+async def test_a_lane_hears_the_same_of_a_batch_as_of_each_alone(
+    database: Database, lane: str, mix: list[Outcome]
+) -> None:
+    heard = []
+    for together in (False, True):
+        await owe(database, *(f"{together}{n}" for n in range(len(mix))))
+        ended = [Ended(one, outcome, Delivered()) for one, outcome in zip(await claim(database), mix, strict=True)]
+        settler = _settler(database, Recorder())
+        if together:
+            await asyncio.gather(*(settler.settle(one) for one in ended))
+        else:
+            for one in ended:
+                await settler.settle(one)
+        async with database.transaction() as session:
+            heard.append((await session.execute(select(Lane.breaker, Lane.failures, Lane.ramp))).one())
+            await session.execute(
+                update(Lane).values(breaker="closed", failures=0, ramp=None, next_at=None, tokens=1000)
+            )
+
+    assert heard[0] == heard[1]
 
 
 async def test_a_lost_lease_is_lost_alone(database: Database, lane: str) -> None:

@@ -60,7 +60,7 @@ _KEEP = text(
 
 
 async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool, probe: bool = False) -> bool:
-    """Tell the gate how an attempt ended; says whether it counts as a failure. The last lock of its transaction.
+    """Tell the gate how an attempt ended; says whether it was changed by it. The last lock of its transaction.
 
     `probe`: it was claimed while the breaker was open. What was under way before says nothing about now.
     """
@@ -75,12 +75,21 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
             await session.execute(
                 _COUNT_FAILURE, {"lane": lane, "after": PROBE_AFTER, "reason": reason, "burst": BURST}
             )
-            return True
         case GivenBack() | Recalled() | Absent(repeatable=True):
-            pass
+            return False
         case _ if troubled:
             await session.execute(_RECOVER, {"lane": lane, "probe": probe})
-    return False
+        case _:
+            return False
+    return True
+
+
+async def is_failing(session: AsyncSession, lane: str) -> bool:
+    """Whether the lane counts failures that a success would end."""
+    return bool(await session.scalar(_IS_FAILING, {"lane": lane}))
+
+
+_IS_FAILING = text("select breaker = 'closed' and failures > 0 from lanes where lane = :lane")
 
 
 # While the breaker is open each probe that fails adds one to `failures`: by that the claim sends and reads in turn.

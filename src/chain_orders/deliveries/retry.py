@@ -7,7 +7,7 @@ reads that found nothing, the last of them at the end of the window in which a s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ..outcome import (
@@ -68,10 +68,11 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Nobody will try again unless a person says so."""
+    """Nobody will try again unless a person says so. `unclear`: it may have been done."""
 
     reason: str
     code: str
+    unclear: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,9 @@ class Policy:
 
 def would_resend(verdict: Verdict) -> bool:
     """Whether it is known not to have been done, and only waits to be sent again, or has waited in vain."""
-    return isinstance(verdict, Retry) or (isinstance(verdict, Dead) and verdict.code == RETRIES_USED_UP)
+    if isinstance(verdict, Dead):
+        return verdict.code == RETRIES_USED_UP and not verdict.unclear
+    return isinstance(verdict, Retry)
 
 
 def decide(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
@@ -178,7 +181,7 @@ def _turned_away(course: Course, policy: Policy, after: timedelta, reason: str) 
         return _wait(course, after, reason)
     again = _again(course, policy, reason, None)
     if isinstance(again, Dead):
-        return again
+        return replace(again, unclear=course.verifying)  # a read that is turned away tells nothing of what it was for
     after = max(after, again.after)
     return Verify(after, reason, burns=True) if course.verifying else Retry(after, reason)
 

@@ -11,12 +11,15 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs
@@ -31,17 +34,19 @@ from .retry import Dead, Delivered, Rejected, Retry, Verdict, Verify, Withdrawn
 log = logs.get("worker")
 
 _AT_ONCE = 100
+_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds
 _KEEP_ANSWERED, _KEEP_OTHER = 1024 * 1024, 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended, the exchange that tells it, and what follows."""
+    """How an attempt ended, the exchange that tells it, what follows, and the step of a trace that it was."""
 
     claimed: Claimed
     outcome: Outcome
     verdict: Verdict
     exchange: Exchange | None = None
+    traceparent: str | None = None
 
 
 class LeaseLost(Exception):
@@ -75,6 +80,14 @@ LockFree = Callable[[AsyncSession, Collection[uuid.UUID]], Awaitable[Collection[
 """Locks those of the orders that nobody holds, and says which."""
 
 
+class _Fate(Enum):
+    """What became of an attempt in a batch. LATER: somebody holds its order, or the database is away."""
+
+    SETTLED = auto()
+    LATER = auto()
+    ALONE = auto()
+
+
 class Settler:
     """Settles for one worker."""
 
@@ -89,83 +102,113 @@ class Settler:
         self._database, self._bell = database, bell
         self._recorders, self._lock_free = recorders, lock_free
         self._lease = lease.total_seconds()
-        self._waiting: list[tuple[Ended, asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[Ended, asyncio.Future[tuple[_Fate, Verdict]]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._one_by_one = asyncio.Lock()
 
-    async def settle(self, ended: Ended) -> None:
-        """Commit the outcome. A database that is away is waited for, as long as the lease lasts.
+    async def settle(self, ended: Ended) -> Verdict | None:
+        """Commit the outcome; returns the verdict that stands, or None where it is no longer ours to give.
 
-        What cannot be recorded ends the delivery with its exchange kept: tried again, it would never end.
+        An order that somebody holds, and a database that is away, are waited for as long as the lease lasts. What
+        cannot be recorded ends the delivery with its exchange kept: tried again, it would never end.
         """
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        claimed, ends, pause = ended.claimed, time.monotonic() + self._lease, _PAUSE
+        while time.monotonic() < ends:
+            fate, verdict = await self._with_others(ended)
+            if fate is _Fate.SETTLED:
+                return verdict
+            if fate is _Fate.ALONE:
+                return await self._alone(ended, ends)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        log.warning("settle-too-late", delivery_id=claimed.id, attempt=claimed.attempt)
+        return None
+
+    async def _with_others(self, ended: Ended) -> tuple[_Fate, Verdict]:
+        done: asyncio.Future[tuple[_Fate, Verdict]] = asyncio.get_running_loop().create_future()
         self._waiting.append((ended, done))
         if self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._commit())
-        if not await done:
-            await self._alone(ended)
+            # It goes on for whoever comes: it must not seem to be a part of what the first of them does.
+            self._committing = asyncio.create_task(self._commit(), context=Context())
+        return await done
 
     async def _commit(self) -> None:
-        """Settle together what waits, until nothing does; tell everybody whether that was it."""
+        """Settle together what waits, until nothing does; tell each what became of it."""
         while self._waiting:
             batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-            settled = await self._together([ended for ended, _ in batch])
+            settled, others = await self._together([ended for ended, _ in batch])
             for ended, done in batch:
                 if not done.done():
-                    done.set_result(ended.claimed.id in settled)
+                    verdict = settled.get(ended.claimed.id)
+                    done.set_result((others, ended.verdict) if verdict is None else (_Fate.SETTLED, verdict))
 
-    async def _together(self, ended: Sequence[Ended]) -> Collection[int]:
-        """The deliveries that one transaction has settled: those whose orders nobody holds, or none."""
+    async def _together(self, ended: Sequence[Ended]) -> tuple[Mapping[int, Verdict], _Fate]:
+        """What one transaction has settled, by delivery: whatever is of orders that nobody holds, or nothing; and what
+        becomes of the others."""
         try:
             async with self._database.transaction() as session:
                 wanted = [one.claimed.order_id for one in ended if one.claimed.order_id is not None]
                 free = {None, *await self._lock_free(session, wanted)}
-                mine = [one for one in ended if one.claimed.order_id in free]
-                rings = await self._write(session, mine)
-        except Exception as failure:  # each is told apart alone
+                written, rings = await self._write(session, [one for one in ended if one.claimed.order_id in free])
+        except Exception as failure:
+            # Whose fault it is is told apart alone; a batch that only waited too long may be held up by one of it.
             log.info("settle-together-failed", count=len(ended), error=type(failure).__name__)
-            return ()
+            return {}, _Fate.LATER if is_passing(failure) and not _is_held_up(failure) else _Fate.ALONE
         self._ring(rings)
-        return {one.claimed.id for one in mine}
+        return {one.claimed.id: one.verdict for one in written}, _Fate.LATER
 
-    async def _alone(self, ended: Ended) -> None:
-        claimed, ends = ended.claimed, time.monotonic() + self._lease
+    async def _alone(self, ended: Ended, ends: float) -> Verdict | None:
+        claimed, doubted = ended.claimed, False
         while True:
             try:
-                async with self._database.transaction() as session:
-                    rings = await self._write(session, [ended])
+                async with self._one_by_one, self._database.transaction() as session:
+                    (written,), rings = await self._write(session, [ended])
                 self._ring(rings)
-                return
+                return written.verdict
             except LeaseLost:
                 log.warning("lease-lost", delivery_id=claimed.id, attempt=claimed.attempt)
-                return
+                return None
             except Exception as failure:
-                log.warning("settle-failed", delivery_id=claimed.id, exc_info=failure)
-                if time.monotonic() > ends:
-                    return
-                if is_passing(failure):
-                    await asyncio.sleep(0.2)
-                elif isinstance(ended.verdict, Dead):
-                    return
-                else:
+                passing = is_passing(failure)
+                log.warning("settle-failed", delivery_id=claimed.id, exc_info=None if passing else failure)
+                if time.monotonic() > ends or (isinstance(ended.verdict, Dead) and not passing and doubted):
+                    return None
+                if passing:
+                    await asyncio.sleep(_PAUSE)
+                elif isinstance(failure, Contradiction) or doubted:
                     ended = replace(ended, verdict=_beyond_recording(failure))
+                doubted = doubted or not passing  # once more: what another has committed meanwhile is told apart then
 
-    async def _write(self, session: AsyncSession, ended: Sequence[Ended]) -> set[str]:
-        """Orders first, then deliveries, then lanes: everybody locks in this order. Returns what to ring for."""
+    async def _write(self, session: AsyncSession, ended: Sequence[Ended]) -> tuple[Sequence[Ended], set[str]]:
+        """Orders first, then deliveries, then lanes: everybody locks in this order. Returns what was written, and what
+        to ring for."""
+        withdrawn: dict[int, Withdrawn] = {}
         rings: set[str] = set()
+        await session.execute(_HURRY)
         with one_moment(await read_clock(session)):
             for kind, recorder in self._recorders.items():
                 mine = [one for one in ended if one.claimed.kind == kind]
                 if mine:
                     recorded = await recorder.record(session, mine)
+                    withdrawn.update(recorded.withdrawn)
                     rings.update(recorded.rings)
-                    ended = [replace(one, verdict=recorded.withdrawn.get(one.claimed.id, one.verdict)) for one in ended]
-            failing = await settle(session, ended)
-        await _tell_lanes(session, ended, failing)
-        return rings
+            written = [replace(one, verdict=withdrawn.get(one.claimed.id, one.verdict)) for one in ended]
+            failing = await settle(session, written)
+        await _tell_lanes(session, written, failing)
+        return written, rings
 
     def _ring(self, topics: Collection[str]) -> None:
         for topic in topics:
             self._bell.ring(topic)
+
+
+# An order, or a lane's gate, that somebody holds must not hold up the outcomes of others for long.
+_HURRY = text("select set_config('lock_timeout', '1s', true)")
+
+
+def _is_held_up(failure: BaseException) -> bool:
+    """Whether a lock was waited for in vain."""
+    return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) == "55P03"
 
 
 def _beyond_recording(failure: Exception) -> Dead:
@@ -230,11 +273,12 @@ async def settle(session: AsyncSession, ended: Sequence[Ended]) -> set[str]:
 
 
 async def _tell_lanes(session: AsyncSession, ended: Sequence[Ended], failing: set[str]) -> None:
+    """Each lane hears of its attempts one after the other, as if each had been settled alone."""
     for one in sorted(ended, key=lambda one: one.claimed.lane):
-        claimed = one.claimed
-        troubled = claimed.lane_troubled or claimed.lane in failing
-        if await lanes.note(session, claimed.lane, one.outcome, troubled=troubled, probe=claimed.probe):
-            failing.add(claimed.lane)
+        claimed, lane = one.claimed, one.claimed.lane
+        troubled = claimed.lane_troubled or lane in failing
+        if await lanes.note(session, lane, one.outcome, troubled=troubled, probe=claimed.probe):
+            failing = failing - {lane} | ({lane} if await lanes.is_failing(session, lane) else set())
 
 
 def _columns(rows: Any) -> dict[str, list[Any]]:

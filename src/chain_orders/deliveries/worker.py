@@ -194,7 +194,8 @@ class Worker:
         handler = self._handlers[claimed.kind]
         attempted = await self._call(handler, claimed, seller, claimed_at)
         verdict = retry.decide(attempted.outcome, _course(claimed, attempted), self._policy)
-        await self._settler.settle(Ended(claimed, attempted.outcome, verdict, attempted.exchange))
+        ended = Ended(claimed, attempted.outcome, verdict, attempted.exchange, tracing.current())
+        stands = await self._settler.settle(ended)
         log.info(
             "attempt",
             delivery_id=claimed.id,
@@ -204,7 +205,7 @@ class Worker:
             phase=claimed.phase,
             attempt=claimed.attempt,
             outcome=name(attempted.outcome),
-            verdict=type(verdict).__name__.lower(),
+            verdict=type(stands).__name__.lower() if stands else "lost",
             status=attempted.exchange.status if attempted.exchange else None,
             duration_ms=attempted.exchange.duration_ms if attempted.exchange else None,
         )

@@ -69,7 +69,9 @@ class Applier:
         try:
             async with self._database.transaction() as session:
                 ids = await _lock_orders(session)
-                await self._apply(session, ids)
+                look = await self._apply(session, ids)
+            if look:
+                self._bell.ring(reads.TOPIC)
         except Exception as failure:  # what one notification breaks must not hold up the others
             if _is_away(failure):
                 raise
@@ -109,10 +111,11 @@ class Applier:
                 put_off(note, self._sweep)
                 order.ask_attention("apply-failed", "a notification could not be applied; it is kept and tried again")
 
-    async def _apply(self, session: AsyncSession, order_ids: Sequence[uuid.UUID], only: int | None = None) -> None:
-        """Apply what these orders have received. Their rows are locked here, or were in this transaction."""
+    async def _apply(self, session: AsyncSession, order_ids: Sequence[uuid.UUID], only: int | None = None) -> bool:
+        """Apply what these orders have received; says whether a seller is to be read. Their rows are locked here, or
+        were in this transaction."""
         if not order_ids:
-            return
+            return False
         orders = await session.scalars(
             select(Order)
             .where(Order.id.in_(order_ids))
@@ -152,6 +155,7 @@ class Applier:
             await _follow(session, moved)
             await lookup.save_names(session, by_id.values())
             await session.flush()
+        return any(one.look for one in moved)
 
     def _apply_in_order(self, order: Order, notes: Sequence[Notification], *, distrusted: bool) -> _Moved:
         before = {chain.key: chain.status for chain in order.chain_orders}

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .. import tracing
 from ..database import Database, read_clock
 from ..deliveries import queue
 from ..deliveries.models import Delivery
@@ -42,9 +43,9 @@ from ..vtex import addresses, answers
 from ..vtex.messages import SellerOrder, authorization, read_order
 from . import attention, lookup, reads, states
 from .models import ChainOrder, Order
+from .patience import NOT_THERE_YET, lose_patience, not_there_yet
 from .states import Status
 
-NOT_THERE_YET = "not-there-yet"
 _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
 _WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
 _INVOICED = frozenset({Status.PARTIALLY_INVOICED, Status.INVOICED})
@@ -151,6 +152,7 @@ def _delivery(order: Order, chain: ChainOrder, seller: Seller) -> Delivery:
         method="POST",
         target=addresses.authorization(chain.chain_order_id),
         body=_body(order, chain, seller),
+        traceparent=tracing.current(),
     )
 
 
@@ -243,9 +245,7 @@ class Authorize:
     async def _send(self, claimed: Claimed, body: bytes, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
         exchange = await client.send(claimed.method, claimed.target, body, in_time)
-        if exchange.status == 404:  # VTEX may need a while before it shows a new order everywhere
-            return Attempted(Again("the seller does not know the chain order yet", answered=True), exchange)
-        return Attempted(answers.read(exchange) or Answered(), exchange)
+        return Attempted(not_there_yet(exchange) or answers.read(exchange) or Answered(), exchange)
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: past the authorization means that the receipt has arrived."""
@@ -293,7 +293,7 @@ class Authorize:
                 if claimed.course.verifying and isinstance(verdict, Dead | Withdrawn):
                     await reads.confirm(session, order.id, claimed.lane)
             case Retry() if isinstance(outcome, Again) and outcome.answered:
-                await self._lose_patience(session, order, claimed, outcome.reason)
+                await lose_patience(session, order, claimed, outcome.reason, self._patience)
             case Verify(fresh=True, reason=reason):
                 order.tell("order.authorization-unknown", "service", reason=reason)
             case _:
@@ -301,12 +301,6 @@ class Authorize:
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """Nothing is shown differently: the chain order stays authorizing until the seller has been read."""
-
-    async def _lose_patience(self, session: AsyncSession, order: Order, claimed: Claimed, reason: str) -> None:
-        """A new order may take the seller a while; after that a person hears of it. It is tried on."""
-        waited = await session.scalar(_SAID_FOR, {"id": claimed.id})
-        if waited is not None and waited >= self._patience:
-            order.ask_attention(NOT_THERE_YET, reason)
 
     @staticmethod
     def _apply(order: Order, chain: ChainOrder, verdict: Delivered | Rejected | Dead | Withdrawn) -> None:
@@ -323,12 +317,3 @@ class Authorize:
             _withdrawn(order, chain, verdict.reason)
         elif isinstance(verdict, Dead):
             order.ask_attention(verdict.code, verdict.reason)
-
-
-# Since when the seller has answered that it cannot take an authorization yet.
-_SAID_FOR = text(
-    """
-    select clock_timestamp() - min(at) from attempts
-     where delivery_id = :id and phase = 'send' and status is not null and outcome = 'again'
-    """
-)

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .. import tracing
 from ..database import Database
 from ..deliveries import queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Dead, Delivered, Rejected
+from ..deliveries.retry import Dead, Delivered, Rejected, Retry
 from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Unknown
 from ..outbound import Wire
-from ..outcome import Absent, Answered, Outcome
+from ..outcome import Absent, Again, Answered, Outcome
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
 from ..vtex.messages import cancellation_request, read_order
-from . import authorizing, lookup, reads
+from . import attention, authorizing, lookup, reads
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Order
+from .patience import NOT_THERE_YET, lose_patience, not_there_yet
 from .states import Status
 
 CANCELLED_BY_SELLER = "sellerOrderCancelled"
@@ -108,6 +111,7 @@ def owe(order: Order, chain: ChainOrder, seller: Seller, reason: str, actor: str
             method="POST",
             target=addresses.cancellation(chain.chain_order_id),
             body=cancellation_request(reason),
+            traceparent=tracing.current(),
         )
     )
 
@@ -125,8 +129,9 @@ def deny(order: Order, chain: ChainOrder, reason: str) -> None:
 class Cancel:
     """The handler of `cancel` deliveries."""
 
-    def __init__(self, database: Database, wire: Wire, vault: Vault) -> None:
+    def __init__(self, database: Database, wire: Wire, vault: Vault, patience: timedelta) -> None:
         self._database, self._wire, self._vault = database, wire, vault
+        self._patience = patience
 
     async def prepare(self, session: AsyncSession, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
         return claimed
@@ -134,7 +139,7 @@ class Cancel:
     async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
         exchange = await client.send(claimed.method, claimed.target, claimed.body or b"", in_time)
-        return Attempted(answers.read(exchange) or Answered(), exchange)
+        return Attempted(not_there_yet(exchange) or answers.read(exchange) or Answered(), exchange)
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: cancelled, or known to be asked for, means that the request has arrived."""
@@ -157,15 +162,18 @@ class Cancel:
             chain = next(c for c in order.chain_orders if c.key == one.claimed.chain_order_key)
             match one.verdict:
                 case Delivered():
+                    await attention.settle(session, order, "service", NOT_THERE_YET)
                     order.tell("chain-order.cancellation-requested", "seller", chain_order=chain)
                     await reads.confirm(session, order.id, one.claimed.lane)
                 case Rejected(reason=reason):
                     deny(order, chain, reason)
                 case Dead(reason, code):
                     order.ask_attention(code, reason)
+                case Retry() if isinstance(one.outcome, Again) and one.outcome.answered:
+                    await lose_patience(session, order, one.claimed, one.outcome.reason, self._patience)
                 case _:
                     pass
-        return Recorded()
+        return Recorded(rings=("orders", reads.TOPIC))
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """Nothing is shown differently: it stays requested until the seller has been read."""

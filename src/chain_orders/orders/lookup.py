@@ -73,10 +73,10 @@ def unknown(order_id: object) -> Unknown:
     return Unknown("order-unknown", f"there is no order {order_id}")
 
 
-async def owners(session: AsyncSession, chain_order_ids: Iterable[str]) -> dict[tuple[str, str], set[uuid.UUID]]:
+async def owners(session: AsyncSession, chain_order_ids: Iterable[str]) -> defaultdict[tuple[str, str], set[uuid.UUID]]:
     """Whose these chain orders are, by seller and by their ids in small letters. Served by order_names_value_idx."""
     ids = sorted({id_.lower() for id_ in chain_order_ids})
-    found: dict[tuple[str, str], set[uuid.UUID]] = defaultdict(set)
+    found: defaultdict[tuple[str, str], set[uuid.UUID]] = defaultdict(set)
     for row in await session.execute(_OWNERS, {"ids": ids}) if ids else []:
         found[row.seller_id, row.id].add(row.order_id)
     return found

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .. import strict_json
+from .. import strict_json, tracing
 from ..capability import Keyring
 from ..database import Database
 from ..deliveries.queue import Claimed
@@ -118,7 +118,7 @@ class Place:
             if not isinstance(verdict, Delivered):
                 await _record(session, order, verdict)
             elif isinstance(one.outcome, Answered) and not order.chain_orders:
-                placed.append(_New(order, one.outcome.facts, one.claimed))
+                placed.append(_New(order, one.outcome.facts, one))
         woken = bool(placed) and await self._placed(session, placed)
         return Recorded(withdrawn, ("orders", "notifications") if woken else ("orders",))
 
@@ -131,14 +131,16 @@ class Place:
         orders = [one.order for one in placed]
         await _check_owners(session, placed)
         recalled = [order for order in orders if order.status == Status.CANCEL_REQUESTED]
-        for order, made, claimed in placed:
-            _receive(order, made, verified=claimed.course.verifying)
+        for order, made, ended in placed:
+            _receive(order, made, verified=ended.claimed.course.verifying)
             await attention.settle(session, order, "service", RETRIES_USED_UP)
             _ask_about(order, made)
         await lookup.save_names(session, orders)
         await session.flush()
-        await _owe_what_waited(session, orders, recalled)
-        await reads.watch(session, [(one.order.id, one.claimed.lane) for one in placed], self._plan)
+        for one in placed:
+            with tracing.below(one.ended.traceparent):
+                await _owe_what_waited(session, one.order, recalled=one.order in recalled)
+        await reads.watch(session, [(one.order.id, one.ended.claimed.lane) for one in placed], self._plan)
         return await recheck(session, [order.id for order in orders])
 
 
@@ -147,7 +149,7 @@ class _New(NamedTuple):
 
     order: Order
     placed: Placed
-    claimed: Claimed
+    ended: Ended
 
 
 _UNWANTED = Withdrawn("it was cancelled before it was placed")
@@ -199,16 +201,15 @@ def _receive(order: Order, placed: Placed, *, verified: bool) -> None:
     )
 
 
-async def _owe_what_waited(session: AsyncSession, orders: Sequence[Order], recalled: Sequence[Order]) -> None:
-    """What was asked for before the orders were placed: to cancel them, or else to authorize them."""
-    for order in orders:
-        if order in recalled:
-            seller = await session.get_one(Seller, order.seller_id)
-            for chain in order.chain_orders:
-                cancelling.owe(order, chain, seller, order.cancellation_reason or "", "service")
-            order.settle_status()
-        elif order.receipt is not None:
-            authorizing.owe(order, await session.get_one(Seller, order.seller_id), order.chain_orders)
+async def _owe_what_waited(session: AsyncSession, order: Order, *, recalled: bool) -> None:
+    """What was asked for before the order was placed: to cancel it, or else to authorize it."""
+    if recalled:
+        seller = await session.get_one(Seller, order.seller_id)
+        for chain in order.chain_orders:
+            cancelling.owe(order, chain, seller, order.cancellation_reason or "", "service")
+        order.settle_status()
+    elif order.receipt is not None:
+        authorizing.owe(order, await session.get_one(Seller, order.seller_id), order.chain_orders)
 
 
 async def _show(
@@ -239,7 +240,9 @@ async def _check_owners(session: AsyncSession, placed: Sequence[_New]) -> None:
     """Raise Contradiction for a VTEX order that is another order's already; the unique key holds against a race."""
     named = [(one.order, made.order_id) for one in placed for made in one.placed.orders]
     owners = await lookup.owners(session, [id_ for _, id_ in named])
-    if any(owners[order.seller_id, id_.lower()] - {order.id} for order, id_ in named):
+    for order, id_ in named:
+        owners[order.seller_id, id_.lower()].add(order.id)
+    if any(len(owners[order.seller_id, id_.lower()]) > 1 for order, id_ in named):
         raise Contradiction("the seller names an order that belongs to another order here", "placement-conflict")
 
 
