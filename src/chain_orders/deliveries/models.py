@@ -72,6 +72,8 @@ class Delivery(Base):
         # Holds all that the numbers of the queues are made of: what waits is counted without looking at it.
         Index("deliveries_open_idx", "state", "kind", "created_at", postgresql_where=text(_HOLDING)),
         Index("deliveries_failed_idx", "state", "id", postgresql_where=text(_FAILED)),
+        # The one kind of which there are few.
+        Index("deliveries_cancel_idx", "id", postgresql_where=text("kind = 'cancel'")),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 

@@ -50,6 +50,7 @@ class Notification(Base):
         Index("notifications_parked_idx", "next_at", "id", postgresql_where=text("state = 'parked'")),
         Index("notifications_order_idx", "order_id", "id"),
         Index("notifications_troubled_idx", "id", postgresql_where=text(_TROUBLED)),
+        Index("notifications_ignored_idx", "id", postgresql_where=text("state = 'ignored'")),
         # What came by a seller's token; the intake of what comes to an order's own base does not write it.
         Index("notifications_seller_idx", "seller_id", "id", postgresql_where=text("seller_id is not null")),
         # What came to an order's own base is found among the order's.
