@@ -266,7 +266,8 @@ _MANY = (
     """,
     """
     insert into notifications (dedupe_key, receipt, kind, state, caller, seller_id, order_id, path, headers, body)
-    select int8send(n), '', 'invoice', case n % 4000 when 9 then 'ignored' else 'applied' end, case when n % 4000 = 7 then 'token' else 'base' end,
+    select int8send(n), '', 'invoice', case n % 4000 when 9 then 'ignored' else 'applied' end,
+           case when n % 4000 = 7 then 'token' else 'base' end,
            case when n % 4000 = 7 then 'rare' end, lpad(n::text, 32, '0')::uuid, '', '', ''
       from generate_series(1, 20000) n
     """,
