@@ -19,6 +19,7 @@ from chain_orders.app import create_app
 from chain_orders.console import charts
 from chain_orders.database import Database
 from chain_orders.operators import access
+from chain_orders.serving.server import spare_the_collector
 from chain_orders.settings import Settings
 
 from .common import machine, migrated, told, write
@@ -43,6 +44,7 @@ async def opened(database: Database, rounds: int) -> dict[str, dict[str, Any]]:
     sizes: dict[str, int] = {}
     charts.KEPT_SECONDS = 0.0
     app = create_app(Settings(**settings_for(database.url)), worker=False)
+    spare_the_collector()  # as the service does
     async with browser(app, Accept="text/html") as client:
         await client.post("/console/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
         for number in range(rounds + 1):
