@@ -2,8 +2,8 @@
 
 Two durable PostgreSQLs are filled with invented orders, 10,000 and 1,000,000; every kind of call is made on both by
 turns, each time for another order. What is judged is the p99 among many, as a multiple of the p99 among few. Both
-sides owe equally many calls and show equally many orders a page, so that only what is stored differs: the numbers count
-the calls that wait, one by one.
+sides owe equally many calls, park equally many notifications and show equally many orders a page, so that only what is
+stored differs: the numbers count what waits, one by one.
 """
 
 from __future__ import annotations

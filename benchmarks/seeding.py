@@ -143,9 +143,10 @@ _FILL = (
     insert into notifications (dedupe_key, receipt, kind, caller, order_id, path, headers, body, state, reason,
                                received_at, applied_at)
     select sha256(convert_to(ref || 'n', 'UTF8')), md5(ref || 'i'), 'invoice', 'base', id, '/cb/invented', '', '{}',
-           case when n % 1999 = 0 then 'parked' else 'applied' end,
-           case when n % 1999 = 0 then 'order-unknown' end, ended, case when n % 1999 <> 0 then ended end
-      from drawn where status = 'invoiced' order by n
+           case when parked then 'parked' else 'applied' end,
+           case when parked then 'order-unknown' end, ended, case when not parked then ended end
+      from (select *, n % 1999 = 0 and n > CAST(:called AS bigint) as parked from drawn) d
+     where status = 'invoiced' order by n
     """,
 )
 
@@ -153,8 +154,8 @@ _FILL = (
 async def fill(
     database: Database, rows: int, *, batch: int = _BATCH, quiet: bool = False, owing: int | None = None
 ) -> None:
-    """Put so many invented orders beside what is there; calls are owed for two in a hundred of the latest `owing`, or
-    of all. At least one seller must be on record."""
+    """Put so many invented orders beside what is there. Only for the latest `owing` of them calls are owed and
+    notifications parked, or for all. At least one seller must be on record."""
     async with database.transaction() as session:
         if not await session.scalar(select(func.count()).select_from(Seller)):
             raise SystemExit("put a seller on record first: the invented ones take its credentials over, unused")
