@@ -2,9 +2,11 @@
 #   make run     a service, a simulated seller and a PostgreSQL on this machine
 #   make test    the whole suite, on a throw-away PostgreSQL
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
+# Also inside the project's own environment, which has no pip, the Python that made it is found.
+PYTHON ?= $(shell PATH=$$(printf '%s' "$$PATH" | tr : '\n' | grep -vxF '$(CURDIR)/$(VENV)/bin' | paste -sd: -); \
+	for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 BIN := $(VENV)/bin
 UV := .tools/bin/uv
 

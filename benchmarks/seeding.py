@@ -31,7 +31,7 @@ from chain_orders.sellers.models import Seller
 _BATCH = 20_000
 _SELLERS = 12
 _KID = "k1"
-_DEV = Path(".chain-orders/dev.json")
+_DEV = Path(os.environ.get("DATA", ".chain-orders")) / "dev.json"
 
 # With the credentials of a seller that is on record: they are sealed, and nothing is ever sent with them.
 _ADD_SELLERS = text(

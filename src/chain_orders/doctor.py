@@ -23,6 +23,7 @@ from .sellers.check import Finding
 from .sellers.vault import Vault
 
 _CLOCK_SECONDS = 2.0
+_NAMED = 5  # of many that are wrong in the same way
 
 
 async def examine(parts: Parts) -> AsyncIterator[Finding]:
@@ -85,7 +86,8 @@ async def _credential_keys(session: AsyncSession, missing: Missing, vault: Vault
         told = "every seller's credentials and every webhook's secret can be opened"
         return Finding("credential-keys", True, "credential-keys-ok", told)
     told = missing.credential or "CHAIN_ORDERS_CREDENTIAL_KEYS holds another key under a known name"
-    return Finding("credential-keys", False, "credential-key-missing", f"{told}: it cannot open {', '.join(sealed)}")
+    named = ", ".join(sealed[:_NAMED]) + (f" and {len(sealed) - _NAMED} others" if len(sealed) > _NAMED else "")
+    return Finding("credential-keys", False, "credential-key-missing", f"{told}: it cannot open {named}")
 
 
 async def _seller_tokens(session: AsyncSession, keyring: Keyring) -> Finding:

@@ -209,7 +209,8 @@ async def test_an_import_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -
 
     assert importing.returncode == 130
     assert told.decode() == (
-        "500 accepted; 7 lines left: run the same command again, what is there already stays one order\n"
+        "100 accepted; 7 lines without, of which some may be placed: run the same command again, what is there already "
+        "stays one order\n"
     )
 
 

@@ -18,7 +18,7 @@ from .client import PARTLY, REFUSED, Api, DryRun, Failed, read_file
 from .orders import Seller
 from .show import AsJson
 
-LINES_A_REQUEST = 500
+LINES_A_REQUEST = 100  # the bar moves once a request
 BYTES_A_REQUEST = 32 * 1024 * 1024
 _INTERRUPTED = 130
 
@@ -77,7 +77,8 @@ def parts(lines: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 def _tally(counted: Counter[str], dry_run: bool, *, left: int = 0) -> None:
     told = ", ".join(f"{number} {result}" for result, number in sorted(counted.items())) or "no line has its result"
-    rest = f"; {left} lines left: run the same command again, what is there already stays one order" if left else ""
+    rest = f"; {left} lines without, of which some may be placed" if left else ""
+    rest += ": run the same command again, what is there already stays one order" if left else ""
     show.note(f"{told}{' (dry run)' if dry_run else ''}{rest}")
 
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from .show import Column
 
 DONE, REFUSED, USAGE, UNREACHABLE, PARTLY = 0, 1, 2, 3, 4
 DATA = Path(".chain-orders")
+Items = Sequence[Mapping[str, Any]]
 _PAGE = 200
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, and do nothing.")]
@@ -51,12 +53,14 @@ class Failed(Stopped):
 
 
 def local() -> dict[str, Any]:
-    """What `chain-orders dev` wrote here; empty when it does not run here."""
-    try:
-        found: dict[str, Any] = json.loads((DATA / "dev.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
+    """What a running `chain-orders dev` wrote into its folder: the one that CHAIN_ORDERS_DATA names, or else the usual
+    one below this folder, or this folder. Empty where none runs."""
+    named = os.environ.get("CHAIN_ORDERS_DATA")
+    for folder in [Path(named)] if named else [DATA, Path()]:
+        with contextlib.suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads((folder / "dev.json").read_text())
+            return found
+    return {}
 
 
 class Api:
@@ -68,7 +72,8 @@ class Api:
         key = os.environ.get("CHAIN_ORDERS_API_KEY") or here.get("apiKey")
         if not url or not key:
             raise Failed(
-                "set CHAIN_ORDERS_API_URL and CHAIN_ORDERS_API_KEY, or run where `chain-orders dev` keeps its data",
+                "set CHAIN_ORDERS_API_URL and CHAIN_ORDERS_API_KEY; or, beside a running `chain-orders dev`, "
+                "CHAIN_ORDERS_DATA to its folder",
                 USAGE,
             )
         self.url = _usable(str(url))
@@ -144,8 +149,10 @@ class Api:
                 return
             params["cursor"] = page["next"]
 
-    def listed(self, path: str, columns: Sequence[Column], limit: int, json_: bool, **filters: Any) -> None:
-        """Print a list, as many pages of it as are needed."""
+    def listed(
+        self, path: str, shown: Sequence[Column] | Callable[[Items], None], limit: int, json_: bool, **filters: Any
+    ) -> None:
+        """Print a list, as many pages of it as are needed: as a table with these columns, or as `shown` does it."""
         items: list[dict[str, Any]] = []
         following: Any = None
         while len(items) < limit:
@@ -156,7 +163,10 @@ class Api:
                 break
         if json_:
             return show.as_json({"items": items, "next": following})
-        show.table(columns, items)
+        if callable(shown):
+            shown(items)
+        else:
+            show.table(shown, items)
         if not items:
             show.note("There is none.")
         if following:

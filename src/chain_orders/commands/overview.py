@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from . import bulk, show
-from .client import Api, Limit
-from .show import AsJson, Column, field, time_of
+from .client import Api, Items, Limit
+from .show import AsJson, Column, field
 
 
 def stats(json_: AsJson = False) -> None:
@@ -62,17 +62,17 @@ def alerts(
     Example: chain-orders alerts --state open
     """
     with Api() as api:
-        api.listed("/v1/alerts", _ALERTS, limit, json_, state=state, seller=seller)
+        api.listed("/v1/alerts", _alerts, limit, json_, state=state, seller=seller)
 
 
-_ALERTS = (
-    time_of("raisedAt", "raised"),
-    field("code"),
-    field("sellerId", "seller", rank=3),
-    time_of("recoveredAt", "over since", rank=2),
-    field("reason", text=True),
-    field("do", "what to do", rank=1, text=True),
-)
+def _alerts(items: Items) -> None:
+    """One below the other: what they say is to be read, not to fit."""
+    for nth, one in enumerate(items):
+        if nth:
+            print()
+        told = {"alert": one["code"], "seller": one["sellerId"], "raised": show.when(one["raisedAt"])}
+        told |= {"over since": show.when(one["recoveredAt"]), "reason": one["reason"], "what to do": one["do"]}
+        show.facts(told)
 
 
 def audit(
