@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
 from tests.faults.own_server import own_server
 
 from chain_orders.database import Database, check
@@ -22,6 +23,7 @@ from chain_orders.embedded import Cluster
 
 CHECKOUT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+_LOG_FILES = 63
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +32,21 @@ async def migrated() -> AsyncIterator[tuple[Database, Cluster]]:
     async with own_server() as (database, cluster, _):
         if wrong := await check(database, development=False):
             raise SystemExit(f"this server would lose what it commits: {wrong}")
+        await _run_in(database)
         yield database, cluster
+
+
+async def _run_in(database: Database) -> None:
+    """Give the server the files that one has which has run for a while: a new one makes and zeroes each file of its log
+    when it is needed, and everybody waits for that, some 50 ms for each 16 MB."""
+    async with database.engine.connect() as connection:
+        plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await plain.execute(text("alter system set min_wal_size = '1GB'"))
+        await plain.execute(text("select pg_reload_conf()"))
+        for _ in range(_LOG_FILES):
+            await plain.execute(text("select pg_logical_emit_message(true, 'bench', 'x')"))
+            await plain.execute(text("select pg_switch_wal()"))
+        await plain.execute(text("checkpoint"))
 
 
 @contextlib.contextmanager

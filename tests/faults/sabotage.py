@@ -34,6 +34,8 @@ from chain_orders.webhooks import outbox
 SABOTAGES: dict[str, Callable[[], None]] = {}
 FREEZE_AT = 10
 """The call at which a failpoint stops its process."""
+FEW = 5
+"""How many calls wait for one another where they are committed together: a kill must not undo all that ever happens."""
 SMALL_COMMIT = 20
 """How many lines of an import one failpoint commits together."""
 
@@ -99,7 +101,7 @@ def attempt_after_send() -> None:
     """The claim, with its attempt, is committed once the calls are over."""
 
     async def round_(self: Any) -> int:
-        slots = self._limits.slots - len(self._running)
+        slots = min(FEW, self._limits.slots - len(self._running))
         if slots <= 0:
             return 0
         held: list[settling.Ended] = []
