@@ -54,8 +54,23 @@ def test_the_same_files_give_the_same_bytes() -> None:
 def test_every_byte_that_is_changed_is_found(seed: bytes | None) -> None:
     raw = packed(seed)
     for at in range(len(raw)):
-        spoilt = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
-        assert changed(spoilt), f"byte {at} of {len(raw)}"
+        for bit in (1, 8):
+            spoilt = raw[:at] + bytes([raw[at] ^ bit]) + raw[at + 1 :]
+            assert changed(spoilt), f"bit {bit} of byte {at} of {len(raw)}"
+
+
+@pytest.mark.parametrize("method", [8, 9, 12, 14, 93])
+def test_a_file_that_is_said_to_be_compressed_is_named(method: int) -> None:
+    raw = packed()
+    for file in FILES:
+        entry = raw.rindex(file.name.encode()) - 46  # its record in the directory: the method is at 10
+        spoilt = bytearray(raw)
+        spoilt[entry + 10] = method
+        assert changed(bytes(spoilt)) == {file.name}
+
+
+def test_a_manifest_of_any_depth_is_refused() -> None:
+    assert changed(repacked(packed(), manifest_json=b"[" * 100_000)) == {"manifest.json"}
 
 
 def test_a_changed_byte_of_a_file_names_that_file() -> None:
