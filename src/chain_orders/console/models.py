@@ -1,4 +1,7 @@
-"""The sessions of the console. Of a session's id only the SHA-256 is stored, as of an API key."""
+"""The sessions of the console, and the forms that were acted upon in each.
+
+Of a session's id only the SHA-256 is stored, as of an API key.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,15 @@ class ConsoleSession(Base):
     flash: Mapped[str | None]
     """What was just done, for the one page that comes next to say it."""
     last_act: Mapped[bytes | None]
-    """The SHA-256 of the form that was last acted upon, so that sending it twice is not an error."""
+    """Unread: `console_acts` has every form. The release before this one still writes it."""
     draft: Mapped[dict[str, Any] | None]
     """What was typed into a form when an earlier session was over: `{path, fields}`."""
+
+
+class ConsoleAct(Base):
+    """A form that was acted upon: its SHA-256, so that sending it again is not acted upon. It goes with its session."""
+
+    __tablename__ = "console_acts"
+
+    session: Mapped[bytes] = mapped_column(ForeignKey("console_sessions.digest", ondelete="CASCADE"), primary_key=True)
+    form: Mapped[bytes] = mapped_column(primary_key=True)

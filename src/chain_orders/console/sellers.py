@@ -169,7 +169,7 @@ async def _set_paused(visit: Visit, paused: bool, reason: str | None = None) -> 
     seller_id = visit.request.path_params["seller_id"]
     async with visit.desk.database.transaction() as session:
         seller = await directory.get(session, seller_id, lock=True)
-        if seller.paused != paused:
+        if await once.first(session, visit) and seller.paused != paused:
             audit.note(session, visit.operator, "seller.pause" if paused else "seller.resume", seller, reason=reason)
             await directory.change(session, seller, {"paused": paused})
             await lanes.keep(session, seller)

@@ -97,14 +97,8 @@ async def forget_told(session: AsyncSession, signed_in: SignedIn) -> None:
 
 
 async def remember(session: AsyncSession, signed_in: SignedIn, **values: Any) -> None:
-    """Keep something with the session: `flash`, `zone`, `last_act`."""
+    """Keep something with the session: `flash`, `zone`."""
     await session.execute(update(ConsoleSession).where(_is(signed_in)).values(**values))
-
-
-async def last_act(session: AsyncSession, signed_in: SignedIn, *, lock: bool = False) -> bytes | None:
-    """The form that was last acted upon."""
-    query = select(ConsoleSession.last_act).where(_is(signed_in))
-    return await session.scalar(query.with_for_update() if lock else query)
 
 
 def _is(signed_in: SignedIn) -> ColumnElement[bool]:

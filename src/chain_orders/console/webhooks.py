@@ -92,7 +92,7 @@ async def disable(visit: Visit) -> Response:
 
 async def _set_enabled(visit: Visit, session: AsyncSession, enabled: bool, reason: str | None = None) -> None:
     found = await directory.get(session, webhook_id(visit), lock=True)
-    if found.enabled != enabled:
+    if await once.first(session, visit) and found.enabled != enabled:
         audit.note(session, visit.operator, "webhook.change", found, reason=reason)
         await directory.change(session, found, {"enabled": enabled})
 
