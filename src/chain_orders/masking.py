@@ -58,6 +58,7 @@ _PATH_WORDS = frozenset(
 _SEALED = re.compile(rb"sha256:[0-9a-f]{64}")
 _LOOKS_PERSONAL = re.compile(r"@|\d{3}\.\d{3}\.\d{3}-\d\d|\d\d\.\d{3}\.\d{3}/\d{4}-\d\d|\+\d[\d ()-]{7,}", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
+_OUR_RECEIPT = re.compile(r"[0-9a-f]{32}")  # random, so that it may look like a document and be none
 
 
 def mask_body(raw: bytes) -> bytes:
@@ -95,10 +96,17 @@ def mask_id(value: str, known: Collection[str] = ()) -> str:
 
 
 def mask_answer(raw: bytes, known: Collection[str] = ()) -> bytes:
-    """Our answer to a notification, which echoes the id in its path. Where that is shown, every byte stays."""
+    """Our answer to a notification, which echoes the id in its path, and a change's own id as the receipt. Where both
+    are shown, every byte stays."""
     answer = strict_json.parse(raw) if raw else {}
-    masked = {name: mask_id(value, known) if name == "orderId" else value for name, value in answer.items()}
+    masked = {name: _echo(name, value, known) for name, value in answer.items()}
     return raw if masked == answer else strict_json.dump(masked)
+
+
+def _echo(name: str, value: str, known: Collection[str]) -> str:
+    if name == "orderId":
+        return mask_id(value, known)
+    return mask_id(value) if name == "receipt" and not _OUR_RECEIPT.fullmatch(value) else value
 
 
 def _container(value: Any) -> Any:

@@ -189,6 +189,9 @@ def test_an_answer_stays_byte_for_byte_unless_it_echoes_a_person() -> None:
     ours = b'{"date":"2026-11-25","orderId":"MKP-A1-01","receipt":"r1"}'
     assert (mask_answer(ours), mask_answer(b"")) == (ours, b"")
     assert json.loads(mask_answer(ours.replace(b"MKP-A1-01", b"Iara")))["orderId"] == MASK
+    assert json.loads(mask_answer(ours.replace(b'"r1"', b'"Iara moved"')))["receipt"] == MASK
+    random = ours.replace(b'"r1"', b'"00000000272' + b"abcdefabcdefabcdefabc" + b'"')
+    assert mask_answer(random) == random, "our own receipt only looks like a document"
 
 
 def test_headers_are_masked_save_a_few() -> None:

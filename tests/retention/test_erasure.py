@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, order
-from .planted import document, found_in, plant
+from .planted import PERSON, STREET, document, found_in, plant
 
 
 async def erase(marketplace: Marketplace, order_id: str, **body: Any) -> Any:
@@ -21,6 +21,36 @@ async def test_erasure_does_the_same_at_once(marketplace: Marketplace, simulated
     assert erased.json()["erased"]["placements"] == 2
     assert await found_in(marketplace.database) == set()
     assert (await marketplace.get(sold["id"]))["status"] == "invoiced"
+
+
+async def test_what_a_seller_writes_where_an_id_belongs_is_told_to_nobody_and_goes(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("PLANT16"))
+    base = await simulated.base("PLANT16")
+    odd = f"{PERSON['firstName']} moved to {STREET}"
+    changes = [{"requestId": odd, "incrementValue": cents, "discountValue": 0} for cents in (5, 6)]
+    for path, body in [
+        ("/pvt/orders/order-group/PLANT16/notifications", {**cancellation("MKP-PLANT16-01"), "id": odd}),
+        *(("/pvt/orders/PLANT16/changes", change) for change in changes),
+        ("/pvt/orders/order-group/PLANT16/notifications", cancellation("MKP-PLANT16-01")),
+    ]:
+        answer = await marketplace.notify(base + path, body)
+        assert answer.status_code == 200, answer.text
+    await marketplace.becomes(placed["id"], "cancelled")
+    notes = (await marketplace.get(placed["id"], "/notifications"))["items"]
+    told = [
+        one for one in (await marketplace.get(placed["id"], "/timeline"))["items"] if one["type"] == "order.notified"
+    ]
+
+    before = await found_in(marketplace.database)
+    await erase(marketplace, placed["id"])
+
+    assert before == {"notifications.body", "changes.request_id", "receipts.answer"}
+    assert [one["data"] for one in told] == [{"notificationId": min(note["id"] for note in notes)}]
+    assert await found_in(marketplace.database) == set()
+    again = await marketplace.notify(f"{base}/pvt/orders/PLANT16/changes", changes[0])
+    assert again.json() == {"orderId": "PLANT16", "receipt": "[masked]"}
 
 
 async def test_a_repeated_erasure_is_a_success(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

@@ -204,7 +204,6 @@ FACTS: Mapping[str, str] = Told(
         "deliveryId": N_("delivery"),
         "source": N_("learnt from"),
         "decision": N_("decision"),
-        "notification": N_("notification"),
     }
 )
 

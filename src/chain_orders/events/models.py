@@ -13,7 +13,8 @@ from ..database import Base
 
 
 class Event(Base):
-    """One fact about an order. `data` holds ids, money and states, never personal data.
+    """One fact about an order. `data` holds ids, money, states, what sellers tell of invoices and why operators acted:
+    no text that is meant for a person's data, and no other text of a seller's.
 
     `position` is the feed's: given later, in one numbering that no late commit can slip behind.
     """

@@ -150,7 +150,7 @@ def _cancellation(
 ) -> tuple[Result, bool]:
     if isinstance(told, Cancellation):
         if told.id.lower() != CANCELLED_BY_SELLER.lower():
-            order.tell("order.notified", "seller", notification=told.id[:100])
+            order.tell("order.notified", "seller", notificationId=note.id)  # what it was may be any text
             return Ignored("its type is not one that is known"), False
         names = [told.seller_order_id, called.named]
     else:

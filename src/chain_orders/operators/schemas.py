@@ -256,7 +256,7 @@ def _chain_view(chain: ChainOrder) -> dict[str, Any]:
 
 def _change_view(change: Change) -> dict[str, Any]:
     return {
-        "requestId": change.request_id,
+        "requestId": masking.mask_id(change.request_id) if change.request_id else None,
         "incrementValue": change.increment_cents,
         "discountValue": change.discount_cents,
         "state": change.state,

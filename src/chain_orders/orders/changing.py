@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 
-from .. import strict_json
+from .. import masking, strict_json
 from ..vtex.messages import Change as ChangeMessage
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Change, Order
@@ -103,7 +103,8 @@ def _known(changes: Iterable[Change], told: ChangeMessage, digest: bytes) -> Cha
 
 def _repeated(order: Order, chain: ChainOrder, known: Change, told: ChangeMessage, digest: bytes) -> Result:
     if known.digest != digest:
-        reason = f"the change {told.request_id} of {chain.chain_order_id} came again with other content"
+        named = masking.mask_id(told.request_id or "")
+        reason = f"the change {named} of {chain.chain_order_id} came again with other content"
         order.ask_attention("change-differs", reason)
         return Contradicts("change-differs", reason)
     if told.request_id is None:
@@ -119,5 +120,5 @@ def ask_about_repeat(order: Order, chain: ChainOrder, known: Change) -> None:
 
 
 def _facts(change: Change) -> dict[str, object]:
-    named = {"requestId": change.request_id} if change.request_id else {}
+    named = {"requestId": masking.mask_id(change.request_id)} if change.request_id else {}
     return {"increment": change.increment_cents, "discount": change.discount_cents, **named}

@@ -2,7 +2,8 @@
 
 Personal data lies in the bodies of placements, of notifications with their headers and paths, and of the seller's
 answers. A sealed order keeps its ids, money, receipts, invoices and events, and an event that holds the hash of its
-state. Our own answers stay too, for repeats, but for an id in one that no order is known by.
+state. Our own answers stay too, for repeats, but for an id in one that no order is known by. What a seller called a
+change by stays where it looks like an id.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ async def seal(session: AsyncSession, order: Order, actor: str, *, grace: timede
         notifications=await _seal_notifications(session, _NOTIFICATIONS, values, _names(order)),
         attempts=await _count(session, _ATTEMPTS, values),
     )
+    _mask_requests(order)
     first = order.sealed_at is None
     order.sealed_at, order.sealed_seq = order.sealed_at or now(), order.applied_seq
     if first or gone:
@@ -120,6 +122,12 @@ async def _seal_notifications(
         if masked != row.answer:
             await session.execute(_MASK_ANSWER, {"key": row.dedupe_key, "answer": masked})
     return len(keys)
+
+
+def _mask_requests(order: Order) -> None:
+    for chain in order.chain_orders:
+        for change in chain.changes:
+            change.request_id = change.request_id and masking.mask_id(change.request_id)
 
 
 def _names(order: Order) -> set[str]:
