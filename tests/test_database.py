@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg as driver_errors
 import pytest
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.exc import DBAPIError
 
 from chain_orders import database as module
 from chain_orders.database import Bell, Database
@@ -56,6 +58,29 @@ async def test_a_connection_that_has_rested_is_asked_first(
     monkeypatch.setattr(asyncpg.AsyncAdapt_asyncpg_connection, "ping", dead)
 
     assert (await _pid(alone) != before) is replaced
+
+
+@pytest.mark.parametrize(("value", "as_"), [(2**70, "bigint"), ("a\0b", "text"), ("soon", "timestamptz")])
+async def test_what_cannot_be_written_down_does_not_pass(database: Database, value: object, as_: str) -> None:
+    """Tried again, it would fail for ever."""
+    with pytest.raises(DBAPIError) as failure:
+        async with database.transaction() as session:
+            await session.execute(text(f"select cast(:value as {as_})"), {"value": value})
+    async with database.engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        with pytest.raises((driver_errors.InterfaceError, driver_errors.PostgresError)) as raw:
+            await driver.fetch(f"select cast($1 as {as_})", value)
+
+    assert (module.is_passing(failure.value), module.is_passing(raw.value)) == (False, False)
+
+
+async def test_a_database_that_is_away_passes() -> None:
+    gone = Database("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    with pytest.raises(ConnectionRefusedError) as failure:
+        async with gone.transaction() as session:
+            await session.execute(text("select 1"))
+
+    assert module.is_passing(failure.value)
 
 
 async def test_a_ring_wakes_each_process_once(database_url: str) -> None:
