@@ -256,6 +256,7 @@ async def test_only_who_asks_for_alerts_is_told_and_only_of_its_sellers(
     marketplace: Marketplace, receiver: Receiver, database: Database
 ) -> None:
     await subscribe(marketplace, receiver.url + "?orders")
+    await marketplace.add_seller("http://127.0.0.1:1", "other")
     await subscribe(marketplace, receiver.url + "?other", events=["alert.*"], sellers=["other"])
     made = await subscribe(marketplace, receiver.url, events=["alert.raised"], sellers=["acme"])
     async with database.transaction() as session:

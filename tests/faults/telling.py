@@ -29,7 +29,7 @@ from ..webhooks.receiver import Receiver, feed, receiving, subscribe
 from .own_server import own_server
 from .process import served
 
-_TYPE = "burst"
+_TYPE = "order.rebuilt"  # of which nothing else is told
 _AT_ONCE = 20
 SILENCE = 60.0  # seconds without progress after which a run is over
 # What was being sent by a process that was killed is sent again when its lease is over.

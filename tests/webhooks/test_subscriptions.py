@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+import chain_orders
 from chain_orders.database import Database
+from chain_orders.deliveries.models import Lane
 from chain_orders.errors import Invalid
+from chain_orders.events import types
 from chain_orders.operators import access
+from chain_orders.orders.states import Status
 from chain_orders.sellers.vault import Unsealable, Vault
 from chain_orders.webhooks import directory
 from chain_orders.webhooks.models import Subscription
@@ -101,6 +108,71 @@ async def test_what_breaks_a_rule_is_refused(marketplace: Marketplace, body: dic
     answer = await marketplace.client.post("/v1/webhooks", json=body)
 
     assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"url": "http://a b/"}, "/url"),
+        ({"url": "http://a\tb.example/"}, "/url"),
+        ({"url": "http://a%20b.example/"}, "/url"),
+        ({"url": "http://hooks..example/"}, "/url"),
+        ({"events": ["order.*", "order.place"]}, "/events/1"),
+        ({"events": ["shipment.*"]}, "/events/0"),
+        ({"sellers": ["acme", "nobody"]}, "/sellers/1"),
+        ({"ratePerSecond": 1e-300}, "/ratePerSecond"),
+    ],
+)
+async def test_what_would_never_be_told_is_refused_by_its_field(
+    marketplace: Marketplace, wrong: dict[str, Any], where: str
+) -> None:
+    made = await subscribe(marketplace, URL)
+    match = {"If-Match": f'"{made["version"]}"'}
+
+    added = await marketplace.client.post("/v1/webhooks", json={"url": URL, "events": ["*"], **wrong})
+    changed = await marketplace.client.patch(f"/v1/webhooks/{made['id']}", json=wrong, headers=match)
+
+    for answer in (added, changed):
+        assert (answer.status_code, [one["pointer"] for one in answer.json()["errors"]]) == (422, [where])
+
+
+def test_what_may_be_asked_for_is_what_is_told_and_what_the_page_says() -> None:
+    told = set()
+    for file in Path(chain_orders.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "tell":
+                told |= {str(one.value) for one in node.args[:1] if isinstance(one, ast.Constant)}
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    listed = page[page.index("Types of events:") : page.index("## What comes")]
+    shown, part = set(), ""
+    for name in re.findall(r"`([a-z.-]+)`", listed):
+        part = name if name.endswith(".") else part
+        shown |= {part + name} - {part * 2}
+
+    assert types.OF_ORDERS - told == {f"chain-order.{Status.PARTIALLY_INVOICED}"}, "that one is composed"
+    assert told <= types.OF_ORDERS
+    assert shown == types.ALL - {types.TEST}
+
+
+async def test_what_a_disabled_webhook_is_owed_is_shown(marketplace: Marketplace) -> None:
+    made = await subscribe(marketplace, URL)
+    await change(marketplace, made["id"], enabled=False)
+    await marketplace.client.post(f"/v1/webhooks/{made['id']}/test")
+
+    found = (await marketplace.client.get(f"/v1/webhooks/{made['id']}")).json()
+
+    assert (found["behind"], found["waiting"]) == (0, 1)
+
+
+async def test_a_removed_webhook_that_was_owed_nothing_leaves_no_lane(
+    marketplace: Marketplace, database: Database
+) -> None:
+    made = await subscribe(marketplace, URL)
+
+    await marketplace.client.delete(f"/v1/webhooks/{made['id']}")
+
+    async with database.transaction() as session:
+        assert list(await session.scalars(select(Lane.lane))) == ["seller:acme"]
 
 
 async def test_only_an_admin_sees_and_makes_webhooks(marketplace: Marketplace, database: Database) -> None:

@@ -77,6 +77,7 @@ def test_signatures_are_the_librarys() -> None:
 
 async def test_only_what_was_asked_for_is_told(marketplace: Marketplace, receiver: Receiver) -> None:
     made = await subscribe(marketplace, receiver.url, events=["order.placed"])
+    await marketplace.add_seller("http://127.0.0.1:1", "somebody-else")
     other = await subscribe(marketplace, receiver.url + "?other", events=["order.*"], sellers=["somebody-else"])
 
     await placed(marketplace, 2)

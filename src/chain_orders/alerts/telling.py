@@ -8,11 +8,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..events.types import RAISED, RECOVERED
 from ..webhooks import outbox
 from .models import Alert
 from .rules import RULES
-
-RAISED, RECOVERED = "alert.raised", "alert.recovered"
 
 
 def view(alert: Alert) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..database import read_clock
-from ..deliveries.models import WAITING, Attempt, Delivery
+from ..deliveries.models import Attempt, Delivery
 from ..errors import Problem, Unknown
 from ..events import feed
 from ..operators import audit
@@ -38,7 +38,6 @@ async def _page(visit: Visit, problem: Problem | None = None) -> Response:
     """One webhook: what waits for it, and what was tried last."""
     async with visit.desk.database.transaction() as session:
         found = await directory.get(session, webhook_id(visit))
-        waiting = select(func.count()).where(Delivery.lane == found.lane, Delivery.state.in_(WAITING))
         recent = (
             select(Attempt, Delivery.state)
             .join(Delivery, Delivery.id == Attempt.delivery_id)
@@ -48,13 +47,13 @@ async def _page(visit: Visit, problem: Problem | None = None) -> Response:
         )
         attempts = (await session.execute(recent)).all()
         last = await feed.last_position(session)
-        waits = await session.scalar(waiting)
+        waits = await outbox.waiting(session, found)
     return visit.render(
         "webhook.html",
         200 if problem is None else problem.status,
         webhook=found,
         behind=max(last - found.position, 0),
-        waits=waits or 0,
+        waits=waits,
         attempts=attempts,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),

@@ -59,6 +59,14 @@ _KEEP = text(
 )
 
 
+async def drop(session: AsyncSession, peer: Peer) -> None:
+    """The peer is gone. A lane of which nothing was ever owed goes too; the others are named by what was."""
+    await session.execute(_DROP, {"lane": peer.lane})
+
+
+_DROP = text("delete from lanes l where l.lane = :lane and not exists (select from deliveries d where d.lane = l.lane)")
+
+
 async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: bool, probe: bool = False) -> bool:
     """Tell the gate how an attempt ended; says whether it was changed by it. The last lock of its transaction.
 

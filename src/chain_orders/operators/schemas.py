@@ -40,7 +40,7 @@ class _SellerSettings(_Body):
     authorization_group: Literal["group", "chainOrderId"] | None = None
     omit_authorization_items: bool | None = None
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
-    rate_per_second: Annotated[float, Field(gt=0, le=10000, strict=False)] | None = None
+    rate_per_second: Annotated[float, Field(ge=0.01, le=10000, strict=False)] | None = None
 
 
 class NewSeller(_SellerSettings):

@@ -7,13 +7,15 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database, read_clock
 from ..errors import Unknown
-from ..events import feed
+from ..events import feed, types
 from ..webhooks import directory, outbox
-from ..webhooks.models import Subscription
+from ..webhooks.models import Subscription, covers
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .edges import DryRun
@@ -25,10 +27,19 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 Admin = Annotated[Operator, Depends(access.allow("admin"))]
 _NULLABLE = ("description", "sellers")
 
+
+def _of_something(pattern: str) -> str:
+    """A type that nothing has would never be told."""
+    if not any(covers(pattern, type_) for type_ in types.ALL):
+        raise PydanticCustomError("unknown-value", "is not the type of any event")
+    return pattern
+
+
 Pattern = Annotated[
     str,
     StringConstraints(pattern=r"^([a-z-]+(\.[a-z-]+)*(\.?\*)?|\*)$", max_length=100),
     in_words("must be a type such as order.placed, or the beginning of one and a *"),
+    AfterValidator(_of_something),
 ]
 
 
@@ -36,7 +47,7 @@ class _Settings(_Body):
     description: Annotated[str, StringConstraints(max_length=200)] | None = None
     sellers: Annotated[list[SellerId], Field(min_length=1, max_length=1000)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=100)] | None = None
-    rate_per_second: Annotated[float, Field(gt=0, le=10000, strict=False)] | None = None
+    rate_per_second: Annotated[float, Field(ge=0.01, le=10000, strict=False)] | None = None
 
 
 class NewWebhook(_Settings):
@@ -100,11 +111,11 @@ async def list_webhooks(request: Request, _: Admin, limit: edges.Limit = 200, cu
 
 @router.get("/{webhook_id}")
 async def get_webhook(request: Request, _: Admin, webhook_id: str) -> Response:
-    """One webhook. The `ETag` is the version that a change must name."""
+    """One webhook: `behind` positions of the feed, and `waiting` messages that it is owed. The `ETag` is the version
+    that a change must name."""
     async with request.app.state.database.transaction() as session:
         subscription = await directory.get(session, _id(webhook_id))
-        behind = max(await feed.last_position(session) - subscription.position, 0)
-    view = {**webhook_view(subscription), "behind": behind}
+        view = await _standing(session, subscription)
     return edges.Answer(view, headers=edges.etag(subscription.version))
 
 
@@ -201,6 +212,16 @@ async def replay_webhook(
         answer = once.keep(edges.Answer(view, 202, edges.etag(subscription.version)))
     _ring(request)
     return answer
+
+
+async def _standing(session: AsyncSession, subscription: Subscription) -> dict[str, Any]:
+    """The subscription, with how many positions of the feed it has not passed, and how many messages wait for it."""
+    behind = max(await feed.last_position(session) - subscription.position, 0)
+    return {
+        **webhook_view(subscription),
+        "behind": behind,
+        "waiting": await outbox.waiting(session, subscription),
+    }
 
 
 def webhook_view(subscription: Subscription) -> dict[str, Any]:

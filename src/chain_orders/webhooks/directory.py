@@ -7,6 +7,7 @@ it is made and never again; it is opened only while a message is signed.
 from __future__ import annotations
 
 import ipaddress
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ..deliveries import lanes
 from ..errors import Conflict, Fault, Invalid, Unknown
 from ..events import feed
 from ..outbound import is_public
+from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from . import outbox, signing
 from .models import Subscription
@@ -30,6 +32,7 @@ from .models import Subscription
 TABLE = "subscriptions"
 OVERLAP = timedelta(hours=24)
 BY_OPERATOR = "an operator disabled it"
+_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*")
 
 
 def check_url(url: str, *, development: bool) -> str:
@@ -44,7 +47,9 @@ def check_url(url: str, *, development: bool) -> str:
         _ = address.port
     except ValueError:
         raise _refused("is not a URL") from None
-    if address.scheme not in {"https", "http"} or not host:
+    if any(one.isspace() or not one.isprintable() for one in url) or (host and not _is_host(host)):
+        wrong = "is not a URL"
+    elif address.scheme not in {"https", "http"} or not host:
         wrong = "must be an absolute https URL"
     elif address.username is not None or address.password is not None or address.fragment:
         wrong = "must hold no user and no fragment"
@@ -61,6 +66,13 @@ def _refused(wrong: str) -> Invalid:
     return Invalid("webhook-url-refused", f"/url: {wrong}", faults=[Fault("/url", "webhook-url-refused", wrong)])
 
 
+def _is_host(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return _NAME.fullmatch(host) is not None
+
+
 def _may_be_public(host: str) -> bool:
     try:
         return is_public(str(ipaddress.ip_address(host)))
@@ -70,6 +82,7 @@ def _may_be_public(host: str) -> bool:
 
 async def add(session: AsyncSession, vault: Vault, *, after: int | None, **values: Any) -> tuple[Subscription, str]:
     """Put a subscription on record; it and its secret. It is told of events after the position `after`, or from now."""
+    await _check_sellers(session, values.get("sellers"))
     subscription_id, secret = uuid7(), signing.make_secret()
     subscription = Subscription(
         id=subscription_id,
@@ -84,6 +97,16 @@ async def add(session: AsyncSession, vault: Vault, *, after: int | None, **value
     return subscription, secret
 
 
+async def _check_sellers(session: AsyncSession, wanted: Sequence[str] | None) -> None:
+    """Raises Invalid for a seller that is not on record: it would be waited for in vain."""
+    known = set(await session.scalars(select(Seller.id).where(Seller.id.in_(wanted)))) if wanted else set()
+    places = [f"/sellers/{at}" for at, one in enumerate(wanted or ()) if one not in known]
+    if places:
+        told = "is no seller on record"
+        faults = [Fault(place, "webhook-seller-unknown", told) for place in places]
+        raise Invalid("webhook-seller-unknown", f"{places[0]}: {told}", faults=faults)
+
+
 async def _start(session: AsyncSession, after: int | None) -> int:
     last = await feed.last_position(session)
     if after is not None and after > last:
@@ -93,6 +116,7 @@ async def _start(session: AsyncSession, after: int | None) -> int:
 
 async def change(session: AsyncSession, subscription: Subscription, values: Mapping[str, Any]) -> None:
     """Give a locked subscription new values. One that is enabled goes on where it stopped, in order."""
+    await _check_sellers(session, values.get("sellers"))
     before = subscription.enabled
     for name, value in values.items():
         setattr(subscription, name, value)
@@ -156,6 +180,7 @@ async def remove(session: AsyncSession, subscription: Subscription) -> None:
     await outbox.withdraw(session, subscription, "the subscription was removed")
     await session.delete(subscription)
     await session.flush()
+    await lanes.drop(session, subscription)
 
 
 async def get(session: AsyncSession, subscription_id: uuid.UUID, *, lock: bool = False) -> Subscription:

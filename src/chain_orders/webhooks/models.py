@@ -63,8 +63,9 @@ class Subscription(Base):
         """Whether an event of this type and seller is told. What concerns no seller goes to whoever asks for all."""
         if self.sellers is not None and seller_id not in self.sellers:
             return False
-        return any(_covers(pattern, type_) for pattern in self.events)
+        return any(covers(pattern, type_) for pattern in self.events)
 
 
-def _covers(pattern: str, type_: str) -> bool:
+def covers(pattern: str, type_: str) -> bool:
+    """Whether a type is one of those that a subscription asks for by this pattern."""
     return type_.startswith(pattern[:-1]) if pattern.endswith("*") else type_ == pattern

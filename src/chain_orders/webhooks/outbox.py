@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from .. import strict_json
+from ..deliveries.models import WAITING, Delivery
+from ..events import types
 from ..events.models import Event
 from .models import Subscription
 
@@ -79,7 +81,7 @@ async def tell(
 async def test(session: AsyncSession, subscription: Subscription, at: datetime) -> int:
     """Make the delivery of a message that says nothing; its id. Waits like any other while it is disabled."""
     data = {"subscriptionId": str(subscription.id)}
-    body = {"type": "webhook.test", "at": moment(at), "sellerId": None, "data": data}
+    body = {"type": types.TEST, "at": moment(at), "sellerId": None, "data": data}
     (delivery_id,) = await owe(session, subscription, [(f"test_{uuid7().hex}", strict_json.dump(body))])
     return delivery_id
 
@@ -99,6 +101,12 @@ _WITHDRAW = text(
 async def withdraw(session: AsyncSession, subscription: Subscription, reason: str, *, after: int | None = None) -> None:
     """Owe no more what waits or is dead; with `after`, only events after that position of the feed."""
     await session.execute(_WITHDRAW, {"lane": subscription.lane, "reason": reason, "after": after})
+
+
+async def waiting(session: AsyncSession, subscription: Subscription) -> int:
+    """How many messages wait for it. Served by deliveries_due_idx."""
+    waits = select(func.count()).where(Delivery.lane == subscription.lane, Delivery.state.in_(WAITING))
+    return await session.scalar(waits) or 0
 
 
 _DUE_NOW = text(
