@@ -70,7 +70,7 @@ BY_STATUS: list[tuple[int, str | None, Outcome]] = [
         Refused(f"the seller answered 400 without a known code. {codes.UNLISTED}", "400"),
     ),
     (400, "XYZ999", Refused(f"the seller answered 400 XYZ999. {codes.UNLISTED}", "XYZ999")),
-    (401, None, Denied("the seller answered 401 without a known code")),
+    (401, None, Denied("the seller answered 401: it refuses our credentials")),
     (403, "XYZ999", Denied("the seller answered 403 XYZ999")),
     (
         404,
@@ -83,11 +83,11 @@ BY_STATUS: list[tuple[int, str | None, Outcome]] = [
         None,
         Refused(f"the seller answered 409 without a known code. {codes.UNLISTED}", "409"),
     ),
-    (429, None, Throttled("the seller answered 429 without a known code", 60.0)),
+    (429, None, Throttled("the seller answered 429: it asks for fewer calls", 60.0)),
     (500, None, Ambiguous("the seller answered 500 without a known code")),
     (500, "XYZ999", Ambiguous("the seller answered 500 XYZ999", "XYZ999")),
     (502, None, Ambiguous("the seller's gateway answered 502 without a known code")),
-    (503, None, Ambiguous("the seller answered 503 without a known code", pause=60.0)),
+    (503, None, Ambiguous("the seller answered 503: it is not available for now", pause=60.0)),
     (503, "XYZ999", Ambiguous("the seller answered 503 XYZ999", "XYZ999", pause=60.0)),
     (504, None, Ambiguous("the seller's gateway answered 504 without a known code")),
     (599, None, Ambiguous("the seller answered 599 without a known code")),
@@ -165,7 +165,7 @@ def test_whatever_the_retry_after_the_pause_is_within_bounds(header: str) -> Non
 def test_the_header_of_an_answer_is_heeded() -> None:
     outcome = read(Exchange(429, b"", {"retry-after": "7"}))
 
-    assert outcome == Throttled("the seller answered 429 without a known code", 7.0)
+    assert outcome == Throttled("the seller answered 429: it asks for fewer calls", 7.0)
 
 
 def test_a_date_in_the_header_counts_from_now() -> None:

@@ -56,6 +56,15 @@ def test_the_reason_says_how_many_for_how_long_and_why() -> None:
     assert broken.reason.endswith("one probe at a time: the seller answered 500")
 
 
+def test_one_is_told_as_one() -> None:
+    found = judge([Measure("parked-long", ACME, 1, timedelta(hours=3)), Measure("breaker-open", ACME, 1)])
+
+    assert [one.reason.split(",")[0] for one in found] == [
+        "1 notification is parked",
+        "1 failure in a row; calls are stopped",
+    ]
+
+
 @pytest.mark.parametrize("code", RULES)
 def test_every_rule_says_what_to_do(code: str) -> None:
     assert RULES[code].do.endswith((".", "?"))

@@ -124,6 +124,29 @@ RULES: Mapping[str, Rule] = {
     "stuck-partially-invoiced": Rule(2 * _WEEK, "orders are invoiced in part only", _ASK),
 }
 
+_ONE: Mapping[str, str] = {
+    "breaker-open": "failure in a row; calls are stopped, save one probe at a time",
+    "dead-deliveries": "call is dead: nobody tries it again",
+    "conflicts": "notification contradicts what is known",
+    "differs-at-seller": "order is not what the seller shows",
+    "waiting-long": "call waits",
+    "unknown-long": "call has an unknown outcome, and reading the seller has not cleared it",
+    "behind-long": "event of the feed is not owed to the webhook yet",
+    "paused-long": "call waits behind a pause",
+    "parked-long": "notification is parked",
+    "unapplied-long": "notification is stored and not applied",
+    "unnumbered-long": "event is not in the feed yet",
+    "stuck-accepted": "order is not being placed",
+    "stuck-placing": "order is being placed and nothing moves",
+    "stuck-placement-unknown": "order may or may not be placed",
+    "stuck-authorizing": "order is being authorized and nothing moves",
+    "stuck-placed": "order is placed and has had no authorization",
+    "stuck-cancel-requested": "cancellation is asked for and not answered",
+    "stuck-authorized": "order is authorized and not invoiced",
+    "stuck-partially-invoiced": "order is invoiced in part only",
+}
+"""The same of one alone."""
+
 _BLOCKING = frozenset({"breaker-open", "webhook-disabled"})
 _USUAL_PATIENCE = timedelta(minutes=15)
 
@@ -141,7 +164,8 @@ def judge(measures: Sequence[Measure], *, patience: timedelta = _USUAL_PATIENCE)
 
 
 def _reason(measure: Measure) -> str:
-    told = f"{measure.count} {RULES[measure.code].what}"
+    what = RULES[measure.code].what
+    told = f"{measure.count} {_ONE.get(measure.code, what) if measure.count == 1 else what}"
     if measure.oldest:
         told += f", the oldest for {_words(measure.oldest)}"
     return f"{told}: {measure.detail}" if measure.detail else told

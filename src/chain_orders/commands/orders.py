@@ -358,7 +358,8 @@ def _warning(one: dict[str, str]) -> str:
 def _last_error(failed: dict[str, Any] | None) -> str | None:
     if failed is None:
         return None
-    again = f"tried again {show.when(failed['nextAttemptAt'])}" if failed["retried"] else "not tried again"
+    next_at = show.when(failed["nextAttemptAt"]) if failed["nextAttemptAt"] else "once calls go on"
+    again = f"tried again {next_at}" if failed["retried"] else "not tried again"
     return f"{failed['detail']}\n{again}; acts: {failed['owner']}"
 
 

@@ -112,7 +112,9 @@ _PAUSE_UNTIL = text(
 
 _OPEN = text(
     """
-    update lanes set breaker = 'open', failures = failures + 1, next_at = clock_timestamp() + :after, reason = :reason
+    update lanes
+       set breaker = 'open', denied = true, failures = failures + 1, next_at = clock_timestamp() + :after,
+           reason = :reason
      where lane = :lane
     """
 ).bindparams(bindparam("after", type_=Interval))
@@ -132,7 +134,7 @@ _COUNT_FAILURE = text(
 _RECOVER = text(
     """
     update lanes
-       set failures = 0, reason = null, breaker = 'closed',
+       set failures = 0, reason = null, breaker = 'closed', denied = false,
            next_at = case when breaker = 'open' then null else next_at end,
            ramp = case when breaker = 'open' and concurrency > 2 then 2
                        when ramp * 2 < concurrency then ramp * 2 end
@@ -142,6 +144,8 @@ _RECOVER = text(
 
 _FORGIVE = text(
     """
-    update lanes set breaker = 'closed', failures = 0, next_at = null, ramp = 1, reason = null where lane = :lane
+    update lanes
+       set breaker = 'closed', denied = false, failures = 0, next_at = null, ramp = 1, reason = null
+     where lane = :lane
     """
 )

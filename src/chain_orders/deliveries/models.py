@@ -40,6 +40,8 @@ class Lane(Base):
     breaker: Mapped[str] = mapped_column(server_default="closed")
     failures: Mapped[int] = mapped_column(server_default=text("0"))
     """Failures in a row; reset by a success only while it is not zero."""
+    denied: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether refused credentials opened the breaker: nothing but new ones helps."""
     ramp: Mapped[int | None]
     """How many may be in flight while the lane recovers; doubled by each success until it is the lane's own cap."""
     reason: Mapped[str | None]

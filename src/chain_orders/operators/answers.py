@@ -58,7 +58,10 @@ class Attention(_Answer):
 
 
 class LastError(_Answer):
-    """Why an order is not further, whether the call is tried again, and who must act."""
+    """Why an order is not further, whether the call is tried again, and who must act.
+
+    `nextAttemptAt` is null where nobody knows: it then goes on once the owner has acted.
+    """
 
     code: str | None
     detail: str
@@ -161,6 +164,7 @@ class Delivery(_Answer):
     target: str
     attempts: list[Attempt]
     next_attempt_at: datetime | None
+    held_by: Literal["calls-paused", "credentials-refused", "calls-stopped", "asked-to-wait"] | None
     last_error: str | None
     last_code: str | None
     created_at: datetime

@@ -13,7 +13,7 @@ from ..errors import Conflict, Unknown
 from ..orders.models import Order
 from ..webhooks.models import LANE
 from ..webhooks.outbox import KIND as WEBHOOK
-from . import access, again, edges, idempotency, revealing, schemas
+from . import access, again, edges, holding, idempotency, revealing, schemas
 from .access import Operator
 from .edges import DryRun
 from .revealing import Wish
@@ -152,4 +152,8 @@ async def _views(session: AsyncSession, deliveries: list[Delivery], *, whole: bo
     of = select(Order.id, Order.order_group).where(Order.id.in_([one.order_id for one in deliveries if one.order_id]))
     groups = {row.id: row.order_group for row in await session.execute(of)}
     tried = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in deliveries}
-    return [schemas.delivery_view(one, tried[one.id], groups.get(one.order_id), whole=whole) for one in deliveries]
+    held = await holding.at_gates(session, deliveries)
+    return [
+        schemas.delivery_view(one, tried[one.id], groups.get(one.order_id), held.get(one.id), whole=whole)
+        for one in deliveries
+    ]

@@ -13,7 +13,7 @@ from ..events.models import Event
 from ..notifications.models import Notification, Receipt
 from ..orders import lookup
 from ..orders.models import Order
-from . import access, edges, revealing, schemas
+from . import access, edges, holding, revealing, schemas
 from .access import Operator
 from .revealing import Wish
 
@@ -60,9 +60,11 @@ async def get_deliveries(
                 select(Attempt).where(Attempt.delivery_id.in_([one.id for one in shown])).order_by(Attempt.id)
             )
         )
+        held = await holding.at_gates(session, shown)
     of = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in shown}
     following = shown[-1].id if len(deliveries) > limit else None
-    return edges.page(request, [schemas.delivery_view(one, of[one.id], group, whole=whole) for one in shown], following)
+    views = [schemas.delivery_view(one, of[one.id], group, held.get(one.id), whole=whole) for one in shown]
+    return edges.page(request, views, following)
 
 
 @router.get("/notifications")

@@ -6,11 +6,8 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database
-from ..deliveries.models import Delivery
 from ..errors import Conflict, Invalid, Unavailable
 from ..orders import authorizing, cancelling, lookup, taking
 from ..orders.authorizing import GivenReceipt
@@ -19,7 +16,7 @@ from ..orders.states import Status
 from ..outcome import Absent, Answered, Conflicting
 from ..sellers import directory
 from ..vtex.placement import RECEIPT
-from . import access, audit, edges, idempotency, schemas, versions
+from . import access, audit, edges, holding, idempotency, schemas, versions
 from .access import Operator
 from .edges import DryRun
 from .schemas import AuthorizationBody, CancellationBody, ReceiptBody
@@ -65,7 +62,7 @@ async def place_order(request: Request, operator: Acting, seller_id: str, dry_ru
         await state.watch.decided(taken.order_id, waited)
     async with database.transaction() as session:
         order = await lookup.loaded(session, taken.order_id)
-        failed = await _failed(session, order)
+        stuck = await holding.look(session, order.id)
     headers = {"Location": f"/v1/orders/{order.id}", **edges.etag(order.version)}
     if waited:
         headers["Preference-Applied"] = f"wait={waited}"
@@ -74,11 +71,11 @@ async def place_order(request: Request, operator: Acting, seller_id: str, dry_ru
     if order.status == Status.REJECTED and waited:
         raise Invalid(
             "seller-refused",
-            (failed.last_error if failed else None) or "the seller refused the order",
+            (stuck.call.last_error if stuck else None) or "the seller refused the order",
             headers=headers,
-            extra={"sellerCode": failed.last_code if failed else None, "orderId": str(order.id)},
+            extra={"sellerCode": stuck.call.last_code if stuck else None, "orderId": str(order.id)},
         )
-    return edges.Answer(schemas.order_view(order, failed), _placement_status(order, taken.created), headers)
+    return edges.Answer(schemas.order_view(order, stuck), _placement_status(order, taken.created), headers)
 
 
 def _placement_status(order: Order, created: bool) -> int:
@@ -96,16 +93,6 @@ def receipt_of(document: Any) -> GivenReceipt | None:
     return GivenReceipt(given.date, given.receipt)
 
 
-async def _failed(session: AsyncSession, order: Order) -> Delivery | None:
-    """The latest call of an order that has not done what it should. Served by deliveries_order_idx."""
-    return await session.scalar(
-        select(Delivery)
-        .where(Delivery.order_id == order.id, Delivery.state.not_in(("delivered", "withdrawn")))
-        .order_by(Delivery.id.desc())
-        .limit(1)
-    )
-
-
 def _preferred_wait(request: Request) -> int:
     """`Prefer: wait=N` in seconds, 0 when there is none."""
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
@@ -119,12 +106,15 @@ def _preferred_wait(request: Request) -> int:
 async def get_order(request: Request, _: Viewing, order_id: str) -> Response:
     """One order: its chain orders, invoices, tracking, money, and whose turn it is.
 
-    `lastError` says why it is not further: in words, whether the call is tried again and when, and who must act.
+    `lastError` says why it is not further: in words, whether the call is tried again and when, and who must act. A call
+    that is held back with all others of its seller says so: `calls-paused`, `credentials-refused`, `calls-stopped`,
+    `asked-to-wait`; then `nextAttemptAt` is null where nobody knows when it goes on. `turn` goes by the order alone, as
+    in the list.
     """
     async with request.app.state.database.transaction() as session:
         order = await lookup.loaded(session, edges.order_id(order_id))
-        failed = await _failed(session, order)
-    return edges.Answer(schemas.order_view(order, failed), headers=edges.etag(order.version))
+        stuck = await holding.look(session, order.id)
+    return edges.Answer(schemas.order_view(order, stuck), headers=edges.etag(order.version))
 
 
 @router.post(

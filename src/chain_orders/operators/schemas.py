@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from .. import masking
-from ..deliveries.models import Attempt, Delivery
+from ..deliveries.models import WAITING, Attempt, Delivery
 from ..errors import Fault, Invalid
 from ..events.models import Event
 from ..notifications.models import Notification
@@ -20,6 +20,8 @@ from ..orders.resolving import Decision
 from ..orders.states import Status
 from ..sellers.models import Seller
 from ..vtex import codes
+from . import holding
+from .holding import Held, Stuck
 from .models import ApiKey
 from .texts import Affiliate, Channel, Country, Currency, KeyName, Secret, SellerId
 
@@ -172,8 +174,8 @@ def seller_view(seller: Seller) -> dict[str, Any]:
     }
 
 
-def order_view(order: Order, failed: Delivery | None = None) -> dict[str, Any]:
-    """An order as scripts rely on it. Needs chain orders and invoices loaded. `failed`: the call that holds it up."""
+def order_view(order: Order, stuck: Stuck | None = None) -> dict[str, Any]:
+    """An order as scripts rely on it. Needs chain orders and invoices loaded. `stuck`: the call that it waits for."""
     return {
         "id": str(order.id),
         "sellerId": order.seller_id,
@@ -182,7 +184,7 @@ def order_view(order: Order, failed: Delivery | None = None) -> dict[str, Any]:
         "status": order.status,
         "turn": states.turn(Status(order.status), attention=order.attention, has_receipt=order.receipt is not None),
         "attention": _attention(order),
-        "lastError": _last_error(order, failed),
+        "lastError": _last_error(order, stuck),
         "warnings": [{"pointer": "", **warning} for warning in order.warnings],  # older ones have no pointer
         "money": _money(order),
         "chainOrders": [_chain_view(chain) for chain in order.chain_orders],
@@ -195,24 +197,9 @@ def order_view(order: Order, failed: Delivery | None = None) -> dict[str, Any]:
     }
 
 
-def _last_error(order: Order, delivery: Delivery | None) -> dict[str, Any] | None:
-    """Why the order is not further: its latest call that failed, whether that is tried again, and who must act."""
-    if delivery is None or delivery.last_error is None or Status(order.status) not in _UNDER_WAY:
-        return None
-    retried = delivery.state in {"ready", "sending", "retrying", "unknown"}
-    known = codes.lookup(delivery.last_code) if delivery.last_code else None
-    return {
-        "code": delivery.last_code,
-        "detail": delivery.last_error,
-        "retried": retried,
-        "owner": known.owner if known else ("nobody" if retried else "operator"),
-        "nextAttemptAt": moment(delivery.next_at) if retried else None,
-    }
-
-
-_UNDER_WAY = frozenset(
-    {Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.REJECTED, Status.AUTHORIZING, Status.PLACED}
-)
+def _last_error(order: Order, stuck: Stuck | None) -> dict[str, Any] | None:
+    why = holding.why(order, stuck)
+    return {**why, "nextAttemptAt": moment(why["nextAttemptAt"])} if why is not None else None
 
 
 def _attention(order: Order) -> dict[str, Any] | None:
@@ -316,10 +303,15 @@ class RetryBody(ReasonBody):
 
 
 def delivery_view(
-    delivery: Delivery, attempts: Sequence[Attempt], order_group: str | None, *, whole: bool = False
+    delivery: Delivery,
+    attempts: Sequence[Attempt],
+    order_group: str | None,
+    held: Held | None = None,
+    *,
+    whole: bool = False,
 ) -> dict[str, Any]:
     """A call with its attempts, their answers masked unless `whole`."""
-    waiting = delivery.state in {"ready", "retrying", "unknown"}
+    next_at = held.next_at(delivery.next_at) if held is not None else delivery.next_at
     whose, _, owner = delivery.lane.partition(":")
     return {
         "id": delivery.id,
@@ -332,7 +324,8 @@ def delivery_view(
         "method": delivery.method,
         "target": delivery.target,
         "attempts": [_attempt_view(attempt, whole) for attempt in attempts],
-        "nextAttemptAt": moment(delivery.next_at) if waiting else None,
+        "nextAttemptAt": moment(next_at) if delivery.state in WAITING else None,
+        "heldBy": held.code if held is not None else None,
         "lastError": delivery.last_error,
         "lastCode": delivery.last_code,
         "createdAt": moment(delivery.created_at),
@@ -371,7 +364,8 @@ def notification_view(notification: Notification, repeats: int, *, whole: bool =
         "path": path.decode("ascii", "replace"),
         "body": body.decode("utf-8", "replace"),
         "receivedAt": moment(notification.received_at),
-        "appliedAt": moment(notification.applied_at),
+        # One that is parked keeps when it was tried.
+        "appliedAt": moment(notification.applied_at) if notification.state == "applied" else None,
     }
 
 

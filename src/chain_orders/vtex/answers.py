@@ -44,9 +44,9 @@ def found(exchange: Exchange, reader: Callable[[bytes], Facts]) -> Facts | Unrea
     if exchange.status == 404:
         return None
     if exchange.status in {401, 403}:
-        return Denied(f"the seller answered {exchange.status}")
+        return Denied(f"the seller answered {_named(exchange.status)}")
     if exchange.status in {429, 503}:
-        return _throttled(exchange, f"the seller answered {exchange.status}")
+        return _throttled(exchange, f"the seller answered {_named(exchange.status)}")
     if exchange.status != 200:
         return Again(f"the seller cannot be read ({exchange.error or exchange.status})")
     try:
@@ -86,7 +86,7 @@ def _by_code(code: str | None, exchange: Exchange) -> Outcome | None:
 
 
 def _by_status(status: int, code: str | None, exchange: Exchange) -> Outcome:
-    named = f"{status} {code}" if code else f"{status} without a known code"
+    named = _named(status, code)
     if status in {401, 403}:
         return Denied(f"the seller answered {named}")
     if status == 429:
@@ -102,6 +102,21 @@ def _by_status(status: int, code: str | None, exchange: Exchange) -> Outcome:
     if status < 400:
         return Ambiguous(f"the seller answered {named}: a redirect is not followed", code)
     return Refused(f"the seller answered {named}. {codes.UNLISTED}", code or str(status))
+
+
+_MEANINGS = {
+    401: "it refuses our credentials",
+    403: "it refuses our credentials",
+    429: "it asks for fewer calls",
+    503: "it is not available for now",
+}
+
+
+def _named(status: int, code: str | None = None) -> str:
+    """A status that stands alone, with what it means where that is plain."""
+    if code:
+        return f"{status} {code}"
+    return f"{status}: {_MEANINGS[status]}" if status in _MEANINGS else f"{status} without a known code"
 
 
 def _throttled(exchange: Exchange, reason: str) -> Throttled:
