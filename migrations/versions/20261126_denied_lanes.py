@@ -3,7 +3,7 @@
 Works with the release now running: it never writes the column, whose default says nothing. The table is small, and a
 column with a default is added at once.
 
-Revision: 0022, after 0021
+Revision: 0023, after 0022
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from chain_orders.alerts.models import Alert
+from chain_orders.console import words
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from ..retention.planted import holds, plant
@@ -199,8 +200,11 @@ async def test_alerts_say_what_to_do_here(
         session.add(Alert(code="dead-deliveries", subject="seller:acme", reason="1 call is dead"))
         session.add(Alert(code="breaker-open", subject=f"subscription:{webhook}", reason="5 failures in a row"))
 
-    page = await viewer.page("/console/alerts")
+    page, overview = await viewer.page("/console/alerts"), await viewer.page("/console")
 
+    for shown in (page, overview):
+        assert re.search(r'href="/console/deliveries\?state=dead&amp;seller=acme">Calls have used up', shown)
+    assert overview.index("Calls have used up their tries") < overview.index("Needs attention")
     assert "Nothing is wrong." in calm
     assert "Read why, remove the cause, and try them again." in page
     assert 'href="/console/deliveries?state=dead&amp;seller=acme"' in page
@@ -222,6 +226,9 @@ async def test_a_webhook_is_added_given_a_new_secret_and_told_again(marketplace:
 
     assert refused.status_code == 422
     assert "must be a type such as order.placed" in refused.text
+    for event in words.EVENTS:
+        assert f'translate="no">{event}</dt>' in refused.text
+    assert refused.text.count("(needed)") == 2
     assert one["events"] == ["order.placed", "order.cancelled"]
     secrets = [re.findall(r">(whsec_[^<]+)<", answer.text) for answer in (added, rotated)]
     assert [len(found) for found in secrets] == [1, 1]

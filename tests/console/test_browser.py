@@ -22,7 +22,9 @@ _TOO_WIDE = """
   const wide = document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("main *")]
     .filter((one) => right(one) > innerWidth);
   const out = [...document.querySelectorAll("main .card > table")].filter((one) => right(one) > right(one.parentNode));
-  return [...wide, ...out].slice(0, 5).map((one) => one.outerHTML.slice(0, 200));
+  const acts = [...document.querySelectorAll("main .card .acts > *")]
+    .filter((one) => right(one) > right(one.closest(".card")));
+  return [...wide, ...out, ...acts].slice(0, 5).map((one) => one.outerHTML.slice(0, 200));
 }
 """
 
@@ -141,6 +143,28 @@ async def test_the_menu_opens_on_a_small_screen(marketplace: Marketplace, chromi
         await page.get_by_role("heading", name="Sellers", level=1).wait_for()
 
 
+@pytest.mark.parametrize("script", [True, False])
+async def test_filters_are_folded_where_there_is_little_room(
+    marketplace: Marketplace, chromium: Browser, script: bool
+) -> None:
+    await marketplace.place()
+    options: dict[str, Any] = {"java_script_enabled": script, "viewport": {"width": 360, "height": 740}}
+    async with browsing.window(chromium, marketplace.url, **options) as (page, _strayed):
+        await browsing.sign_in(page, await key_of(marketplace, "operator"))
+        await page.goto("/console/orders")
+        await expect(page.get_by_label("Taken from")).to_be_hidden()
+        await expect(page.locator("table.cards tbody tr").first).to_be_in_viewport()
+        await page.get_by_text("Filters", exact=True).click()
+        await expect(page.get_by_label("Taken from")).to_be_visible()
+        await page.goto("/console/orders?status=rejected")
+        await expect(page.get_by_label("Taken from")).to_be_visible()
+
+        await page.set_viewport_size({"width": 1280, "height": 800})
+        await page.goto("/console/orders")
+        await expect(page.get_by_label("Taken from")).to_be_visible()
+        await expect(page.get_by_text("Filters", exact=True)).to_be_hidden()
+
+
 async def test_what_a_seller_wrote_runs_nowhere(
     marketplace: Marketplace, simulated: SimulatedSeller, chromium: Browser
 ) -> None:
@@ -162,13 +186,14 @@ async def test_no_page_is_wider_than_its_window(
         f"/console/orders/{order_id}/resolve", "/console/deliveries", "/console/notifications", "/console/sellers",
         "/console/sellers/acme", "/console/sellers/new", "/console/keys", "/console/health",
         "/console/alerts", "/console/webhooks", "/console/audit", "/console/sellers/acme/check",
+        "/console/orders?status=rejected",
     ]  # fmt: skip
     async with browsing.window(chromium, marketplace.url) as (page, _strayed):
         await browsing.sign_in(page, await key_of(marketplace, "admin"))
         wrong = {}
         for path in paths:
             await page.goto(path)
-            for width in (320, 900, 1000, 1120, 1280, 2560):
+            for width in (320, 900, 1000, 1024, 1120, 1280, 2560):
                 await page.set_viewport_size({"width": width, "height": 800})
                 wrong[path, width] = await page.evaluate(_TOO_WIDE)
     assert {where: found for where, found in wrong.items() if found} == {}

@@ -209,12 +209,28 @@ async def test_cancelling_needs_a_reason_and_shows_it_first(marketplace: Marketp
     await marketplace.becomes(placed["id"], "cancelled")
 
 
+async def test_what_is_parked_does_not_say_when_it_was_applied(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    placed = await marketplace.place(order("PARKED-1"))
+    base = await simulated.base("PARKED-1")
+    await marketplace.notify(f"{base}/pub/orders/ANOTHER-1/invoice", invoice("NF-1"))
+    note = await marketplace.notified(placed["id"], "parked")
+
+    page = await admin.page(f"/console/notifications/{note['id']}")
+
+    assert note["appliedAt"] is None
+    assert "It cannot be applied yet" in page
+    assert "<dt>Applied</dt>" not in page
+
+
 async def test_deciding_shows_both_facts_and_records_the_reason(
     marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
 ) -> None:
     order_id = await conflict(marketplace, simulated)
     path = f"/console/orders/{order_id}/resolve"
     page = await admin.page(path)
+    shown = await admin.page(f"/console/orders/{order_id}")
     (choice,) = re.findall(r'value="(cancelled\|[^"]+)"', page)
 
     preview = await admin.send(path, decision=choice, reason="the seller called: it is cancelled")
@@ -222,6 +238,9 @@ async def test_deciding_shows_both_facts_and_records_the_reason(
     done = await admin.post(path, **fields(preview.text), confirm="yes")
 
     assert "NF-7002" in page
+    assert re.search(r"issued <time[^>]*>1 Nov 2026, 13:00 UTC</time>, heard <time", page)
+    assert "Everything is invoiced. It waits until you have acted." in shown
+    assert "Nothing is left to do" not in shown
     assert re.search("sellerOrderId&#34;: ?&#34;", page)
     assert untouched == "invoiced"
     assert done.headers["location"] == f"/console/orders/{order_id}"
@@ -291,6 +310,27 @@ async def test_a_seller_is_added_changed_and_paused(marketplace: Marketplace, ad
     )
 
 
+async def test_a_seller_that_changed_meanwhile_is_compared_and_saved_all_the_same(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    chosen = {"callbackTrust": "base", "changePolicy": "record", "authorizationGroup": "group"}
+    opened = fields(await admin.page("/console/sellers/acme"))
+    await admin.send("/console/sellers/acme", **chosen, concurrency="7")
+
+    late = await admin.post("/console/sellers/acme", **{**opened, **chosen, "currency": "EUR"})
+    again = await admin.post("/console/sellers/acme", **{**fields(late.text), **chosen})
+
+    assert late.status_code == 412
+    assert re.search(r"Changed a seller</strong> · by <span[^>]*>a admin</span>", late.text)
+    assert re.search(r"<dt>Calls at once</dt><dd[^>]*>10 → 7</dd>", late.text)
+    assert re.search(r"Currency</th><td[^>]*>\W</td><td[^>]*>EUR</td>", late.text)
+    assert re.search(r"Calls at once</th><td[^>]*>7</td><td[^>]*>10</td>", late.text)
+    assert 'href="/console/sellers/acme">Begin again' in late.text
+    assert again.status_code == 303, again.text
+    stored = (await marketplace.client.get("/v1/sellers/acme")).json()
+    assert (stored["currency"], stored["concurrency"]) == ("EUR", 10)
+
+
 async def test_what_is_wrong_with_a_seller_is_said_beside_the_field(admin: Visitor) -> None:
     answer = await admin.send(
         "/console/sellers/new", accountName="Not An Account", salesChannel="2", affiliateId="DCK", appKey="secret-key",
@@ -356,7 +396,11 @@ async def test_a_viewer_sees_everything_and_changes_nothing(marketplace: Marketp
         answer = await viewer.post(path.format(order=placed["id"]), csrf=secret, confirm="yes", reason="x")
         assert answer.status_code == 403, path
     page = await viewer.page(f"/console/orders/{placed['id']}")
+    keys = await viewer.get("/console/keys")
 
+    assert keys.status_code == 403
+    assert "a viewer" not in re.sub(r'<header class="side">.*?</header>', "", keys.text, flags=re.DOTALL)
+    assert "/console/keys" not in page
     assert "/authorize" not in page
     assert "This needs the role" in answer.text
     assert (await marketplace.get(placed["id"]))["status"] == "placed"

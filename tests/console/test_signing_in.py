@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -51,6 +52,7 @@ async def test_who_is_not_signed_in_signs_in_and_goes_on(marketplace: Marketplac
 
     answer = await stranger.sign_in(await key_of(marketplace, "viewer"), next="/console/orders?status=placed")
 
+    assert re.search(r'<input id="key"[^>]* autofocus', await stranger.page("/console/sign-in"))
     assert (turned_away.status_code, wanted) == (303, "/console/sign-in?next=%2Fconsole%2Forders%3Fstatus%3Dplaced")
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/orders?status=placed")
     assert "Orders" in await stranger.page("/console/orders")

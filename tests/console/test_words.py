@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chain_orders.alerts.rules import RULES
-from chain_orders.console import rendering, sentences, texts, words
+from chain_orders.console import overview, rendering, sentences, texts, words
 from chain_orders.errors import Problem
 
 from ..builders import Marketplace, SimulatedSeller
@@ -136,6 +136,14 @@ def test_words_speak_the_language_of_the_visit(marking: str) -> None:
         assert rendering.span(125) == "⟦2 min⟧ ⟦5 s⟧".replace("2 min", "%s min").replace("5 s", "%s s") % (2, 5)
     finally:
         texts.speak("")
+
+
+def test_one_invoice_is_told_as_one() -> None:
+    for seconds, told in (
+        ([5.0], "The latest invoice came within 1 min."),
+        ([5.0, 700.0], "Of the latest 2 invoices, half came within 1 h."),
+    ):
+        assert overview.picture_of_times(seconds).summary == told
 
 
 def test_every_attention_that_is_documented_has_its_words_here() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..alerts.models import Alert
@@ -32,21 +33,28 @@ async def show(visit: Visit) -> Response:
     if before:
         query = query.where(Alert.id < before)
     async with visit.desk.database.transaction() as session:
-        opened = await session.scalars(select(Alert).where(Alert.recovered_at.is_(None)).order_by(Alert.id.desc()))
+        current = await opened(session)
         over = list(await session.scalars(query.order_by(Alert.id.desc()).limit(PAGE + 1)))
     return visit.render(
         "alerts.html",
-        opened=[_shown(alert) for alert in opened],
-        over=[_shown(alert) for alert in over[:PAGE]],
+        opened=[shown(visit, alert) for alert in current],
+        over=[shown(visit, alert) for alert in over[:PAGE]],
         following=edges.encode_cursor(over[PAGE - 1].id) if len(over) > PAGE else "",
         started=bool(before),
     )
 
 
-def _shown(alert: Alert) -> Shown:
+async def opened(session: AsyncSession, limit: int | None = None) -> list[Alert]:
+    """Those that are not over, newest first."""
+    query = select(Alert).where(Alert.recovered_at.is_(None)).order_by(Alert.id.desc())
+    return list(await session.scalars(query.limit(limit)))
+
+
+def shown(visit: Visit, alert: Alert) -> Shown:
+    """The alert in words; without a link where it leads to a page of admins only."""
     what, do = sentences.ALERTS.get(alert.code, (alert.code, ""))
     if alert.webhook_id is not None:
         what, do = sentences.WEBHOOK_ALERTS.get(alert.code, (what, do))
         return Shown(alert, what, do, f"/console/webhooks/{alert.webhook_id}")
-    link = sentences.ALERT_LINKS.get(alert.code, "")
-    return Shown(alert, what, do, link.format(seller=alert.seller_id or ""))
+    link = sentences.ALERT_LINKS.get(alert.code, "").format(seller=alert.seller_id or "")
+    return Shown(alert, what, do, link if link != "/console/keys" or visit.may("admin") else "")

@@ -11,13 +11,14 @@ from starlette.responses import Response
 from .. import masking
 from ..deliveries.models import STATES, WAITING, Attempt, Delivery
 from ..errors import Unknown
-from ..operators import edges, revealing
+from ..operators import edges, holding, revealing
 from ..operators.revealing import MASKED, Wish
 from ..orders import lookup
 from ..orders.models import Order
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import words
+from . import filters, words
+from .story import leaves
 from .texts import _
 from .visits import Visit
 
@@ -27,7 +28,7 @@ RETRIABLE = (*WAITING, "dead")
 
 async def show(visit: Visit) -> Response:
     """Calls, newest first."""
-    chosen = filters(visit)
+    chosen = chosen_in(visit)
     before = edges.number(visit.given("cursor") or None)
     query = matching(chosen)
     if before:
@@ -35,14 +36,16 @@ async def show(visit: Visit) -> Response:
     async with visit.desk.database.transaction() as session:
         found = list(await session.scalars(query.order_by(Delivery.id.desc()).limit(PAGE + 1)))
         groups = await groups_of(session, found)
-        sellers = await directory.all_of(session)
+        held = await holding.at_gates(session, found)
+        sellers = await filters.sellers(session)
     shown = found[:PAGE]
     return visit.render(
         "deliveries.html",
         rows=shown,
         groups=groups,
         parameters=chosen,
-        sellers=[(one.id, one.id) for one in sellers],
+        held=held,
+        sellers=sellers,
         following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
         started=bool(before),
         retriable=RETRIABLE,
@@ -50,7 +53,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def filters(visit: Visit) -> dict[str, str]:
+def chosen_in(visit: Visit) -> dict[str, str]:
     """What the address, or the form, asks for."""
     state, kind, seller = visit.given("state"), visit.given("kind"), visit.given("seller")
     return {
@@ -90,6 +93,7 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
             )
         )
         order, seller, body = await about(session, delivery)
+        held = (await holding.at_gates(session, [delivery])).get(delivery.id) if seller is not None else None
 
     def shown(raw: bytes | None) -> bytes:
         return raw or b"" if whole else masking.mask_body(raw or b"")
@@ -108,7 +112,8 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         retriable=delivery.state in RETRIABLE and visit.may("operator"),
         # Answers are shown whole up to here; together they must stay a page that loads at once.
         clipped=max(600, 30_000 // max(len(attempts), 1)),
-        waiting=delivery.state in WAITING,
+        held=held,
+        leaves=leaves(delivery, held) if delivery.state in WAITING else "",
     )
 
 

@@ -16,10 +16,12 @@ from ..operators import edges
 from ..operators.finding import Column, Ordering, Position, Search, find
 from ..orders.models import Order, OrderName
 from ..orders.states import Status, Turn
+from ..sellers.models import Seller
 from .texts import _
 from .visits import Visit
 
 PAGE = 40
+MOST_SELLERS = 50
 _NEWEST = "-createdAt"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LONGEST_SEARCH = 200
@@ -130,6 +132,20 @@ def _day(text: str) -> str:
     except ValueError:
         return ""
     return found.isoformat() if found and 1970 < found.year < 9999 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sellers:
+    """Sellers to choose from, as values and labels; not `all` of them where there are many."""
+
+    ids: list[tuple[str, str]]
+    all: bool
+
+
+async def sellers(session: AsyncSession) -> Sellers:
+    """The first sellers by id: a page does not grow with how many there are."""
+    found = list(await session.scalars(select(Seller.id).order_by(Seller.id).limit(MOST_SELLERS + 1)))
+    return Sellers([(one, one) for one in found[:MOST_SELLERS]], len(found) <= MOST_SELLERS)
 
 
 async def search(session: AsyncSession, asked: Wanted, limit: int, last: Order | None = None) -> list[Order]:

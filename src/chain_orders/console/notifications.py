@@ -14,8 +14,7 @@ from ..notifications.models import STATES, Notification, Receipt
 from ..operators import again, deciding, edges, revealing
 from ..operators.revealing import MASKED, Wish
 from ..orders.models import Order
-from ..sellers import directory
-from . import mistakes, once
+from . import filters, mistakes, once
 from .texts import _
 from .visits import Visit
 
@@ -34,14 +33,14 @@ async def show(visit: Visit) -> Response:
         ids = {note.order_id for note in found if note.order_id is not None}
         rows = await session.execute(select(Order.id, Order.order_group, Order.seller_id).where(Order.id.in_(ids)))
         orders = {row.id: row for row in rows}
-        sellers = await directory.all_of(session)
+        sellers = await filters.sellers(session)
     shown = found[:PAGE]
     return visit.render(
         "notifications.html",
         rows=shown,
         orders=orders,
         parameters={"state": state, "seller": seller},
-        sellers=[(one.id, one.id) for one in sellers],
+        sellers=sellers,
         following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
         started=bool(before),
     )

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from ..deliveries.models import Delivery
-from ..operators import edges, schemas
+from ..operators import edges, holding, schemas
 from ..operators.evidence import download
 from ..orders import lookup
 from ..orders.models import Order
@@ -22,6 +22,9 @@ from .visits import Visit
 _AUTHORIZABLE = frozenset({Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.PLACED})
 _CANCELLABLE = frozenset(set(Status) - {Status.REJECTED, Status.INVOICED, Status.CANCELLED, Status.CANCEL_REQUESTED})
 
+_INVOICES = 30
+"""Of all chain orders together: what the page shows of an order stays small however often it is split."""
+
 
 async def show(visit: Visit) -> Response:
     """The order's page."""
@@ -30,7 +33,9 @@ async def show(visit: Visit) -> Response:
     async with visit.desk.database.transaction() as session:
         order = await lookup.loaded(session, order_id)
         seller = await directory.get(session, order.seller_id)
-        told = await story.tell(session, order.id, seller.currency, before)
+        stuck = await holding.look(session, order.id)
+        held = stuck.held if stuck is not None else None
+        told = await story.tell(session, order.id, seller.currency, before, held)
         dead = (await session.scalars(dead_of(order.id))).all()
         refused = order.status == Status.REJECTED
         refusal = await session.scalar(refusal_of(order.id)) if refused else None
@@ -41,7 +46,9 @@ async def show(visit: Visit) -> Response:
         view=schemas.order_view(order),
         seller=seller,
         currency=seller.currency,
+        held=held,
         story=told,
+        invoices_each=max(_INVOICES // max(len(order.chain_orders), 1), 1),
         before=before,
         dead=dead,
         refusal=refusal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -9,7 +10,7 @@ from ..errors import Invalid
 from ..operators import edges, schemas, spreadsheet
 from ..orders.models import Order
 from ..orders.states import Status, Turn
-from ..sellers import directory
+from ..sellers.models import Seller
 from . import filters, rendering, words
 from .bulk import ACTS
 from .visits import Visit
@@ -27,10 +28,10 @@ async def show(visit: Visit) -> Response:
             orders, problem = await filters.search(session, asked, filters.PAGE + 1), None
         except Invalid as wrong:
             orders, problem = [], wrong
-        sellers = await directory.all_of(session)
+        sellers = await filters.sellers(session)
+        currencies = await _currencies(session, orders)
         names = await filters.matched(session, asked.q, orders)
     shown = orders[: filters.PAGE]
-    currencies = {seller.id: seller.currency for seller in sellers}
     rows = [
         {
             "order": order,
@@ -48,12 +49,17 @@ async def show(visit: Visit) -> Response:
         parameters=asked.parameters,
         following=edges.encode_cursor(asked.ordering.cursor(shown[-1])) if len(orders) > filters.PAGE else "",
         sorts=filters.sorts().items(),
-        sellers=[(seller.id, seller.id) for seller in sellers],
+        sellers=sellers,
         statuses=[(status, words.STATUSES[status].label) for status in Status],
         bulk=ACTS,
         every=visit.given("chosen") == "all",
         turns=[(turn, words.TURNS[turn].label) for turn in Turn],
     )
+
+
+async def _currencies(session: AsyncSession, orders: list[Order]) -> dict[str, str | None]:
+    query = select(Seller.id, Seller.currency).where(Seller.id.in_({order.seller_id for order in orders}))
+    return {row.id: row.currency for row in await session.execute(query)}
 
 
 async def download(visit: Visit) -> Response:

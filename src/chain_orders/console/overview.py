@@ -19,12 +19,14 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..outcome import UNSENT, WELL
 from ..sellers import directory
-from . import charts, rendering, words
+from . import alerts, charts, rendering, words
 from .charts import Chart, Counted, Series
-from .texts import _
+from .texts import _, ngettext
 from .visits import Visit
 
 _OLDEST = 8
+_ALERTS = 5
+_SELLERS = 12
 _MINUTES = 60
 _HOURS = 24
 _LATEST_INVOICES = 1000
@@ -84,8 +86,10 @@ async def show(visit: Visit) -> Response:
             )
         )
         sellers = await directory.all_of(session)
+        troubles = await alerts.opened(session, _ALERTS + 1)
     counted = await visit.desk.counted.get(lambda: _count(visit))
     by_status = orders.by_status
+    numbers = {lane["sellerId"]: lane for lane in lanes if "sellerId" in lane}
     return visit.render(
         "overview.html",
         statuses=[(status, by_status[status]) for status in _OPEN],
@@ -95,11 +99,21 @@ async def show(visit: Visit) -> Response:
         attention=attention,
         waiting=waiting,
         queues=_queues(queues),
-        sellers=sellers,
-        numbers={lane["sellerId"]: lane for lane in lanes if "sellerId" in lane},
+        alerts=[alerts.shown(visit, alert) for alert in troubles[:_ALERTS]],
+        more_alerts=len(troubles) > _ALERTS,
+        sellers=sorted(sellers, key=lambda seller: _wellness(numbers.get(seller.id)))[:_SELLERS],
+        every_seller=len(sellers),
+        numbers=numbers,
         dead=queues["deliveries"].get("dead", {"count": 0})["count"],
         pictures=_draw(counted, visit.zone),
     )
+
+
+def _wellness(lane: Mapping[str, Any] | None) -> tuple[bool, bool, int, float]:
+    """What sellers are sorted by: those in trouble first, then by how long their oldest call has waited."""
+    if lane is None:
+        return True, True, 0, 0.0
+    return lane["breaker"] == "closed", not lane["paused"], -lane["failuresInARow"], -(lane["oldestSeconds"] or 0.0)
 
 
 def _queues(numbers: dict[str, Any]) -> list[dict[str, Any]]:
@@ -145,7 +159,7 @@ def _draw(counted: Counted, zone: tzinfo) -> list[Chart]:
     return [
         _intake(now.astimezone(zone), counted.taken, counted.placed),
         _calls(now, zone, counted.outcomes),
-        _times(counted.seconds),
+        picture_of_times(counted.seconds),
     ]
 
 
@@ -183,7 +197,7 @@ def _calls(now: datetime, zone: tzinfo, outcomes: Mapping[int, Counter[str]]) ->
     return charts.draw("calls", _("Calls an hour"), summary % told, series, ticks, every)
 
 
-def _times(seconds: list[float]) -> Chart:
+def picture_of_times(seconds: list[float]) -> Chart:
     labels = [rendering.span(limit) for limit in _LENGTHS] + [_("later")]
     counts = [0] * len(labels)
     for one in seconds:
@@ -193,10 +207,10 @@ def _times(seconds: list[float]) -> Chart:
         middle = sorted(seconds)[len(seconds) // 2]
         within = next((rendering.span(limit) for limit in _LENGTHS if middle < limit), None)
         half = _("within %s") % within if within else _("later than that")
-        summary = _("Of the latest %(count)s invoices, half came %(half)s.") % {
-            "count": f"{len(seconds):,}",
-            "half": half,
-        }
+        told = ngettext(
+            "The latest invoice came %(half)s.", "Of the latest %(count)s invoices, half came %(half)s.", len(seconds)
+        )
+        summary = told % {"count": f"{len(seconds):,}", "half": half}
     else:
         summary = _("No order has been invoiced yet.")
     return charts.draw("times", _("From placed to invoiced"), summary, series, labels, labels, even=True)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from .. import masking
 from ..deliveries.models import Delivery
 from ..errors import Conflict, Problem, Unknown
-from ..operators import again
+from ..operators import again, holding
 from . import deliveries, mistakes, once, words
 from .deliveries import RETRIABLE
 from .texts import _
@@ -36,12 +36,14 @@ async def show(visit: Visit, problem: Problem | None = None) -> Response:
         if delivery.state not in RETRIABLE:
             raise again.ended(delivery)
         order, seller, body = await deliveries.about(session, delivery)
+        held = await holding.at_gate(session, delivery.lane) if seller is not None else None
     return visit.render(
         "act_retry.html",
         200 if problem is None else problem.status,
         delivery=delivery,
         order=order,
         seller=seller,
+        held=held,
         body=masking.mask_body(body or b""),
         **_form(visit, problem),
     )
@@ -65,9 +67,10 @@ async def retry(visit: Visit) -> Response:
         delivery = await deliveries.found_one(session, visit)
         if await once.first(session, visit):
             await again.call(session, delivery, visit.operator, reason)
-        order_id = delivery.order_id
+        order_id, held = delivery.order_id, await holding.at_gate(session, delivery.lane)
     visit.desk.bell.ring("deliveries")
-    return await visit.finished("retried", f"/console/orders/{order_id}" if order_id else "/console/deliveries")
+    done = "retried-later" if held else "retried"
+    return await visit.finished(done, f"/console/orders/{order_id}" if order_id else "/console/deliveries")
 
 
 async def retry_many(visit: Visit) -> Response:
@@ -86,7 +89,7 @@ async def retry_many(visit: Visit) -> Response:
 
 async def _preview(visit: Visit, problem: Problem | None = None) -> Response:
     """What will be tried: at most so many at once, the oldest first."""
-    chosen = deliveries.filters(visit)
+    chosen = deliveries.chosen_in(visit)
     query = deliveries.matching(chosen).where(Delivery.state.in_(RETRIABLE))
     if not visit.given("all"):
         query = query.where(Delivery.id.in_(_ids(visit)))
@@ -121,6 +124,7 @@ async def _result(visit: Visit, delivery_id: int, reason: str) -> Result:
             if delivery is None:
                 raise Unknown("delivery-unknown", _("There is no such delivery."))
             await again.call(session, delivery, visit.operator, reason)
+            held = await holding.at_gate(session, delivery.lane)
     except (Conflict, Unknown) as refused:
         return Result(label, link, False, words.refusal(refused))
-    return Result(label, link, True, _("It is tried again now."))
+    return Result(label, link, True, words.DONE["retried-later"] if held else _("It is tried again now."))

@@ -17,10 +17,11 @@ from ..operators import audit, edges, schemas, stats
 from ..operators.schemas import NewSeller, SellerChange
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import checking, mistakes, once
+from . import checking, meanwhile, mistakes, once
 from .texts import _
 from .visits import Visit
 
+PAGE = 40
 _NULLABLE = ("currency", "callback_base")
 _FLAGS = ("strictAmounts", "omitAuthorizationItems")
 _TEXTS = (
@@ -32,12 +33,23 @@ _LEFT_OUT_WHEN_EMPTY = frozenset({"sellerId", "appKey", "appToken", "baseUrl"})
 
 
 async def show(visit: Visit) -> Response:
-    """Every seller, with its lane."""
+    """The sellers with their lanes, by id; those whose ids begin with what is looked for."""
+    wanted = visit.given("id")[:63].replace("\x00", "").lower()
+    after = edges.decode_cursor(visit.given("cursor") or None)
+    query = select(Seller).where(Seller.id.startswith(wanted, autoescape=True)).order_by(Seller.id).limit(PAGE + 1)
     async with visit.desk.database.transaction() as session:
-        sellers = await directory.all_of(session)
+        found = list(await session.scalars(query.where(Seller.id > after) if after else query))
         numbers = {lane["sellerId"]: lane for lane in await stats.lanes(session) if "sellerId" in lane}
         keys = await checking.callback_keys(session, visit)
-    return visit.render("sellers.html", sellers=sellers, numbers=numbers, callback_keys=keys)
+    return visit.render(
+        "sellers.html",
+        sellers=found[:PAGE],
+        wanted=wanted,
+        following=edges.encode_cursor(found[PAGE - 1].id) if len(found) > PAGE else "",
+        started=bool(after),
+        numbers=numbers,
+        callback_keys=keys,
+    )
 
 
 async def show_new(visit: Visit) -> Response:
@@ -54,6 +66,10 @@ async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: P
     async with visit.desk.database.transaction() as session:
         seller = await directory.get(session, visit.request.path_params["seller_id"])
         lane = await session.scalar(select(Lane).where(Lane.lane == seller.lane))
+        missed = None
+        if given is not None and isinstance(problem, Stale):
+            missed = await meanwhile.of_seller(session, seller, given["version"], _values(seller), given)
+            given = {**given, "version": str(seller.version)}  # what is sent after this was seen is saved
     if given is None:
         given = _again(visit) if visit.resumed else _values(seller)
     return visit.render(
@@ -62,6 +78,7 @@ async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: P
         seller=seller,
         lane=lane,
         values=given,
+        missed=missed,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         minting=visit.desk.bases.keyring.minting,
@@ -127,7 +144,8 @@ async def _change(session: AsyncSession, visit: Visit, values: dict[str, Any], s
     """Raises Stale when somebody has changed the seller since the form was opened."""
     seller = await directory.get(session, visit.request.path_params["seller_id"], lock=True)
     if visit.typed("version") != str(seller.version):
-        raise Stale("version-differs", _("The seller was changed since you opened this form. Reload it first."))
+        told = _("The seller was changed since you opened this form, and nothing of yours is saved yet.")
+        raise Stale("version-differs", told)
     moved = values.get("base_url", seller.base_url) != seller.base_url
     changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
     audit.note(session, visit.operator, "seller.change", seller, credentialsReplaced=bool(sealed))

@@ -136,7 +136,7 @@ def _routes(desk: Desk) -> list[BaseRoute]:
         *_form(desk, "/console/zone", zones.show, zones.choose, "viewer"),
         Route("/console/here", page(desk, live.here)),
         *_sellers(desk),
-        Route("/console/keys", page(desk, keys.show), methods=["GET"]),
+        Route("/console/keys", page(desk, keys.show, "admin"), methods=["GET"]),
         Route("/console/keys", act(desk, keys.make, "admin"), methods=["POST"]),
         *_form(desk, "/console/keys/revoke", keys.show_revoke, keys.revoke, "admin"),
         *_form(desk, "/console/keys/rotate", keys.show_rotate, keys.rotate, "admin"),

@@ -16,6 +16,7 @@ from .. import masking
 from ..deliveries.models import WAITING, Attempt, Delivery
 from ..events.models import Event
 from ..notifications.models import Notification
+from ..operators.holding import Held
 from ..orders.models import Order
 from . import rendering, words
 from .texts import _
@@ -91,11 +92,18 @@ class Story:
     earlier: Place | None
 
 
-async def tell(session: AsyncSession, order_id: uuid.UUID, currency: str | None, before: Place | None = None) -> Story:
-    """The latest part of an order's story, or what came before a place. Bodies are masked."""
+async def tell(
+    session: AsyncSession,
+    order_id: uuid.UUID,
+    currency: str | None,
+    before: Place | None = None,
+    held: Held | None = None,
+) -> Story:
+    """The latest part of an order's story, or what came before a place. Bodies are masked. `held`: what holds its
+    calls back."""
     entries = [
         *[_of_event(event, currency) for event in await _events(session, order_id, before)],
-        *await _calls(session, order_id, before),
+        *await _calls(session, order_id, before, held),
         *[_of_notification(note) for note in await _notifications(session, order_id, before)],
     ]
     entries.sort(key=lambda entry: entry.place, reverse=True)
@@ -130,7 +138,7 @@ async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: Pla
     return (await session.scalars(latest.limit(PAGE + 1))).all()
 
 
-async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | None) -> list[Entry]:
+async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | None, held: Held | None) -> list[Entry]:
     """Attempts of the order's calls, and the calls of which none has been made yet."""
     query = select(Attempt, Delivery).join(Delivery, Delivery.id == Attempt.delivery_id)
     query = query.where(Delivery.order_id == order_id)
@@ -146,8 +154,8 @@ async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | Non
     def sent(delivery: Delivery) -> str:
         return _shown(placed if delivery.kind == "place" else delivery.body)
 
-    made = [_of_attempt(attempt, delivery, sent(delivery)) for attempt, delivery in rows]
-    return [*made, *[_of_owed(one, sent(one)) for one in owed]]
+    made = [_of_attempt(attempt, delivery, sent(delivery), held) for attempt, delivery in rows]
+    return [*made, *[_of_owed(one, sent(one), held) for one in owed]]
 
 
 def _shown(raw: bytes | None) -> str:
@@ -168,7 +176,7 @@ def actor(name: str) -> str:
     return {"operator": who, "service": _("the service"), "seller": _("the seller")}.get(kind, name)
 
 
-def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str) -> Entry:
+def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, held: Held | None) -> Entry:
     outcome = words.word(words.OUTCOMES, attempt.outcome) if attempt.outcome else Word(_("under way"), "busy")
     read = attempt.phase == "verify"
     title = _("Read the seller") if read else words.KINDS.get(delivery.kind, delivery.kind)
@@ -184,7 +192,7 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str) -> Entry:
         facts.append((_("failure"), attempt.error))
     if meaning := words.code(attempt.code):
         facts.append((_("meaning"), meaning))
-    facts += next_try(attempt, delivery)
+    facts += _next_try(attempt, delivery, held)
     folds = []
     if sent and not read:
         folds.append((_("What was sent"), sent))
@@ -195,19 +203,26 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str) -> Entry:
     return Entry(at, "out", title, outcome.tone, _("the service"), outcome, facts, folds, *link)
 
 
-def next_try(attempt: Attempt, delivery: Delivery) -> list[tuple[str, str]]:
+def _next_try(attempt: Attempt, delivery: Delivery, held: Held | None) -> list[tuple[str, str]]:
     """When it is tried again, said beside its latest attempt."""
     if delivery.state not in WAITING or attempt.number != delivery.attempts:
         return []
     what = _("read again") if delivery.phase == "verify" else _("next try")
-    return [(what, rendering.until(delivery.next_at))]
+    return [(what, leaves(delivery, held))]
 
 
-def _of_owed(delivery: Delivery, sent: str) -> Entry:
+def leaves(delivery: Delivery, held: Held | None) -> str:
+    """When a call that waits may leave, in words."""
+    if held is None:
+        return rendering.until(delivery.next_at)
+    return words.GOES_ON.get(held.code) or rendering.until(held.next_at(delivery.next_at))
+
+
+def _of_owed(delivery: Delivery, sent: str, held: Held | None) -> Entry:
     state = words.word(words.DELIVERY_STATES, delivery.state)
     facts: list[tuple[str, str]] = [(_("request"), f"{delivery.method} {delivery.target}")]
     if delivery.state in WAITING:
-        facts.append((_("leaves"), rendering.until(delivery.next_at)))
+        facts.append((_("leaves"), leaves(delivery, held)))
     if delivery.last_error:
         facts.append((_("reason"), delivery.last_error))
     title = _("%s: owed to the seller") % words.KINDS.get(delivery.kind, delivery.kind)

@@ -52,7 +52,7 @@ def _told(found: Meaning) -> Meaning:
 
 STATUSES: Mapping[str, Word] = Told(
     {
-        "accepted": Word(N_("Accepted"), "busy", N_("Taken from you; the call that places it is about to leave.")),
+        "accepted": Word(N_("Accepted"), "busy", N_("Taken from you; the call that places it is owed to the seller.")),
         "placing": Word(N_("Placing"), "busy", N_("The call that places it is on its way to the seller.")),
         "placement-unknown": Word(
             N_("Placement unclear"),
@@ -68,20 +68,52 @@ STATUSES: Mapping[str, Word] = Told(
         "partially-invoiced": Word(
             N_("Partly invoiced"), "busy", N_("Some of the goods are invoiced; the seller owes the rest.")
         ),
-        "invoiced": Word(N_("Invoiced"), "good", N_("Everything is invoiced. Nothing is left to do.")),
+        "invoiced": Word(N_("Invoiced"), "good", N_("Everything is invoiced.")),
         "cancel-requested": Word(
             N_("Cancellation asked"), "wait", N_("The seller was asked to cancel, and has not said how it ends.")
         ),
-        "cancelled": Word(N_("Cancelled"), "quiet", N_("The order is cancelled. Nothing is left to do.")),
+        "cancelled": Word(N_("Cancelled"), "quiet", N_("The order is cancelled.")),
     }
 )
 
 TURNS: Mapping[str, Word] = Told(
     {
-        "operator": Word(N_("Your turn"), "wait", N_("It goes on once you have acted.")),
+        "operator": Word(N_("Your turn"), "wait", N_("It waits until you have acted.")),
         "us": Word(N_("Our turn"), "busy", N_("The service is at work; you need not do anything.")),
         "seller": Word(N_("Seller's turn"), "busy", N_("It goes on when the seller acts.")),
-        "nobody": Word(N_("Nobody's turn"), "quiet", N_("It is finished.")),
+        "nobody": Word(N_("Nobody's turn"), "quiet", N_("Nothing is left to do.")),
+    }
+)
+
+HELD: Mapping[str, Word] = Told(
+    {
+        "calls-paused": Word(
+            N_("Calls are paused"),
+            "wait",
+            N_("A person has paused the calls to the seller. What waits leaves once they are resumed."),
+        ),
+        "credentials-refused": Word(
+            N_("Credentials are refused"),
+            "bad",
+            N_("The seller refuses our credentials, and calls to it are stopped. Ask it for new ones, and save them."),
+        ),
+        "calls-stopped": Word(
+            N_("Calls are stopped"),
+            "bad",
+            N_("After failures in a row one call at a time probes the seller. Once one is answered, the others go on."),
+        ),
+        "asked-to-wait": Word(
+            N_("The seller asks us to wait"), "wait", N_("Calls to it go on by themselves once that time is over.")
+        ),
+    }
+)
+"""What holds every call to a seller back."""
+
+GOES_ON: Mapping[str, str] = Told(
+    {
+        "calls-paused": N_("once calls to the seller are resumed"),
+        "credentials-refused": N_("once the seller takes our credentials"),
+        "calls-stopped": N_("once the seller answers again"),
     }
 )
 
@@ -249,6 +281,7 @@ DONE: Mapping[str, str] = Told(
         "authorized": N_("The authorization is given. What is owed to the seller is on its way."),
         "cancel": N_("The cancellation is asked for. The order shows how it ends."),
         "retried": N_("The call is tried again now."),
+        "retried-later": N_("The call is due, and leaves as soon as calls go on again."),
         "corrected": N_("The corrected order is on its way to the seller."),
         "tested": N_("A test is on its way. Its attempt stands below."),
         "enabled": N_("The webhook goes on where it stopped."),

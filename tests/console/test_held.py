@@ -1,0 +1,142 @@
+"""What waits behind a stopped lane says so, in the console and in the API: why, whose turn it is, when it goes on."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from chain_orders.deliveries.models import Lane
+from chain_orders.operators.holding import held
+
+from ..builders import Marketplace, SimulatedSeller, order, until
+from .day import dead
+from .visitor import Visitor
+
+NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
+LATER = datetime(2026, 11, 1, 11, tzinfo=UTC)
+CLOSED: dict[str, Any] = {"lane": "seller:acme", "breaker": "closed", "paused": False, "denied": False}
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "owner", "until"),
+    [
+        ({}, None, None, None),
+        ({"next_at": NOW}, None, None, None),
+        ({"next_at": LATER, "reason": "the seller answered 429"}, "asked-to-wait", "nobody", LATER),
+        ({"breaker": "open", "next_at": LATER}, "calls-stopped", "seller", LATER),
+        ({"breaker": "open", "next_at": NOW}, "calls-stopped", "seller", None),
+        ({"breaker": "open", "denied": True, "next_at": LATER}, "credentials-refused", "operator", LATER),
+        ({"paused": True, "breaker": "open", "next_at": LATER}, "calls-paused", "operator", None),
+    ],
+)
+def test_a_gate_says_why_it_is_shut_and_who_opens_it(
+    gate: dict[str, Any], code: str | None, owner: str | None, until: datetime | None
+) -> None:
+    found = held(Lane(**{**CLOSED, **gate}), NOW)
+
+    assert (found and found.code, found and found.owner, found and found.until) == (code, owner, until)
+
+
+async def _pause(marketplace: Marketplace) -> None:
+    answer = await marketplace.client.post("/v1/sellers/acme/pause")
+    assert answer.status_code == 200, answer.text
+
+
+async def _why(marketplace: Marketplace, order_id: str, code: str) -> dict[str, Any]:
+    """What the API says, once it says this."""
+
+    async def told() -> dict[str, Any] | None:
+        error: dict[str, Any] | None = (await marketplace.get(order_id))["lastError"]
+        return error if error and error["code"] == code else None
+
+    found: dict[str, Any] = await until(told)
+    return found
+
+
+async def test_an_order_of_a_paused_seller_waits_for_whoever_resumes_it(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await _pause(marketplace)
+    taken = (await marketplace.post_order(order("HELD-1"))).json()
+
+    error = (await marketplace.get(taken["id"]))["lastError"]
+    (call,) = (await marketplace.get(taken["id"], "/deliveries"))["items"]
+    page = await admin.page(f"/console/orders/{taken['id']}")
+    listed = await admin.page("/console/deliveries")
+    one = await admin.page(f"/console/deliveries/{call['id']}")
+
+    assert (error["code"], error["retried"], error["owner"]) == ("calls-paused", True, "operator")
+    assert error["nextAttemptAt"] is None
+    assert (call["heldBy"], call["nextAttemptAt"]) == ("calls-paused", None)
+    assert "Your turn" in page
+    assert 'leaves <b translate="no">once calls to the seller are resumed</b>' in page
+    for shown in (page, one):
+        assert "A person has paused the calls to the seller." in shown
+    assert "Calls are paused" in listed
+    for untrue in ("you need not do anything", "about to leave", '<b translate="no">now</b>'):
+        assert untrue not in page
+
+
+async def test_refused_credentials_are_said_of_every_order_behind_them(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await simulated.behave(fail=1, failStatus=401)
+    ids = [(await marketplace.post_order(order(group))).json()["id"] for group in ("HELD-2", "HELD-3")]
+
+    errors = [await _why(marketplace, one, "credentials-refused") for one in ids]
+    page = await admin.page(f"/console/orders/{ids[1]}")
+
+    for error in errors:
+        assert error["owner"] == "operator"
+        assert "the seller answered 401: it refuses our credentials" in error["detail"]
+        assert error["nextAttemptAt"] is None or datetime.fromisoformat(error["nextAttemptAt"]) > datetime.now(UTC)
+    assert "The seller refuses our credentials" in page
+    assert "Your turn" in page
+    await simulated.behave(fail=0)
+    await marketplace.change_seller(appKey="simulated-key")
+    for one in ids:
+        await marketplace.becomes(one, "placed")
+    async with marketplace.database.transaction() as session:
+        assert await session.scalar(text("select denied from lanes where lane = 'seller:acme'")) is False
+
+
+async def test_a_seller_that_asks_to_wait_is_waited_for_by_itself(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update lanes set next_at = clock_timestamp() + interval '1 hour'"))
+    taken = (await marketplace.post_order(order("HELD-4"))).json()
+
+    error = await _why(marketplace, taken["id"], "asked-to-wait")
+    page = await admin.page(f"/console/orders/{taken['id']}")
+
+    assert error["owner"] == "nobody"
+    assert datetime.fromisoformat(error["nextAttemptAt"]) > datetime.now(UTC)
+    assert "The seller asks us to wait" in page
+    assert "Our turn" in page
+    assert re.search(r'leaves <b translate="no">in 59 min', page)
+
+
+async def test_a_retry_behind_a_pause_does_not_claim_to_leave_now(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    order_id = await dead(marketplace, simulated)
+    await _pause(marketplace)
+    (call,) = (await marketplace.get(order_id, "/deliveries"))["items"]
+
+    asked = await admin.page(f"/console/deliveries/{call['id']}/retry")
+    answer = await admin.send(f"/console/deliveries/{call['id']}/retry", reason="its host is back", confirm="yes")
+    page = await admin.page(answer.headers["location"])
+
+    assert "A person has paused the calls to the seller." in asked
+    assert "The call is due, and leaves as soon as calls go on again." in page
+    assert "The call is tried again now." not in page
