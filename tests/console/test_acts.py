@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chain_orders.alerts.models import Alert
-from chain_orders.console import words
+from chain_orders.events import types
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from ..retention.planted import holds, plant
@@ -226,7 +226,7 @@ async def test_a_webhook_is_added_given_a_new_secret_and_told_again(marketplace:
 
     assert refused.status_code == 422
     assert "must be a type such as order.placed" in refused.text
-    for event in words.EVENTS:
+    for event in types.ALL:
         assert f'translate="no">{event}</dt>' in refused.text
     assert refused.text.count("(needed)") == 2
     assert one["events"] == ["order.placed", "order.cancelled"]

@@ -7,12 +7,12 @@ import re
 from starlette.responses import Response
 
 from ..errors import Problem
-from ..events import feed
+from ..events import feed, types
 from ..operators import audit, edges, schemas
 from ..operators.webhooks import NewWebhook, ReplayBody, RotationBody
 from ..webhooks import directory
 from ..webhooks.models import Subscription
-from . import mistakes, once
+from . import mistakes, once, words
 from .visits import Visit
 from .webhooks import done, webhook_id
 
@@ -26,6 +26,7 @@ async def show_new(visit: Visit, problem: Problem | None = None) -> Response:
         "webhook_new.html",
         200 if problem is None else problem.status,
         values={name: visit.typed(name) for name in _FIELDS},
+        types=[(one, words.event(one)[0]) for one in sorted(types.ALL)],
         banner=mistakes.banner(problem),
         wrong=wrong,
     )
