@@ -16,7 +16,7 @@ from chain_orders.events import types
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from ..retention.planted import holds, plant
-from .day import conflict, dead, rejected
+from .day import conflict, dead, foreign, rejected
 from .visitor import Visitor, fields, key_of
 
 
@@ -314,10 +314,10 @@ async def test_the_same_act_on_purpose_is_done_again(marketplace: Marketplace, a
 async def test_calls_and_notifications_are_tried_again_once_by_one_form(
     marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
 ) -> None:
-    stuck, contradicted = await dead(marketplace, simulated), await conflict(marketplace, simulated)
+    stuck, unreadable = await dead(marketplace, simulated), await foreign(marketplace, simulated)
     (call,) = (await marketplace.get(stuck, "/deliveries"))["items"]
-    notes = (await marketplace.get(contradicted, "/notifications"))["items"]
-    (note,) = [one for one in notes if one["state"] == "conflict"]
+    notes = (await marketplace.get(unreadable, "/notifications"))["items"]
+    (note,) = [one for one in notes if one["state"] == "unreadable"]
     await admin.send("/console/sellers/acme/pause", reason="nothing shall leave meanwhile")
 
     told = []
@@ -345,6 +345,21 @@ async def test_a_call_to_a_subscriber_is_tried_again_here_too(marketplace: Marke
 
     assert tried.status_code == 303, tried.text
     assert await _acts(marketplace, "delivery.retry") == 1
+
+
+async def test_a_contradiction_is_decided_and_not_applied_again(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    contradicted = await conflict(marketplace, simulated)
+    note = await marketplace.notified(contradicted, "conflict")
+
+    page = await admin.page(f"/console/notifications/{note['id']}")
+    refused = await admin.get(f"/console/notifications/{note['id']}/replay")
+
+    assert f'href="/console/orders/{contradicted}/resolve"' in page
+    assert "Apply it again" not in page
+    assert refused.status_code == 409
+    assert "decide about its order instead" in refused.text
 
 
 async def test_what_has_ended_is_refused_in_the_consoles_words(marketplace: Marketplace, admin: Visitor) -> None:

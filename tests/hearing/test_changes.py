@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 
@@ -126,6 +128,31 @@ async def test_a_repeat_without_a_request_id_asks_a_person(
 
     assert len(first.json()["receipt"]) == 32
     assert (await _attention(marketplace, order_id, "change-repeated"))["money"]["total"] == 1000
+
+
+async def test_a_repeat_that_came_before_the_order_was_placed_asks_a_person_too(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.change_seller(changePolicy="accept")
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    order_id = (await marketplace.post_order(order("CHG1"))).json()["id"]
+    async with marketplace.database.transaction() as session:
+        body = await session.scalar(text("select placement_body from orders"))
+    address = json.loads(body)["marketplaceServicesEndpoint"] + "/pvt/orders/CHG1/changes"
+    for _ in range(2):
+        await marketplace.notify(address, change(None))
+        await marketplace.notified(order_id, "parked")
+    await until(lambda: _looked_at(marketplace))
+
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    assert (await _attention(marketplace, order_id, "change-repeated"))["money"]["total"] == 1000
+
+
+async def _looked_at(marketplace: Marketplace) -> bool:
+    """Whether every repeat has been looked at."""
+    async with marketplace.database.transaction() as session:
+        return not await session.scalar(text("select count(*) from repeats"))
 
 
 async def test_other_content_under_a_request_id_is_a_conflict(

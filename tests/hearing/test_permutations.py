@@ -99,8 +99,14 @@ TOLD |= {
 class NoDatabase:
     """What an operator's decision asks a session for: there is nothing to withdraw and nothing to settle."""
 
+    async def flush(self) -> None:
+        pass
+
     async def execute(self, *_: Any) -> NoDatabase:
         return self
+
+    async def scalars(self, *_: Any) -> list[Any]:
+        return []
 
     def all(self) -> list[Any]:
         return []

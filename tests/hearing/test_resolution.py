@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from ..builders import Marketplace, SimulatedSeller, invoice, order, until
+from chain_orders.notifications import rebuild
+
+from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
 from .test_changes import change
 
 
@@ -66,6 +69,127 @@ async def test_what_was_cancelled_may_be_decided_to_be_invoiced(
 
     assert answer.json()["status"] == "invoiced"
     assert answer.json()["money"]["remaining"] == 0
+
+
+async def _two_contradictions(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> tuple[dict[str, Any], Sequence[str]]:
+    """An order of two chain orders that were invoiced, and cancelled then; its chain orders' ids."""
+    await simulated.behave(split="seller")
+    items = [
+        {"id": "8", "quantity": 1, "seller": "1", "price": 1200},
+        {"id": "9", "quantity": 1, "seller": "2", "price": 100},
+    ]
+    placed = await marketplace.place(order("RES2", items=items, marketplacePaymentValue=1400))
+    base = (await simulated.book("RES2"))[0]["marketplaceServicesEndpoint"]
+    ids = [chain["chainOrderId"] for chain in placed["chainOrders"]]
+    for chain in placed["chainOrders"]:
+        told = invoice("NF-1", chain["value"], items=[])
+        await marketplace.notify(f"{base}/pvt/orders/{chain['chainOrderId']}/invoice", told)
+    await marketplace.becomes(placed["id"], "invoiced")
+    for chain in ids:
+        path = "pvt/orders/order-group/RES2/notifications/seller-cancellation"
+        await marketplace.notify(f"{base}/{path}", cancellation(chain))
+        await marketplace.notified(placed["id"], "conflict")
+    return await marketplace.get(placed["id"]), ids
+
+
+async def _heard(marketplace: Marketplace, order_id: str, kind: str) -> list[str]:
+    """The states of what was told of this kind, in its order."""
+    notes = (await marketplace.get(order_id, "/notifications"))["items"]
+    return [note["state"] for note in sorted(notes, key=lambda note: note["id"]) if note["kind"] == kind]
+
+
+async def test_a_decision_about_one_chain_order_leaves_the_other_ones_contradiction(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    found, (first, second) = await _two_contradictions(marketplace, simulated)
+
+    answer = await resolve(marketplace, found, "cancelled", chainOrderId=first)
+
+    assert [chain["status"] for chain in answer.json()["chainOrders"]] == ["cancelled", "invoiced"]
+    assert answer.json()["attention"]["code"] == "cancelled-after-invoice"
+    assert second in answer.json()["attention"]["reason"]
+    assert await _heard(marketplace, found["id"], "cancellation") == ["applied", "conflict"]
+
+    decided = await resolve(marketplace, answer.json(), "invoiced", chainOrderId=second)
+
+    assert decided.json()["attention"] is None
+    assert await _heard(marketplace, found["id"], "cancellation") == ["applied", "ignored"]
+
+
+async def test_a_decision_about_the_later_chain_order_leaves_the_first_reason(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    found, (first, second) = await _two_contradictions(marketplace, simulated)
+
+    answer = await resolve(marketplace, found, "cancelled", chainOrderId=second)
+
+    assert first in answer.json()["attention"]["reason"]
+    assert await _heard(marketplace, found["id"], "cancellation") == ["conflict", "applied"]
+    dismissed = await resolve(marketplace, answer.json(), "dismiss")
+    assert dismissed.json()["attention"] is None
+    assert await _heard(marketplace, found["id"], "cancellation") == ["ignored", "applied"]
+
+
+async def test_an_accepted_change_leaves_a_contradiction_open(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    found = await _cancelled_after_invoice(marketplace, simulated)
+    base = await simulated.base("RES1")
+    await marketplace.notify(f"{base}/pvt/orders/RES1/changes", change(discountValue=0))
+    await until(lambda: _changed(marketplace, found["id"]))
+
+    answer = await resolve(marketplace, await marketplace.get(found["id"]), "accept-change")
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["attention"]["code"] == "cancelled-after-invoice"
+    assert await _heard(marketplace, found["id"], "cancellation") == ["conflict"]
+    decided = await resolve(marketplace, answer.json(), "invoiced")
+    assert decided.json()["attention"] is None
+
+
+async def test_a_decided_contradiction_leaves_the_change_that_waits_behind_it(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    found = await _cancelled_after_invoice(marketplace, simulated)
+    base = await simulated.base("RES1")
+    await marketplace.notify(f"{base}/pvt/orders/RES1/changes", change())
+    await until(lambda: _changed(marketplace, found["id"]))
+
+    answer = await resolve(marketplace, await marketplace.get(found["id"]), "invoiced")
+
+    assert answer.json()["attention"]["code"] == "change-received"
+
+
+async def _changed(marketplace: Marketplace, order_id: str) -> Any:
+    return (await marketplace.get(order_id))["chainOrders"][0]["changes"]
+
+
+async def test_what_contradicts_is_not_applied_again(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    """It would lose its place before the tracking that followed it, and be taken for a repeat of itself."""
+    placed = await marketplace.place(order("RES1"))
+    base = f"{await simulated.base('RES1')}/pvt/orders/RES1"
+    await simulated.cancel("MKP-RES1-01")
+    await marketplace.becomes(placed["id"], "cancelled")
+    await marketplace.notify(f"{base}/invoice", invoice(trackingNumber="OLD"))
+    note = await marketplace.notified(placed["id"], "conflict")
+    told = {"trackingNumber": "TR-1", "isDelivered": True}
+    await marketplace.notify(f"{base}/invoice/NF-1/tracking", told, "PUT")
+    await until(lambda: _delivered(marketplace, placed["id"]))
+
+    answer = await marketplace.client.post(f"/v1/notifications/{note['id']}/replay", json={"reason": "once more"})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "notification-contradicts")
+    assert await _heard(marketplace, placed["id"], "invoice") == ["conflict"]
+    *_, report = [one async for one in rebuild.run(marketplace.database, None, repairing=False)]
+    assert report.differences == {}
+    await resolve(marketplace, await marketplace.get(placed["id"]), "invoiced")
+    assert await _heard(marketplace, placed["id"], "invoice") == ["applied"]
+
+
+async def _delivered(marketplace: Marketplace, order_id: str) -> Any:
+    return (await marketplace.get(order_id))["chainOrders"][0]["invoices"][0]["deliveredAt"]
 
 
 async def test_attention_is_dismissed_with_a_reason(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

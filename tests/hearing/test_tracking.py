@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import text
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 
@@ -144,6 +145,35 @@ async def test_an_earlier_tracking_that_comes_again_after_a_later_one_is_shown(
 
     await until(reverted)
     assert (await _invoice(marketplace, order_id, "NF-1"))["trackingNumber"] == "TR-2"
+
+
+@pytest.mark.parametrize("told", [(1, 2, 1), (1, 1, 2)])
+async def test_what_came_again_while_it_waited_is_judged_by_what_had_come_before_it(
+    marketplace: Marketplace, simulated: SimulatedSeller, told: tuple[int, ...]
+) -> None:
+    order_id, base = await _placed(marketplace, simulated, "TRB1")
+    for number in told:
+        tracking = {"trackingNumber": f"TR-{number}"}
+        await marketplace.notify(f"{base}/pvt/orders/TRB1/invoice/NF-1", tracking)
+    await until(lambda: _waits(marketplace))
+
+    await marketplace.notify(f"{base}/pvt/orders/TRB1/invoice", invoice("NF-1", 100))
+
+    async def tracked() -> bool:
+        notes = (await marketplace.get(order_id, "/notifications"))["items"]
+        return {note["state"] for note in notes} == {"applied"}
+
+    await until(tracked)
+    found = await marketplace.get(order_id)
+    assert (found["attention"] or {}).get("code") == ("reverted" if told == (1, 2, 1) else None)
+    assert (await _invoice(marketplace, order_id, "NF-1"))["trackingNumber"] == "TR-2"
+
+
+async def _waits(marketplace: Marketplace) -> bool:
+    """Whether both are parked, and the repeat has been looked at."""
+    async with marketplace.database.transaction() as session:
+        parked = await session.scalar(text("select count(*) from notifications where state = 'parked'"))
+        return parked == 2 and not await session.scalar(text("select count(*) from repeats"))
 
 
 async def test_a_bare_invoice_that_comes_again_after_its_tracking_is_no_news(

@@ -57,7 +57,7 @@ async def still(database: Database, simulated: SimulatedSeller) -> AsyncIterator
 
 
 async def _prepared(still: Marketplace) -> dict[str, str]:
-    """The ids of an order that was taken, one that was refused, a dead delivery and a contradiction."""
+    """The ids of an order that was taken, one that was refused, a dead delivery and a notification that waits."""
     taken = (await still.post_order(order("TAKEN"))).json()["id"]
     over = (await still.post_order(order("OVER"))).json()["id"]
     await still.client.post(f"/v1/orders/{over}/cancellation", json=REASON)
@@ -76,7 +76,7 @@ async def _prepared(still: Marketplace) -> dict[str, str]:
         await session.execute(text("update deliveries set state = 'dead' where id = :id"), {"id": dead})
         note = Notification(
             dedupe_key=b"1", receipt="r", kind="invoice", caller="base", order_id=taken, path=b"pvt/orders/x/invoice",
-            headers=b"{}", body=b"{}", state="conflict",
+            headers=b"{}", body=b"{}", state="parked",
         )  # fmt: skip
         session.add(note)
         await session.flush()

@@ -40,7 +40,7 @@ def replay(
     dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
-    """Apply again what is parked, contradicts, or could not be read.
+    """Apply again what is parked, or could not be read. What contradicts is decided: order resolve.
 
     Example: chain-orders notification replay 17 --reason "the invoice is known now"
     """

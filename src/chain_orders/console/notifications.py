@@ -57,7 +57,8 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         "notification.html",
         note=note,
         repeats=repeats or 0,
-        again=note.state in again.UNSETTLED and visit.may("operator"),
+        again=note.state in again.REPLAYABLE and visit.may("operator"),
+        decide=note.state == "conflict" and visit.may("operator"),
         order=order,
         is_text=_is_text(note.body),
         whole=whole,
@@ -72,7 +73,7 @@ async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
     async with visit.desk.database.transaction() as session:
         note = await find(session, visit)
         order = await session.get(Order, note.order_id) if note.order_id is not None else None
-    if note.state not in again.UNSETTLED:
+    if note.state not in again.REPLAYABLE:
         raise again.settled(note)
     return visit.render(
         "act_replay.html",

@@ -321,6 +321,7 @@ _REFUSED: Mapping[str, str] = Told(
         "delivery-in-flight": N_("The call is under way right now."),
         "delivery-ended": N_("It has ended (%s) and is not tried again."),
         "notification-settled": N_("It is settled (%s) and is not applied again."),
+        "notification-contradicts": N_("It contradicts what is known: decide about its order instead."),
     }
 )
 

@@ -145,10 +145,12 @@ class Applier:
                 waiting[note.order_id].append(note)
         with one_moment(await read_clock(session)):
             session.expunge_all()  # it would follow every change as it is made
+            waited = [note for notes in waiting.values() for note in notes if note.tries or note.applied_seq]
             moved = [
                 self._apply_in_order(by_id[order_id], notes, distrusted=by_id[order_id].seller_id in distrusted)
                 for order_id, notes in waiting.items()
             ]
+            await repeats.look_back(session, by_id, waited)
             await saving.save_notes(session, [note for notes in waiting.values() for note in notes])
             await saving.save_invoices(session, by_id.values())
             session.add_all(by_id.values())

@@ -68,8 +68,9 @@ def apply(order: Order, note: Notification, *, trusted: bool, patience: timedelt
             note.state, note.reason = "applied", None
         case Ignored(reason):
             note.state, note.reason = "ignored", reason
-        case Contradicts(_, reason):
+        case Contradicts(code, reason, chain_order_key):
             note.state, note.reason = "conflict", reason
+            note.contradicts, note.chain_order_key = code, chain_order_key
     return confirmable and isinstance(result, Applied)
 
 
@@ -194,8 +195,8 @@ def _unproven(order: Order, note: Notification, chain: ChainOrder, patience: tim
     if chain.seller_read_at is None or chain.seller_read_at < note.received_at + patience:
         raise Parked(VERIFYING, "it waits for the seller to show it", attention=False)
     reason = f"{_DISBELIEVED} a {note.kind} that the seller does not show for {chain.chain_order_id}"
-    order.ask_attention("not-at-seller", reason)
-    return Contradicts("not-at-seller", reason)
+    order.ask_attention("not-at-seller", reason, chain)
+    return Contradicts("not-at-seller", reason, chain.key)
 
 
 def disbelieved(note: Notification) -> bool:

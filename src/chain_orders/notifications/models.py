@@ -74,6 +74,10 @@ class Notification(Base):
     body: Mapped[bytes]
     state: Mapped[str] = mapped_column(server_default="received")
     reason: Mapped[str | None]
+    contradicts: Mapped[str | None]
+    """The code of what is to be decided, where it contradicts what is known."""
+    chain_order_key: Mapped[int | None]
+    """The chain order that is to be decided about."""
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     next_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     applied_seq: Mapped[int | None]

@@ -20,15 +20,19 @@ _NOTES = text(
     """
     update notifications n
        set state = s.state, reason = s.reason, tries = s.tries, next_at = s.next_at,
-           applied_seq = s.applied_seq, applied_at = s.applied_at
+           applied_seq = s.applied_seq, applied_at = s.applied_at,
+           contradicts = s.contradicts, chain_order_key = s.chain_order_key
       from unnest(
            cast(:id as bigint[]), cast(:state as text[]), cast(:reason as text[]), cast(:tries as bigint[]),
-           cast(:next_at as timestamptz[]), cast(:applied_seq as bigint[]), cast(:applied_at as timestamptz[])
-      ) as s(id, state, reason, tries, next_at, applied_seq, applied_at)
+           cast(:next_at as timestamptz[]), cast(:applied_seq as bigint[]), cast(:applied_at as timestamptz[]),
+           cast(:contradicts as text[]), cast(:chain_order_key as bigint[])
+      ) as s(id, state, reason, tries, next_at, applied_seq, applied_at, contradicts, chain_order_key)
      where n.id = s.id
     """
 )
-_NOTE = ("id", "state", "reason", "tries", "next_at", "applied_seq", "applied_at")
+_NOTE = (
+    "id", "state", "reason", "tries", "next_at", "applied_seq", "applied_at", "contradicts", "chain_order_key",
+)  # fmt: skip
 
 
 async def save_notes(session: AsyncSession, notes: Sequence[Notification]) -> None:

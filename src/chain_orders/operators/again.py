@@ -20,7 +20,10 @@ from . import audit
 from .access import Operator
 
 UNSETTLED = ("parked", "conflict", "unreadable")
-"""States of a notification that may be applied again."""
+"""States of a notification that a person may have to look at."""
+REPLAYABLE = ("parked", "unreadable")
+"""Those in which it has moved nothing yet. A contradiction has its place in what happened, and may have had effects
+there: applied again it would be taken for a repeat of itself, so that only a decision ends it."""
 
 
 async def call(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> None:
@@ -49,20 +52,20 @@ def ended(delivery: Delivery) -> Conflict:
 
 async def notification(session: AsyncSession, note: Notification, operator: Operator, reason: str) -> None:
     """Let a notification be applied the next time the applier looks. Locks the order if there is one, then the
-    notification. Raises Conflict when it is settled, or its body is gone."""
+    notification. Raises Conflict when it is settled or contradicts, or its body is gone."""
     if note.order_id is not None:
         order = await lookup.locked(session, note.order_id)
         if order.sealed_at is not None:
             raise Conflict("order-sealed", "its body has been replaced by a hash: it cannot be applied again")
         order.tell("notification.replayed", operator.actor, notificationId=note.id, was=note.state)
     await session.refresh(note, with_for_update=True)
-    if note.state not in UNSETTLED:
+    if note.state not in REPLAYABLE:
         raise settled(note)
     audit.note(session, operator, "notification.replay", note, reason=reason)
     called = addresses.callback(addresses.split(note.path))
     if note.kind == UNREADABLE and called is not None:
         note.kind = called.kind
-    note.state, note.reason, note.tries = "received", None, 0
+    note.state, note.reason = "received", None  # its tries show that it has waited
     note.next_at = func.clock_timestamp()
     await session.flush()
     await session.refresh(note)
@@ -70,5 +73,8 @@ async def notification(session: AsyncSession, note: Notification, operator: Oper
 
 def settled(note: Notification) -> Conflict:
     """Why a notification is not applied again."""
+    if note.state == "conflict":
+        told = "what contradicts is not applied again, it is decided: POST /v1/orders/{order_id}/resolution"
+        return Conflict("notification-contradicts", told, extra={"state": note.state})
     told = f"a notification that is {note.state} is not applied again"
     return Conflict("notification-settled", told, extra={"state": note.state})

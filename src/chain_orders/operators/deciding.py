@@ -37,7 +37,8 @@ async def resolve_order(
 ) -> Response:
     """Say what holds where the seller contradicts itself, accept changes that it told, or that all is well as it is.
 
-    Needs `If-Match`. Clears the order's attention; the reason stands in its timeline.
+    Needs `If-Match`. Settles what it answers, of one chain order; `dismiss` settles all. What is still open keeps the
+    order's attention. The reason stands in its timeline.
     """
     async with request.app.state.database.transaction() as session:
         once = await idempotency.begin(session, request, operator)
@@ -121,7 +122,7 @@ async def replay_notification(
     body: Annotated[ReasonBody, Depends(edges.parsed(ReasonBody, optional=True))],
     dry_run: DryRun = False,
 ) -> Response:
-    """Apply again what is parked, contradicts, or could not be read, with a reason."""
+    """Apply again what is parked, or could not be read, with a reason. What contradicts is decided instead."""
     async with request.app.state.database.transaction() as session:
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:

@@ -23,6 +23,8 @@ class Contradicts:
 
     code: str
     reason: str
+    chain_order_key: int | None
+    """Of the chain order that it is about: a decision about another one leaves it as it is."""
 
 
 Result = Applied | Ignored | Contradicts

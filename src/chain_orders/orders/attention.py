@@ -1,18 +1,23 @@
 """Lowering the flag for a person, where something else may be waiting behind it.
 
 An order shows one reason, the first; later ones are in its timeline only. Once the first is over, the next one that
-nobody has settled takes its place: a contradiction does not vanish because a call was tried again.
+nobody has settled takes its place: a contradiction does not vanish because a call was tried again, nor because another
+one was decided.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from typing import Any
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .models import Order
+from .models import ChainOrder, Order
 
-# What was asked for and neither cleared since, nor settled by a decision or a corrected body, which settle everything.
-# Served by events_order_idx.
+# What was asked for and not settled since: neither cleared, nor among what a decision says that it settled. A dismissal
+# and a corrected body name nothing and settle everything. What names a chain order settles what is of that one; where
+# there is but one, what names none is of it. Served by events_order_idx.
 _WAITING = text(
     """
     select e.data ->> 'code' as code, e.data ->> 'reason' as reason, e.at
@@ -20,9 +25,13 @@ _WAITING = text(
      where e.order_id = :order_id and e.type = 'order.attention'
        and not exists (select 1 from events later
                         where later.order_id = e.order_id and later.id > e.id
-                          and (later.type in ('order.resolved', 'order.corrected')
-                               or (later.type = 'order.attention-cleared'
-                                   and later.data ->> 'code' = e.data ->> 'code')))
+                          and (later.type in ('order.resolved', 'order.corrected') and later.data -> 'settled' is null
+                               or (later.chain_order_id is null or later.chain_order_id = e.chain_order_id
+                                   or (e.chain_order_id is null and :sole))
+                                  and (later.type = 'order.resolved'
+                                       and later.data -> 'settled' @> (e.data -> 'code')
+                                       or later.type = 'order.attention-cleared'
+                                          and later.data ->> 'code' = e.data ->> 'code')))
      order by e.id
     """
 )
@@ -35,14 +44,34 @@ async def settle(session: AsyncSession, order: Order, actor: str, *codes: str) -
     """
     if not order.attention:  # then nothing waits behind it
         return
-    await session.flush()
-    waiting = (await session.execute(_WAITING, {"order_id": order.id})).all()
+    waiting = await _waiting(session, order)
     for code in {one.code for one in waiting if one.code in codes and one.code != order.attention_code}:
         order.tell("order.attention-cleared", actor, code=code)
-    if order.attention_code not in codes:
+    if order.attention_code in codes:
+        order.clear_attention(actor)
+        _raise_next(order, [one for one in waiting if one.code not in codes])
+
+
+async def decided(session: AsyncSession, order: Order, chain: ChainOrder, actor: str, settled: Collection[str]) -> None:
+    """A person decided these reasons, of one chain order, and its `order.resolved` is told. `order` is locked.
+
+    If the flag is of them, the next one is raised; it may be of the same kind, and of another chain order.
+    """
+    if order.attention_code not in settled:
         return
-    order.clear_attention(actor)
-    for one in waiting:
-        if one.code not in codes:
-            order.attention_code, order.attention_reason, order.attention_since = one.code, one.reason, one.at
-            return
+    waiting = await _waiting(session, order)
+    if any((one.code, one.reason) == (order.attention_code, order.attention_reason) for one in waiting):
+        return
+    order.clear_attention(actor, chain)
+    _raise_next(order, waiting)
+
+
+async def _waiting(session: AsyncSession, order: Order) -> Sequence[Any]:
+    await session.flush()
+    return (await session.execute(_WAITING, {"order_id": order.id, "sole": len(order.chain_orders) == 1})).all()
+
+
+def _raise_next(order: Order, waiting: Sequence[Any]) -> None:
+    if waiting:
+        one = waiting[0]
+        order.attention_code, order.attention_reason, order.attention_since = one.code, one.reason, one.at

@@ -316,4 +316,4 @@ class Authorize:
         elif isinstance(verdict, Withdrawn):
             _withdrawn(order, chain, verdict.reason)
         elif isinstance(verdict, Dead):
-            order.ask_attention(verdict.code, verdict.reason)
+            order.ask_attention(verdict.code, verdict.reason, chain)

@@ -48,8 +48,8 @@ def record_cancellation(order: Order, chain: ChainOrder, *, source: str = "callb
     if chain.invoiced_cents or _INVOICED & {status, chain.status_before_request}:
         reason = f"the seller cancelled {chain.chain_order_id} after it was {status}"
         order.tell("chain-order.cancellation-after-invoice", "seller", chain_order=chain, source=source)
-        order.ask_attention("cancelled-after-invoice", reason)
-        return Contradicts("cancelled-after-invoice", reason)
+        order.ask_attention("cancelled-after-invoice", reason, chain)
+        return Contradicts("cancelled-after-invoice", reason, chain.key)
     chain.move(Status.CANCELLED)
     order.tell("chain-order.cancelled", "seller", chain_order=chain, source=source)
     order.settle_status()
@@ -122,7 +122,7 @@ def deny(order: Order, chain: ChainOrder, reason: str) -> None:
         return
     chain.deny_request()
     order.tell("chain-order.cancellation-denied", "seller", chain_order=chain, reason=reason)
-    order.ask_attention("cancellation-denied", reason)
+    order.ask_attention("cancellation-denied", reason, chain)
     order.settle_status()
 
 

@@ -48,13 +48,14 @@ def _decide(order: Order, chain: ChainOrder, change: Change, policy: str) -> Res
         return Applied()
     if chain.status == Status.CANCELLED:
         reason = f"a change of {chain.chain_order_id} came after it was cancelled: {change.amounts}"
-        order.ask_attention("changed-after-cancellation", reason)
-        return Contradicts("changed-after-cancellation", reason)
+        order.ask_attention("changed-after-cancellation", reason, chain)
+        return Contradicts("changed-after-cancellation", reason, chain.key)
     if policy == ACCEPT:
         accept(order, chain, change, "service")
         return Applied()
     order.tell("chain-order.change-told", "seller", chain_order=chain, **_facts(change))
-    order.ask_attention("change-received", f"the seller tells a change of {chain.chain_order_id}: {change.amounts}")
+    reason = f"the seller tells a change of {chain.chain_order_id}: {change.amounts}"
+    order.ask_attention("change-received", reason, chain)
     return Applied()
 
 
@@ -105,8 +106,8 @@ def _repeated(order: Order, chain: ChainOrder, known: Change, told: ChangeMessag
     if known.digest != digest:
         named = masking.mask_id(told.request_id or "")
         reason = f"the change {named} of {chain.chain_order_id} came again with other content"
-        order.ask_attention("change-differs", reason)
-        return Contradicts("change-differs", reason)
+        order.ask_attention("change-differs", reason, chain)
+        return Contradicts("change-differs", reason, chain.key)
     if told.request_id is None:
         ask_about_repeat(order, chain, known)
     return Ignored("the change is known")

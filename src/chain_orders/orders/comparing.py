@@ -52,6 +52,7 @@ def _judge_cancellation(order: Order, chain: ChainOrder, seen: SellerOrder, wait
         order.ask_attention(
             "cancellation-not-at-seller",
             f"the seller told us that {chain.chain_order_id} is cancelled, and shows it as {seen.status}",
+            chain,
         )
 
 

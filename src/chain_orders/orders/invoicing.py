@@ -65,10 +65,10 @@ def record_invoice(
 def _sale(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
     before = Status(chain.status)
     if before is Status.CANCELLED:
-        reason = f"invoice {invoice.number} came after the chain order was cancelled"
+        reason = f"invoice {invoice.number} came after {chain.chain_order_id} was cancelled"
         order.tell("chain-order.invoice-after-cancellation", "seller", chain_order=chain, **_facts(invoice))
-        order.ask_attention("invoiced-after-cancellation", reason)
-        return Contradicts("invoiced-after-cancellation", reason)
+        order.ask_attention("invoiced-after-cancellation", reason, chain)
+        return Contradicts("invoiced-after-cancellation", reason, chain.key)
     invoiced = chain.invoiced_cents
     after = after_invoice(invoiced, chain.value_cents)
     if after is Status.INVOICED:
@@ -97,8 +97,8 @@ def _merge(
     if told.invoice_value != known.value_cents:
         reason = f"invoice {known.number} came again with the value {told.invoice_value} instead of {known.value_cents}"
         order.tell("chain-order.invoice-changed", "seller", chain_order=chain, number=known.number)
-        order.ask_attention("invoice-changed", reason)
-        return Contradicts("invoice-changed", reason)
+        order.ask_attention("invoice-changed", reason, chain)
+        return Contradicts("invoice-changed", reason, chain.key)
     known.receipt = known.receipt or receipt
     return _add(order, chain, known, _still_news(known, told, nth), nth)
 

@@ -143,21 +143,21 @@ class Order(Base):
         if self.chain_orders:
             self._set_status(states.aggregate(Status(chain.status) for chain in self.chain_orders))
 
-    def ask_attention(self, code: str, reason: str, actor: str = "service") -> None:
-        """Flag the order for a person, in plain words. The first reason stands until it is resolved."""
-        if self.attention_code == code:
+    def ask_attention(self, code: str, reason: str, chain_order: ChainOrder | None = None) -> None:
+        """Flag the order for a person, in plain words; the first reason stands. With a chain order, told of each."""
+        if self.attention_code == code and (chain_order is None or self.attention_reason == reason):
             return
         if self.attention_code is None:
             self.attention_code, self.attention_reason = code, reason
             self.attention_since = now()
             self.touch()
-        self.tell("order.attention", actor, code=code, reason=reason)
+        self.tell("order.attention", "service", chain_order=chain_order, code=code, reason=reason)
 
-    def clear_attention(self, actor: str) -> None:
-        """Nobody needs to look any more, whatever it was about. For one reason only: `attention.settle`."""
+    def clear_attention(self, actor: str, chain_order: ChainOrder | None = None) -> None:
+        """Nobody needs to look any more, or for nothing of this chain order. For one reason only: `attention`."""
         if self.attention_code is None:
             return
-        self.tell("order.attention-cleared", actor, code=self.attention_code)
+        self.tell("order.attention-cleared", actor, chain_order=chain_order, code=self.attention_code)
         self.attention_code = self.attention_reason = self.attention_since = None
         self.touch()
 
