@@ -286,7 +286,7 @@ async def test_over_tls_the_cookie_is_bound_to_the_host(database: Database) -> N
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="https://orders.example") as client:
         answer = await client.post("/console/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
-        page = await client.get("/console/keys")
+        page = await client.get("/console/sellers")
     await app.state.database.close()
 
     cookie = answer.headers["set-cookie"].lower()
@@ -329,5 +329,5 @@ def test_a_day_begins_at_midnight_in_the_operators_zone() -> None:
 async def test_a_zone_that_is_none_is_utc(marketplace: Marketplace, stranger: Visitor) -> None:
     await stranger.sign_in(await key_of(marketplace, "viewer"), zone="../../etc/passwd")
 
-    assert ">UTC</a>" in await stranger.page("/console/keys")
+    assert ">UTC</a>" in await stranger.page("/console/sellers")
     assert (await stranger.send("/console/zone", zone="Nowhere/Atall")).status_code == 422
