@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 import typer.main
+from benchmarks import page as benchmarks
 
 from chain_orders import cli
 from chain_orders.app import create_app
@@ -39,6 +40,11 @@ OPERATIONS = (CHECKOUT / "docs" / "operations.md").read_text()
 
 def _name(page: Path) -> str:
     return str(page.relative_to(CHECKOUT))
+
+
+def test_the_page_of_benchmarks_holds_the_figures_that_were_measured() -> None:
+    text = benchmarks.PAGE.read_text()
+    assert benchmarks.rewritten(text) == text, "run: python -m benchmarks.page"
 
 
 def test_the_page_of_states_is_the_generators() -> None:
