@@ -1,8 +1,8 @@
 """Settling: what attempts came to is committed with whatever has ended meanwhile, and each alone where that fails.
 
 Relies on handlers (one a kind of delivery) for what an outcome changes. Promises: an attempt that is no longer ours
-changes nothing; no attempt waits for an order that somebody holds unless it is its own; nothing is lost while the
-database is away for less than a lease.
+changes nothing; no attempt waits for an order that somebody holds unless it is its own, nor for another's lane longer
+than a second; nothing is lost while the database is away for less than a lease.
 """
 
 from __future__ import annotations
