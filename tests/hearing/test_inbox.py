@@ -140,6 +140,24 @@ async def _under_way(database: Database, statements: int) -> None:
     await until(reached)
 
 
+async def _batches(database: Database) -> list[int]:
+    """How many notifications each statement stored: each is a transaction of its own."""
+    async with database.transaction() as session:
+        return list(await session.scalars(text("select count(*) from notifications group by xmin::text order by 1")))
+
+
+async def test_what_is_read_turn_by_turn_of_the_loop_is_stored_together(database: Database) -> None:
+    async with _running(database, 10) as inbox:
+        await inbox.receive(_incoming("the connection is made"))
+        told = []
+        for n in range(20):
+            told.append(asyncio.create_task(inbox.receive(_incoming(str(n)))))
+            await asyncio.sleep(0)
+        await asyncio.gather(*told)
+
+    assert await _batches(database) == [1, 20]
+
+
 async def test_what_arrives_while_a_statement_is_under_way_goes_together_with_the_next(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

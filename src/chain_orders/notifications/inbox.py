@@ -114,6 +114,7 @@ class Inbox:
             if self._storing and len(self._waiting) < _BATCH:
                 # What arrives while a statement is under way goes with what comes after it, unless that one is slow.
                 await asyncio.wait(self._storing, timeout=_PATIENCE_SECONDS)
+            await self._hear_out()
             self._refuse_late()
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             if not batch:
@@ -124,6 +125,16 @@ class Inbox:
             task.add_done_callback(self._stored)
         if self._storing:
             await asyncio.wait(self._storing)
+
+    async def _hear_out(self) -> None:
+        """Take along what has arrived already and is only waiting to be read: each turn of the loop reads some more.
+
+        Whoever is alone waits one turn more; under load the batches become larger.
+        """
+        heard = 0
+        while heard < len(self._waiting) < _BATCH:
+            heard = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _refuse_late(self) -> None:
         """Whoever has waited for the whole budget is told so, and not stored for nothing: it will send again."""
