@@ -172,9 +172,16 @@ async def fill(
             async with database.transaction() as session:
                 await _write(session, {**run, "first": first, "last": last})
             progress.advance(task, last - first + 1)
-    async with database.transaction() as session:
-        await session.execute(text("set local statement_timeout = 0"))
-        await session.execute(text("analyze"))
+    await _tidy(database)
+
+
+async def _tidy(database: Database) -> None:
+    """What the server does by itself, a while later, with tables that have grown so much."""
+    async with database.engine.connect() as connection:
+        plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await plain.execute(text("set statement_timeout = 0"))
+        await plain.execute(text("vacuum (analyze)"))
+        await plain.execute(text("reset statement_timeout"))
 
 
 async def _write(session: AsyncSession, values: dict[str, Any]) -> None:
