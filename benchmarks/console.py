@@ -13,12 +13,14 @@ import time
 from typing import Any
 
 import httpx
+from sqlalchemy import select
 from tests.builders import Marketplace, settings_for
 
 from chain_orders.app import create_app
 from chain_orders.console import charts
 from chain_orders.database import Database
 from chain_orders.operators import access
+from chain_orders.orders.models import Order
 from chain_orders.serving.server import spare_the_collector
 from chain_orders.settings import Settings
 
@@ -30,7 +32,7 @@ _PAGES = (
     "/console/orders?sort=-updatedAt", "/console/orders?seller=harbor-3&attention=yes", "/console/orders?q=SEED-",
     "/console/deliveries", "/console/deliveries?state=dead", "/console/notifications",
     "/console/notifications?state=all", "/console/sellers", "/console/sellers/harbor-1", "/console/keys",
-    "/console/health",
+    "/console/webhooks", "/console/alerts", "/console/audit", "/console/health",
 )  # fmt: skip
 _MOST_MILLISECONDS, _MOST_BYTES = 100.0, 100_000
 
@@ -40,7 +42,9 @@ async def opened(database: Database, rounds: int) -> dict[str, dict[str, Any]]:
     drawn anew each time."""
     async with database.transaction() as session:
         key = await access.create_key(session, f"bench-{secrets.token_hex(3)}", "admin")
-    times: dict[str, list[float]] = {page: [] for page in _PAGES}
+        latest = await session.scalar(select(Order.id).order_by(Order.created_at.desc()).limit(1))
+    pages = (*_PAGES, f"/console/orders/{latest}")
+    times: dict[str, list[float]] = {page: [] for page in pages}
     sizes: dict[str, int] = {}
     charts.KEPT_SECONDS = 0.0
     app = create_app(Settings(**settings_for(database.url)), worker=False)
@@ -48,7 +52,7 @@ async def opened(database: Database, rounds: int) -> dict[str, dict[str, Any]]:
     async with browser(app, Accept="text/html") as client:
         await client.post("/console/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
         for number in range(rounds + 1):
-            for page in _PAGES:
+            for page in pages:
                 started = time.perf_counter()
                 answer = await client.get(page)
                 took = (time.perf_counter() - started) * 1000
@@ -57,7 +61,7 @@ async def opened(database: Database, rounds: int) -> dict[str, dict[str, Any]]:
                 times[page] += [took] if number else []
                 sizes[page] = len(answer.content)
     await app.state.database.close()
-    return {page: {**told(times[page]), "bytes": sizes[page]} for page in _PAGES}
+    return {page.replace(str(latest), "{id}"): {**told(times[page]), "bytes": sizes[page]} for page in pages}
 
 
 def browser(app: Any, **headers: str) -> httpx.AsyncClient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,8 +15,8 @@ from pathlib import Path
 import httpx
 
 from chain_orders.database import Database
+from chain_orders.embedded.machine import is_free
 from chain_orders.operators import access
-from chain_orders.simulator.server import listen
 
 from ..builders import KEYS, Marketplace, calling
 from . import nursery
@@ -34,9 +35,10 @@ _WAITS = {"22", "232", "281", "441"}  # epoll_pwait of ARM; epoll_wait, epoll_pw
 
 
 def free_port() -> int:
-    with contextlib.closing(listen("127.0.0.1", 0)) as reserved:
-        port: int = reserved.getsockname()[1]
-        return port
+    """A port for a process that is yet to start. No outgoing connection takes it meanwhile: those get higher ones."""
+    while not is_free(port := random.randrange(20_000, 32_000)):
+        pass
+    return port
 
 
 @dataclass(slots=True)

@@ -54,8 +54,8 @@ class Applier:
                 try:
                     applied = await self.step()
                 except Exception as failure:
-                    if not is_passing(failure):
-                        log.error("apply-failed", exc_info=failure)
+                    tell = log.warning if is_passing(failure) else log.error
+                    tell("apply-failed", exc_info=failure)
                     applied = 0
                 if not applied:
                     await wait_for(heard, self._poll)
