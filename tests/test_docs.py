@@ -42,9 +42,10 @@ def _name(page: Path) -> str:
     return str(page.relative_to(CHECKOUT))
 
 
-def test_the_page_of_benchmarks_holds_the_figures_that_were_measured() -> None:
-    text = benchmarks.PAGE.read_text()
-    assert benchmarks.rewritten(text) == text, "run: python -m benchmarks.page"
+def test_what_is_said_of_benchmarks_is_what_was_measured() -> None:
+    page, readme = benchmarks.PAGE.read_text(), benchmarks.README.read_text()
+    assert benchmarks.rewritten(page) == page, "run: python -m benchmarks.page"
+    assert benchmarks.rewritten(readme, benchmarks.short) == readme, "run: python -m benchmarks.page"
 
 
 def test_the_page_of_states_is_the_generators() -> None:
