@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from chain_orders.serving import connection
 
@@ -165,6 +167,23 @@ async def test_answers_to_a_seller_keep_the_rules_of_a_connection(
     assert b"connection: close" not in one + other
     assert one.partition(b"\r\n\r\n")[2] == last.partition(b"\r\n\r\n")[2]
     assert int(one.partition(b"content-length: ")[2].split(b"\r\n")[0]) == len(one.partition(b"\r\n\r\n")[2])
+
+
+async def test_nothing_of_a_request_stays_until_the_collector_comes(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.place(order("WHOLE3"))
+    path = f"{urlsplit(await simulated.base('WHOLE3')).path}/pvt/orders/WHOLE3/invoice"
+    told = [_invoice(path, number=f"N{nth}") for nth in range(20)]
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(await _raw(marketplace.url, *told, _invoice(path, "Connection: close"))) == 21
+        left = sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
+    finally:
+        gc.enable()
+
+    assert left <= 2  # of connections that are open still
 
 
 async def test_a_connection_with_a_body_that_is_too_large_is_closed(

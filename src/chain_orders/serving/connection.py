@@ -7,6 +7,7 @@ headers. What is refused here is told as a problem document like every other ref
 from __future__ import annotations
 
 import asyncio
+import weakref
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
@@ -123,9 +124,11 @@ class Connection(HttpToolsProtocol):
             return
         self.app = self._answering(arrived or HEAD_BYTES + 1)
         super().on_headers_complete()
+        # The cycle holds the scope: held by it in turn, every request would stay until the collector comes.
+        cycle = weakref.ref(self.cycle)
         self.scope["extensions"] = {
-            body.ARRIVED: partial(_arrived, self.cycle),  # type: ignore[dict-item]
-            headers.WHOLE: partial(_answer, self.cycle),  # type: ignore[dict-item]
+            body.ARRIVED: partial(_arrived, cycle),  # type: ignore[dict-item]
+            headers.WHOLE: partial(_answer, cycle),  # type: ignore[dict-item]
         }
         if self._stopping():
             self.cycle.keep_alive = False
@@ -159,13 +162,17 @@ class Connection(HttpToolsProtocol):
         )
 
 
-def _arrived(cycle: RequestResponseCycle) -> bytes | None:
+def _arrived(held: weakref.ref[RequestResponseCycle]) -> bytes | None:
     """A request's body, if all of it is here."""
-    return None if cycle.more_body else bytes(cycle.body)
+    cycle = held()
+    return None if cycle is None or cycle.more_body else bytes(cycle.body)
 
 
-def _answer(cycle: RequestResponseCycle, status: int, told: headers.Pairs, document: bytes) -> bool:
+def _answer(held: weakref.ref[RequestResponseCycle], status: int, told: headers.Pairs, document: bytes) -> bool:
     """Write a whole answer at once. The same headers come again and again, and are put into bytes once."""
+    cycle = held()
+    if cycle is None:
+        return False
     head = _head(status, (*cycle.default_headers, *told))
     if head is None or cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
         return False
