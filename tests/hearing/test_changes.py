@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -30,6 +31,15 @@ async def _placed(marketplace: Marketplace, simulated: SimulatedSeller, policy: 
         await marketplace.change_seller(changePolicy=policy)
     placed = await marketplace.place(order("CHG1"))
     return placed["id"], f"{await simulated.base('CHG1')}/pvt/orders/CHG1/changes"
+
+
+async def _told(marketplace: Marketplace, address: str, body: dict[str, Any]) -> None:
+    """Send it until it is taken, as sellers do."""
+
+    async def taken() -> bool:
+        return bool((await marketplace.notify(address, body)).status_code == 200)
+
+    await until(taken)
 
 
 async def _attention(marketplace: Marketplace, order_id: str, code: str) -> dict[str, Any]:
@@ -116,6 +126,24 @@ async def test_a_repeat_with_a_request_id_gets_the_same_bytes_and_moves_nothing(
     assert (found["money"]["total"], found["attention"]) == (1000, None)
 
 
+@pytest.mark.parametrize("options", [{"commit_seconds": 0.3}])
+async def test_a_change_is_not_stored_while_nobody_can_say_how_it_is_answered(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    order_id, address = await _placed(marketplace, simulated, "accept")
+
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("lock table sellers in access exclusive mode"))
+        answering = asyncio.create_task(marketplace.notify(address, change()))
+        await asyncio.sleep(1)
+    refused = await answering
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    assert (await marketplace.get(order_id, "/notifications"))["items"] == []
+    await _told(marketplace, address, change())
+    await marketplace.notified(order_id, "applied")
+
+
 @pytest.mark.parametrize("spelled", ["/pvt/", "/pub/"])
 async def test_a_repeat_without_a_request_id_asks_a_person(
     marketplace: Marketplace, simulated: SimulatedSeller, spelled: str
@@ -124,8 +152,9 @@ async def test_a_repeat_without_a_request_id_asks_a_person(
     first = await marketplace.notify(address, change(None))
     await marketplace.notified(order_id, "applied")
 
-    await marketplace.notify(address.replace("/pvt/", spelled), change(None))
+    again = await marketplace.notify(address.replace("/pvt/", spelled), change(None))
 
+    assert again.status_code == 200
     assert len(first.json()["receipt"]) == 32
     assert (await _attention(marketplace, order_id, "change-repeated"))["money"]["total"] == 1000
 
@@ -140,7 +169,7 @@ async def test_a_repeat_that_came_before_the_order_was_placed_asks_a_person_too(
         body = await session.scalar(text("select placement_body from orders"))
     address = json.loads(body)["marketplaceServicesEndpoint"] + "/pvt/orders/CHG1/changes"
     for _ in range(2):
-        await marketplace.notify(address, change(None))
+        assert (await marketplace.notify(address, change(None))).status_code == 200
         await marketplace.notified(order_id, "parked")
     await until(lambda: _looked_at(marketplace))
 

@@ -60,7 +60,7 @@ class Inbox:
         self.database = database
         self._store = Store(database)
         self._bell = bell
-        self._budget = commit_seconds
+        self.commit_seconds = commit_seconds
         self._waiting: list[_Waiting] = []
         self._bytes = 0
         self._arrived = asyncio.Event()
@@ -138,7 +138,7 @@ class Inbox:
 
     def _refuse_late(self) -> None:
         """Whoever has waited for the whole budget is told so, and not stored for nothing: it will send again."""
-        late = time.monotonic() - self._budget
+        late = time.monotonic() - self.commit_seconds
         if self._waiting and self._waiting[0].since < late:
             self._refuse([one for one in self._waiting if one.since < late])
             self._waiting = [one for one in self._waiting if one.since >= late]
@@ -178,7 +178,7 @@ class Inbox:
                 one.answered.set_exception(_unavailable("the notification could not be stored"))
 
     async def _commit(self, batch: Sequence[_Waiting]) -> dict[bytes, bytes]:
-        return await self._store.commit([one.given for one in batch], self._budget)
+        return await self._store.commit([one.given for one in batch], self.commit_seconds)
 
 
 def admitted(statement_seconds: float) -> int:

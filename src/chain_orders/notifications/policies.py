@@ -13,16 +13,14 @@ from ..orders.changing import RECORD
 from ..orders.models import Order
 from ..sellers.models import Seller
 
-_SECONDS = 2.0
 
-
-async def of_changes(database: Database, ref: str | None, seller_id: str | None, named: str) -> str:
+async def of_changes(database: Database, ref: str | None, seller_id: str | None, named: str, seconds: float) -> str:
     """The `changePolicy` of the seller who calls. In open mode it is the named order's seller's, if that is plain.
 
-    Raises Unavailable when the database is away, or does not say it in time.
+    Raises Unavailable when the database is away, or does not say it within so many seconds.
     """
     try:
-        async with asyncio.timeout(_SECONDS), database.transaction() as session:
+        async with asyncio.timeout(seconds), database.transaction() as session:
             if ref is not None:
                 query = select(Seller.change_policy).join(Order, Order.seller_id == Seller.id).where(Order.ref == ref)
             elif seller_id is not None:

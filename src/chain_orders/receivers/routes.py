@@ -122,7 +122,9 @@ class Callbacks(BaseRoute):
         change = message if isinstance(message, Change) else None
         policy = None
         if change is not None:
-            policy = await policies.of_changes(self._inbox.database, caller.ref, caller.seller_id, called.named)
+            policy = await policies.of_changes(
+                self._inbox.database, caller.ref, caller.seller_id, called.named, self._inbox.commit_seconds
+            )
         return await self._inbox.receive(
             Incoming(
                 kind=called.kind,
