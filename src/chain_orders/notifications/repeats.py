@@ -76,29 +76,34 @@ _LOOKED_AT = text(
 
 
 async def look(database: Database) -> int:
-    """Look at up to 100 repeats; says at how many.
-
-    Their rows are never locked while an order is waited for: the intake writes them, and must not wait.
-    """
+    """Look at up to 100 repeats; says at how many. Those of an order that somebody holds are looked at later: nothing
+    else waits for them."""
     async with database.transaction() as session:
         rows: Sequence[Any] = (await session.execute(_REPEATED)).all()
-    rows = [row for row in rows if row.state != "received"]  # those are about to be applied: then they are looked at
-    for row in rows:
-        if row.order_id is None or row.state not in {*_APPLIED, "parked"}:
-            continue
-        try:
-            async with database.transaction() as session:
-                order = await lookup.locked(session, row.order_id)
-                # One that is parked still will be applied after this, by whoever then sees that it was repeated.
-                if await session.scalar(_STATE, {"id": row.id}) in _APPLIED:
-                    await _judge(session, order, row.path, row.body, row.seen_at)
-        except Exception as failure:  # one that cannot be judged must not keep the others from it
-            if is_passing(failure):
-                raise
-            log.error("repeat-not-judged", order_id=str(row.order_id), exc_info=failure)
-    if rows:
-        await _forget(database, rows)
-    return len(rows)
+    # One that has just been received is about to be applied: then its repeats are looked at.
+    done = [row for row in rows if row.state != "received" and await _look(database, row)]
+    if done:
+        await _forget(database, done)
+    return len(done)
+
+
+async def _look(database: Database, row: Any) -> bool:
+    """Whether it has been looked at."""
+    if row.order_id is None or row.state not in {*_APPLIED, "parked"}:
+        return True
+    try:
+        async with database.transaction() as session:
+            if not await lookup.lock_free(session, [row.order_id]):
+                return False
+            order = await lookup.locked(session, row.order_id)
+            # One that is parked still will be applied after this, by whoever then sees that it was repeated.
+            if await session.scalar(_STATE, {"id": row.id}) in _APPLIED:
+                await _judge(session, order, row.path, row.body, row.seen_at)
+    except Exception as failure:  # one that cannot be judged must not keep the others from it
+        if is_passing(failure):
+            raise
+        log.error("repeat-not-judged", order_id=str(row.order_id), exc_info=failure)
+    return True
 
 
 async def _forget(database: Database, rows: Sequence[Any]) -> None:
