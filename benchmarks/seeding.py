@@ -175,18 +175,23 @@ async def fill(
     await _tidy(database)
 
 
+_NO_HURRY = text(
+    "select set_config(name, '0', :local) from pg_settings where name in ('statement_timeout', 'transaction_timeout')"
+)
+
+
 async def _tidy(database: Database) -> None:
     """What the server does by itself, a while later, with tables that have grown so much."""
     async with database.engine.connect() as connection:
         plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await plain.execute(text("set statement_timeout = 0"))
+        await plain.execute(_NO_HURRY, {"local": False})
         await plain.execute(text("vacuum (analyze)"))
-        await plain.execute(text("reset statement_timeout"))
+        await plain.invalidate()
 
 
 async def _write(session: AsyncSession, values: dict[str, Any]) -> None:
     """One batch, every row of it."""
-    await session.execute(text("set local statement_timeout = 0"))
+    await session.execute(_NO_HURRY, {"local": True})
     for statement in (_DRAW, *map(text, _FILL)):
         named = set(re.findall(r":(\w+) AS", str(statement.text)))
         await session.execute(statement, {name: values[name] for name in named})

@@ -45,6 +45,22 @@ async def test_a_connection_that_the_server_closed_is_replaced(database: Databas
     assert await _pid(alone) != before
 
 
+async def test_who_freezes_between_a_statement_and_its_values_lets_go_of_what_it_locked(
+    database: Database, alone: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TRANSACTION_SECONDS", 1)
+    lock = text("lock table lanes in access exclusive mode")
+    async with alone.engine.connect() as frozen:
+        await frozen.execute(lock)
+        driver = (await frozen.get_raw_connection()).driver_connection
+        await driver.prepare("select 1")  # its values are never sent
+
+        async with database.transaction() as other:
+            await other.execute(lock)
+
+        await frozen.invalidate()
+
+
 @pytest.mark.parametrize(("rest", "replaced"), [(0.0, True), (60.0, False)], ids=["rested", "just-used"])
 async def test_a_connection_that_has_rested_is_asked_first(
     alone: Database, monkeypatch: pytest.MonkeyPatch, rest: float, replaced: bool

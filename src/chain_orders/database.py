@@ -33,11 +33,16 @@ _SERVER_SETTINGS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
+    # A process that vanished with its machine lets go of what it locked after 25 seconds, not after two hours.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
     # Every statement reads few rows through an index. Where the planner takes them for many, starting processes that
     # share the work, or compiling it, costs more than the work.
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
 }
+_TRANSACTION_SECONDS = 30
 _RESTED_SECONDS = 20.0
 _NOTIFY_AFTER = 0.01  # seconds over which rings are gathered into one NOTIFY
 
@@ -121,6 +126,7 @@ class Database:
         }
         self.engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, **options)
         _distrust_rested(self.engine)
+        _bound_transactions(self.engine)
         # Sellers' notifications never wait for an operator's query: they have connections of their own.
         self._intake = create_async_engine(
             url, pool_size=intake_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
@@ -142,6 +148,20 @@ class Database:
     async def close(self) -> None:
         await self.engine.dispose()
         await self._intake.dispose()
+
+
+def _bound_transactions(engine: AsyncEngine) -> None:
+    """End a transaction that takes too long, whatever it waits for.
+
+    A process that freezes when it has had a statement parsed, and before it has sent the values, is not idle to the
+    server: it would hold its locks, and a seller's lane with them, until it goes on.
+    """
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def bound(connection: Any, _: Any) -> None:
+        if connection.driver_connection.get_server_version().major >= 17:  # older ones have no such limit
+            limit = f"set transaction_timeout = '{_TRANSACTION_SECONDS}s'"
+            connection.run_async(lambda driver: driver.execute(limit))
 
 
 def _distrust_rested(engine: AsyncEngine) -> None:
