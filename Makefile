@@ -27,7 +27,7 @@ test: $(VENV)/ready  ## The whole suite, by several processes (WORKERS=). ARGS= 
 test-browser: $(VENV)/ready  ## The console in a real browser: Debian's chromium, or the one that CHROMIUM names
 	$(BIN)/python -m pytest -m browser tests/console $(ARGS)
 
-screenshots: $(VENV)/ready  ## Pictures of the console's pages for docs/images, reduced. ARGS= names some
+screenshots: $(VENV)/ready  ## Pictures of every page of the console for docs/pages.md. ARGS= names some
 	$(BIN)/python -m tests.console.screenshots $(ARGS)
 
 check: $(VENV)/ready  ## Lint, types, import contracts, lock files

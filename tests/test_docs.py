@@ -21,6 +21,7 @@ from benchmarks import page as benchmarks
 
 from chain_orders import cli
 from chain_orders.app import create_app
+from chain_orders.console.site import Console
 from chain_orders.deliveries.models import STATES as DELIVERY_STATES
 from chain_orders.embedded import Cluster
 from chain_orders.notifications.models import STATES as NOTIFICATION_STATES
@@ -28,8 +29,9 @@ from chain_orders.orders.states import Status
 from chain_orders.settings import Settings
 from chain_orders.simulator.scenarios import Behaviour
 
-from . import docs_codes, docs_states, readme
+from . import docs_codes, docs_pages, docs_states, readme
 from .builders import settings_for
+from .console import pictures
 from .faults.process import free_port
 
 CHECKOUT = Path(__file__).parents[1]
@@ -58,6 +60,34 @@ def test_the_codes_page_is_what_the_catalogue_says() -> None:
     assert docs_codes.rewritten(page) == page, "run: python -m tests.docs_codes"
 
 
+def test_the_page_of_pictures_is_the_generators() -> None:
+    page = docs_pages.PAGE.read_text()
+    assert docs_pages.rewritten(page) == page, "run: python -m tests.docs_pages"
+
+
+def test_every_page_of_the_console_has_its_pictures_and_is_shown() -> None:
+    """Each in light and dark, wide and narrow: `make screenshots` takes them."""
+    taken = {path.name for path in pictures.FOLDER.iterdir()}
+    shown = set(re.findall(r'images/([^"]+)"', docs_pages.PAGE.read_text()))
+    assert taken == pictures.files()
+    assert shown == taken
+
+
+_NO_PAGES = {
+    "/console/static/{name}", "/console/orders.csv", "/console/orders/{order_id}/evidence", "/console/here",
+    "/console/live",
+}  # fmt: skip
+
+
+def test_there_is_a_picture_of_every_address_of_the_console() -> None:
+    app = create_app(Settings(**settings_for("postgresql+asyncpg://nobody@127.0.0.1:1/none")))
+    (console,) = [route for route in app.routes if isinstance(route, Console)]
+    served = [route for route in console.addresses if "GET" in (route.methods or ())]
+    paths = [one.path.partition("?")[0] for one in pictures.ALL.values()]
+    found = [next((route.path for route in served if route.path_regex.match(path)), "") for path in paths]
+    assert {route.path for route in served} - set(found) == _NO_PAGES
+
+
 @pytest.mark.parametrize(("title", "states"), [("Deliveries", DELIVERY_STATES), ("Notifications", NOTIFICATION_STATES)])
 def test_other_states_are_all_explained(title: str, states: tuple[str, ...]) -> None:
     assert set(_listed(docs_states.PAGE.read_text(), title)) == set(states)
@@ -66,7 +96,7 @@ def test_other_states_are_all_explained(title: str, states: tuple[str, ...]) -> 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"(?:\]\(|src=\"|srcset=\")([^)\s\"]+)", text):
         if "://" in target:
             continue
         file, _, anchor = target.partition("#")

@@ -1,7 +1,7 @@
-"""Pictures of every page for the documentation: `make screenshots` writes them to docs/images.
+"""Takes the pictures of `pictures` for the documentation: `make screenshots` writes them to docs/images.
 
-Plays the invented day against a service, a simulated seller and a PostgreSQL of their own. Every page is taken at 1280
-pixels; those that people look at most also on a small screen and a large one, in light and in dark.
+Plays the invented day against a service, a simulated seller and a PostgreSQL of their own. Each page is opened once and
+taken as wide and as narrow, in light and in dark, as `pictures` says: what an act came to is taken from all sides.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import io
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -18,6 +19,7 @@ from playwright.async_api import Browser, Page
 from sqlalchemy import update
 
 from chain_orders import logs, schema
+from chain_orders.alerts.models import Alert
 from chain_orders.database import Database
 from chain_orders.embedded import Cluster
 from chain_orders.operators.models import ApiKey
@@ -29,31 +31,28 @@ from ..builders import Marketplace, SimulatedSeller, calling, settings_for
 from ..conftest import serving
 from .browsing import browser, sign_in, window
 from .day import play
+from .pictures import ALL, EMPTY, FOLDER, SCHEMES, VIEWERS, WIDE, Picture, file, widths
 from .visitor import key_of
 
-_FOLDER = Path(__file__).parents[2] / "docs" / "images"
-_TALLEST = 1900
+_WINDOW, _TALLEST = 900, 1900
 _COLOURS = 128
-_USUAL = ((1280, "light"),)
-_EVERY = (*_USUAL, (1280, "dark"), (360, "light"), (360, "dark"), (2560, "light"), (2560, "dark"))
-_MOST_SEEN = ("overview", "order")
-
-Step = Callable[[Page], Awaitable[object]]
+_HERE = [str(FOLDER.parents[1]), str(Path.home()), tempfile.gettempdir()]
+_PEOPLE = {"admin": "harbor desk", "viewer": "night shift"}
+_WEBHOOK = {"url": "http://127.0.0.1:9/told", "events": ["order.*"], "description": "the warehouse"}
 
 
-def _take(folder: Path, names: list[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _take(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as data:
-        cluster = Cluster(Path(data), durable=False)
+        cluster = Cluster(Path(data))
         try:
             cluster.start()
             schema.migrate(cluster.database_url)
-            asyncio.run(_stage(cluster.database_url, folder, names))
+            asyncio.run(_stage(cluster.database_url, names))
         finally:
             cluster.remove()
 
 
-async def _stage(url: str, folder: Path, names: list[str]) -> None:
+async def _stage(url: str, names: list[str]) -> None:
     database = Database(url)
     settings = Settings(**settings_for(url, retry_schedule="0.05"))
     async with (
@@ -62,119 +61,87 @@ async def _stage(url: str, folder: Path, names: list[str]) -> None:
         serving(database, settings) as marketplace,
         browser() as opened,
     ):
-        simulated = SimulatedSeller(seller_url, client)
+        wanted = {name: one for name, one in ALL.items() if not names or name in names}
         async with database.transaction() as session:
             await session.execute(update(ApiKey).values(name="shop backend"))
-        keys = {role: await key_of(marketplace, role, name) for role, name in _PEOPLE.items()}
-        await _photograph(opened, marketplace, keys["admin"], names, folder, {"empty": _at("/console/orders")})
+        admin, viewer = [await key_of(marketplace, role, name) for role, name in _PEOPLE.items()]
+        await _photograph(opened, marketplace, admin, {name: one for name, one in wanted.items() if name in EMPTY})
         await marketplace.add_seller(seller_url)
-        await marketplace.add_seller("https://dockside.vtexcommercestable.com.br", "dockside", currency="EUR")
-        day = await play(marketplace, simulated)
-        await marketplace.client.post("/v1/webhooks", json=_WEBHOOK)
-        seen = await _pages(marketplace, day)
-        await _photograph(opened, marketplace, keys["viewer"], names, folder, {"viewer": seen["seller"]})
-        await _photograph(opened, marketplace, keys["admin"], names, folder, seen | _forms(day))
+        await marketplace.add_seller("https://dockside.example", "dockside", currency="EUR")
+        found = await _happen(marketplace, SimulatedSeller(seller_url, client))
+        wanted = {name: _of(one, found) for name, one in wanted.items() if name not in EMPTY}
+        await _photograph(opened, marketplace, viewer, {name: one for name, one in wanted.items() if name in VIEWERS})
+        await _photograph(opened, marketplace, admin, {n: one for n, one in wanted.items() if n not in VIEWERS})
     await database.close()
 
 
-_PEOPLE = {"admin": "harbor desk", "viewer": "night shift"}
-_WEBHOOK = {"url": "http://127.0.0.1:9/told", "events": ["order.*"], "description": "the warehouse"}
+async def _happen(marketplace: Marketplace, simulated: SimulatedSeller) -> dict[str, str]:
+    """The invented day; the ids that paths of pictures stand for."""
+    day = await play(marketplace, simulated)
+    await marketplace.client.post("/v1/webhooks", json=_WEBHOOK)
+    async with marketplace.database.transaction() as session:
+        session.add(Alert(code="dead-deliveries", subject="seller:acme", reason="1 call is dead"))
+    return {
+        **day,
+        "call": await _first(marketplace, "deliveries", state="dead"),
+        "unreadable": await _first(marketplace, "notifications", state="unreadable"),
+        "parked": await _first(marketplace, "notifications", state="parked"),
+        "webhook": await _first(marketplace, "webhooks"),
+        "key": await _first(marketplace, "keys", at=-1),
+    }
 
 
-async def _photograph(
-    opened: Browser, marketplace: Marketplace, key: str, names: list[str], folder: Path, steps: dict[str, Step]
-) -> None:
-    for width, scheme in _EVERY:
-        chosen = {
-            name: step
-            for name, step in steps.items()
-            if (not names or name in names) and ((width, scheme) in _USUAL or name in _MOST_SEEN)
-        }
-        size = {"width": width, "height": 900}
-        async with window(opened, marketplace.url, viewport=size, color_scheme=scheme) as (page, _strayed):
-            for name, step in chosen.items():
-                if name != "sign-in" and not await page.context.cookies():
-                    await sign_in(page, key)
-                await step(page)
-                await _shoot(page, folder / f"{name}-{width}-{scheme}.png", width)
+async def _first(marketplace: Marketplace, kind: str, at: int = 0, **parameters: str) -> str:
+    listed = await marketplace.client.get(f"/v1/{kind}", params=parameters)
+    return str(listed.json()["items"][at]["id"])
+
+
+def _of(one: Picture, found: dict[str, str]) -> Picture:
+    return replace(one, path=one.path.format(**found))
+
+
+async def _photograph(opened: Browser, marketplace: Marketplace, key: str, wanted: Mapping[str, Picture]) -> None:
+    async with window(opened, marketplace.url) as (page, _strayed):
+        for name, one in wanted.items():
+            if name != "sign-in" and not await page.context.cookies():
+                await sign_in(page, key)
+            await _open(page, one)
+            for width in widths(name):
+                for scheme in SCHEMES:
+                    await page.emulate_media(color_scheme=scheme)
+                    await _shoot(page, FOLDER / file(name, width, scheme), width)
+
+
+async def _open(page: Page, one: Picture) -> None:
+    await page.set_viewport_size({"width": WIDE, "height": _WINDOW})
+    await page.goto(one.path)
+    if one.what:
+        await page.locator("#what").select_option(one.what)
+    for name in one.presses:
+        if one.reason and await page.locator("#reason:visible").count():
+            await page.locator("#reason").fill(one.reason)
+        await page.get_by_role("button", name=name).first.click()
+        await page.wait_for_load_state()
+    told = await page.content()
+    if here := [path for path in _HERE if path in told]:
+        raise SystemExit(f"{one.path} names a folder of this machine: {here}")
 
 
 async def _shoot(page: Page, path: Path, width: int) -> None:
     """The page from its top, as far as a reader of the documentation looks."""
+    await page.set_viewport_size({"width": width, "height": _WINDOW})
     height = await page.evaluate("document.documentElement.scrollHeight")
     shown = {"x": 0, "y": 0, "width": width, "height": min(int(height), _TALLEST)}
     _keep(await page.screenshot(full_page=True, clip=shown), path)
 
 
 def _keep(picture: bytes, path: Path) -> None:
-    """With as many colours as a page has use for: a third of its size, and nobody sees the difference."""
-    few = Image.open(io.BytesIO(picture)).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-    few.save(path, "PNG", optimize=True)
-
-
-def _at(path: str, *presses: str, reason: str = "") -> Step:
-    """Go to a page, say why where it asks, and press these buttons one after the other."""
-
-    async def step(page: Page) -> None:
-        await page.goto(path)
-        for name in presses:
-            if reason and await page.locator("#reason:visible").count():
-                await page.locator("#reason").fill(reason)
-            await page.get_by_role("button", name=name).first.click()
-            await page.wait_for_load_state()
-
-    return step
-
-
-async def _pages(marketplace: Marketplace, day: dict[str, str]) -> dict[str, Step]:
-    dead = (await marketplace.client.get("/v1/deliveries", params={"state": "dead"})).json()["items"][0]["id"]
-    bad = (await marketplace.client.get("/v1/notifications", params={"state": "unreadable"})).json()["items"][0]["id"]
-    hook = (await marketplace.client.get("/v1/webhooks")).json()["items"][0]["id"]
-    paths = {
-        "sign-in": "/console/sign-in",
-        "overview": "/console",
-        "orders": "/console/orders",
-        "order": f"/console/orders/{day['story']}",
-        "rejected": f"/console/orders/{day['rejected']}",
-        "authorize": f"/console/orders/{day['placed']}/authorize",
-        "decide": f"/console/orders/{day['conflict']}/resolve",
-        "correct": f"/console/orders/{day['rejected']}/correct",
-        "deliveries": "/console/deliveries",
-        "delivery": f"/console/deliveries/{dead}",
-        "retry": f"/console/deliveries/{dead}/retry",
-        "notifications": "/console/notifications",
-        "notification": f"/console/notifications/{bad}",
-        "alerts": "/console/alerts",
-        "sellers": "/console/sellers",
-        "seller": "/console/sellers/acme",
-        "webhook": f"/console/webhooks/{hook}",
-        "keys": "/console/keys",
-        "audit": "/console/audit",
-        "health": "/console/health",
-        "error": "/console/nowhere",
-    }
-    return {name: _at(path) for name, path in paths.items()}
-
-
-def _forms(day: dict[str, str]) -> dict[str, Step]:
-    """Previews, findings and results."""
-    return {
-        "cancel": _at(f"/console/orders/{day['split']}/cancel", "Show what will be sent", reason="out of stock"),
-        "check": _at("/console/sellers/acme/check", "Check now"),
-        "bulk": _bulk,
-        "results": _at(
-            "/console/deliveries?state=dead", "Try all that match", "Try them again now", reason="its host is back"
-        ),
-    }
-
-
-async def _bulk(page: Page) -> None:
-    await page.goto("/console/orders?chosen=all")
-    await page.locator("#what").select_option("cancel")
-    await page.get_by_role("button", name="Show what would come of it").click()
-    await page.wait_for_load_state()
+    """With as many colours as a page has use for, also rare ones: a third of its size, and nobody sees it."""
+    whole, few = Image.open(io.BytesIO(picture)).convert("RGB"), Image.Quantize.MAXCOVERAGE
+    reduced = whole.quantize(_COLOURS, method=few, kmeans=2, dither=Image.Dither.NONE)
+    reduced.save(path, "PNG", optimize=True)
 
 
 if __name__ == "__main__":
     logs.configure("console")
-    _take(_FOLDER, sys.argv[1:])
+    _take(sys.argv[1:])

@@ -341,6 +341,7 @@ async def test_a_call_to_a_subscriber_is_tried_again_here_too(marketplace: Marke
         return dead_ones.json()["items"]
 
     (call,) = await until(gone)
+    assert "no connection could be made" in await admin.page(f"/console/deliveries/{call['id']}")
     tried = await admin.send(f"/console/deliveries/{call['id']}/retry", reason="it is back")
 
     assert tried.status_code == 303, tried.text

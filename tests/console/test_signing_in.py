@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -85,6 +86,24 @@ async def test_only_the_hash_of_a_session_is_stored(marketplace: Marketplace, st
         stored = list(await session.scalars(select(ConsoleSession.digest)))
 
     assert stored == [sha256(stranger.client.cookies["sid"].encode()).digest()]
+
+
+async def test_who_works_at_the_console_uses_the_key(marketplace: Marketplace, stranger: Visitor) -> None:
+    key = await key_of(marketplace, "admin", "harbor desk")
+
+    async def used() -> Any:
+        async with marketplace.database.transaction() as session:
+            return await session.scalar(select(ApiKey.last_used_at).where(ApiKey.name == "harbor desk"))
+
+    await stranger.sign_in(key)
+    signed_in, long_ago = await used(), func.clock_timestamp() - timedelta(minutes=5)
+    async with marketplace.database.transaction() as session:
+        await session.execute(update(ApiKey).values(last_used_at=long_ago))
+        await session.execute(update(ConsoleSession).values(seen_at=long_ago))
+    await stranger.get("/console/orders")
+
+    assert signed_in is not None
+    assert await used() > signed_in
 
 
 async def test_signing_in_again_is_another_session(marketplace: Marketplace, stranger: Visitor) -> None:

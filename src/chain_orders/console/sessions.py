@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import now
 from ..operators import audit
-from ..operators.access import Operator, digest, find_key
+from ..operators.access import Operator, digest, find_key, mark_used
 from ..operators.models import ApiKey
 from .models import ConsoleSession
 
@@ -49,6 +49,7 @@ async def open_session(session: AsyncSession, key: str, instead: str = "", **kep
     ends = now() + cast(LONGEST, Interval)
     session.add(ConsoleSession(digest=digest(token), key_id=found.id, csrf=csrf, expires_at=ends, **kept))
     await session.flush()
+    await mark_used(session, found.id)
     operator = Operator(found.name, found.role, found.id)
     audit.note(session, operator, "console.sign-in", f"key:{found.id}")
     return token, SignedIn(operator, csrf, digest(token))
@@ -80,11 +81,14 @@ async def find_session(session: AsyncSession, token: str, *, touch: bool, path: 
         return SignedIn(operator, found.csrf, found.digest, found.zone)
     draft = found.draft if found.draft and found.draft.get("path") == path else None
     signed_in = SignedIn(operator, found.csrf, found.digest, found.zone, found.flash or "", draft)
-    await session.execute(
+    seen = await session.scalar(
         update(ConsoleSession)
         .where(_is(signed_in), ConsoleSession.seen_at < func.clock_timestamp() - cast(_SEEN_EVERY, Interval))
         .values(seen_at=now())
+        .returning(ConsoleSession.key_id)
     )
+    if seen is not None:
+        await mark_used(session, seen)
     return signed_in
 
 

@@ -61,7 +61,8 @@ class Console(BaseRoute):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._router = Router(_routes(desk), redirect_slashes=False)
+        self.addresses = _routes(desk)
+        self._router = Router(self.addresses, redirect_slashes=False)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
@@ -107,7 +108,7 @@ class _MethodNotAllowed(Problem):
     title = "That is not how this address works"
 
 
-def _routes(desk: Desk) -> list[BaseRoute]:
+def _routes(desk: Desk) -> list[Route]:
     return [
         Route("/console/static/{name}", assets.serve),
         Route("/console/sign-in", public(desk, signing.show), methods=["GET"]),

@@ -189,7 +189,7 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, held: Held | No
     if attempt.duration_ms is not None:
         facts.append((_("took"), rendering.duration(attempt.duration_ms)))
     if attempt.error:
-        facts.append((_("failure"), attempt.error))
+        facts.append((_("failure"), words.FAILURES.get(attempt.error, attempt.error)))
     if meaning := words.code(attempt.code):
         facts.append((_("meaning"), meaning))
     facts += _next_try(attempt, delivery, held)

@@ -325,6 +325,19 @@ _REFUSED: Mapping[str, str] = Told(
     }
 )
 
+FAILURES: Mapping[str, str] = Told(
+    {
+        "ConnectError": N_("no connection could be made"),
+        "ConnectTimeout": N_("no connection came about in time"),
+        "ReadTimeout": N_("nothing was answered in time"),
+        "ReadError": N_("the connection broke before the answer"),
+        "RemoteProtocolError": N_("the connection broke before the answer"),
+        "WriteError": N_("the connection broke while it was sent"),
+        "deadline": N_("it was not over in time"),
+        "answer-too-large": N_("the answer was too large"),
+    }
+)
+
 _SAID: Mapping[str, Mapping[str, str]] = {"type": INVOICE_TYPES, "kind": KINDS}
 _OTHER = Word("", "quiet")
 

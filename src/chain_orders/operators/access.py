@@ -87,7 +87,7 @@ def allow(least: Role) -> Callable[[Request], Awaitable[Operator]]:
         async with database.transaction() as session:
             found = await find_key(session, key.strip())
             if found is not None:
-                await session.execute(_USED, {"id": found.id})
+                await mark_used(session, found.id)
         if found is None:
             raise _unauthenticated()
         if ROLES.index(found.role) < ROLES.index(least):
@@ -97,6 +97,11 @@ def allow(least: Role) -> Callable[[Request], Awaitable[Operator]]:
         return Operator(found.name, found.role, found.id)
 
     return operator
+
+
+async def mark_used(session: AsyncSession, key_id: uuid.UUID) -> None:
+    """Remember that the key is in use."""
+    await session.execute(_USED, {"id": key_id})
 
 
 async def holds(database: Database, operator: Operator) -> bool:
