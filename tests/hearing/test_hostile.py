@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chain_orders import body as reading
 from chain_orders.vtex import addresses
 
 from ..builders import Marketplace, SimulatedSeller, calling, cancellation, invoice, order, until
@@ -190,6 +192,37 @@ async def test_raw_requests_are_never_a_failure_of_ours(marketplace: Marketplace
 
     told = await marketplace.notify(f"{base}/pvt/orders/HOST1/invoice", invoice("RAW"))
     assert told.status_code == 200
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(
+    base: str, marketplace: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SECONDS", 0.3)
+    head = f"POST {urlsplit(base).path}/pvt/orders/HOST1/invoice HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"
+
+    answer = await _raw(base, head.encode(), b'{"type":', wait=30.0)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body-timeout" in answer
+    (found,) = (await marketplace.client.get("/v1/orders")).json()["items"]
+    assert (await marketplace.get(found["id"], "/notifications"))["items"] == []
+
+
+async def test_a_body_without_end_is_read_no_further_than_to_answer(base: str) -> None:
+    address = urlsplit(base)
+    head = f"POST {address.path}/pvt/orders/HOST1/invoice HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(head.encode())
+    answer, sent, most = asyncio.create_task(reader.readuntil(b"\r\n\r\n")), 0, 64 * 1024 * 1024
+    with contextlib.suppress(ConnectionError):
+        while sent < most and not answer.done():
+            writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+            await writer.drain()
+            sent += 0x10000
+
+    assert (await answer).startswith(b"HTTP/1.1 413 ")
+    assert sent < most
+    writer.close()
 
 
 UPGRADES = {
