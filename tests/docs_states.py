@@ -81,7 +81,14 @@ def _turns() -> str:
         if turn == states.turn(Status.AUTHORIZED, attention=True, has_receipt=True):
             mine.insert(0, "any, while there is `attention`")
         lines.append(f"| `{turn}` | {', '.join(mine)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", _NOT_THE_LANE])
+
+
+_NOT_THE_LANE = """\
+The turn is the order's alone: it does not change while calls to the seller are stopped, by an operator or for refused
+credentials. Thousands of orders stop and go on with their seller, and a turn that moved with it could not be counted
+as orders move. What stops an order, and who must act, is its `lastError`.
+"""
 
 
 def between(page: str, begin: str, end: str, content: str) -> str:

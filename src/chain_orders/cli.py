@@ -10,14 +10,15 @@ import json
 import os
 import sys
 import uuid
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from .commands import client, deliveries, events, notifications, orders, overview, sellers, show, webhooks
 from .commands import keys as key_commands
+from .commands.typed import Commands, Root
 from .errors import Stopped
 from .operators.roles import ROLES
 from .serving import SOCKET
@@ -25,7 +26,7 @@ from .serving import SOCKET
 RUN, WORK, ADMINISTER, MAINTAIN = "Run it", "Day by day", "Administer", "Look after it"
 
 
-class _InOrder(TyperGroup):
+class _InOrder(Root):
     """Commands in the order in which one meets them, not first commands and then groups."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -37,16 +38,15 @@ _ORDER = (
     "key", "webhook", "audit", "evidence", "migrate", "doctor", "rebuild", "retention", "rotate-credentials",
 )  # fmt: skip
 
-app = typer.Typer(
+app = Commands(
     name="chain-orders",
     cls=_InOrder,
     help="The marketplace's side of VTEX's chain-order protocol: place, authorize, hear of cancellations and invoices.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-keys = typer.Typer(name="key", help="API keys of operators.", no_args_is_help=True)
-evidence = typer.Typer(name="evidence", help="Archives of all that is known of one order.", no_args_is_help=True)
+keys = Commands(name="key", help="API keys of operators.")
+evidence = Commands(name="evidence", help="Archives of all that is known of one order.")
 keys.command("list")(key_commands.list_keys)
 keys.command("revoke")(key_commands.revoke_key)
 keys.command("rotate")(key_commands.rotate_key)
@@ -68,6 +68,21 @@ def main() -> None:
         raise SystemExit(why.code) from None
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"chain-orders {metadata.version('chain-orders')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass  # the option has acted already
+
+
 @app.command(rich_help_panel=RUN)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -76,7 +91,7 @@ def serve(
     workers: Annotated[int, typer.Option(help="Complete processes on the same port.", min=1, max=64)] = 1,
     surface: Annotated[
         Literal["callbacks", "operators", "all"],
-        typer.Option(help="What is served: sellers' callbacks, the operators' API and console, or both."),
+        typer.Option(metavar="PART", help="callbacks (the sellers'), operators (the API and the console), or all."),
     ] = "all",
     socket_: Annotated[str | None, typer.Option(SOCKET, hidden=True)] = None,
 ) -> None:
@@ -118,9 +133,11 @@ def migrate() -> None:
 
 @app.command(rich_help_panel=RUN)
 def dev(
-    data: Annotated[Path, typer.Option(help="Folder that keeps everything.", readable=False)] = Path(".chain-orders"),
-    port: Annotated[str, typer.Option(help="Port of the service.")] = "8000",
-    seller_port: Annotated[str, typer.Option(help="Port of the simulated seller.")] = "8001",
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder that keeps everything.", readable=False)] = Path(
+        ".chain-orders"
+    ),
+    port: Annotated[str, typer.Option(metavar="NUMBER", help="Port of the service.")] = "8000",
+    seller_port: Annotated[str, typer.Option(metavar="NUMBER", help="Port of the simulated seller.")] = "8001",
 ) -> None:
     """Run everything on this machine: PostgreSQL, a simulated seller, and the service. Ctrl-C stops it all.
 

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -381,6 +382,17 @@ async def test_a_wrong_key_names_its_setting(command: Command, monkeypatch: pyte
     assert "CHAIN_ORDERS_API_KEY" in said.err
 
 
+async def test_an_address_that_goes_too_far_names_its_setting(
+    command: Command, marketplace: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAIN_ORDERS_API_URL", f"{marketplace.url}/v1")
+
+    said = await command("order", "list")
+
+    assert said.code == 1
+    assert "CHAIN_ORDERS_API_URL is the part before /v1" in said.err
+
+
 @pytest.mark.parametrize(
     "option", [("--status", "nonsense"), ("--turn", "nobodys"), ("--created-from", "soon"), ("--limit", "0")]
 )
@@ -589,14 +601,36 @@ def test_a_long_text_is_cut_and_takes_no_room_from_an_id(
     assert (len(row), row[-1]) == (40, "…")
 
 
-async def test_an_export_whose_reader_leaves_ends_quietly(command: Command, marketplace: Marketplace) -> None:
+@pytest.mark.parametrize("typed", ["order export", "order list --json", "events list", "events follow --after 0"])
+async def test_a_command_whose_reader_leaves_ends_quietly(
+    command: Command, marketplace: Marketplace, typed: str
+) -> None:
     for n in range(3):
         await marketplace.place(order(f"PIPE{n}"))
-    process = await asyncio.create_subprocess_shell(
-        f"{sys.executable} -m chain_orders order export | head -c 1", stdout=-1, stderr=-1
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "chain_orders", *typed.split(), stdout=theirs, stderr=asyncio.subprocess.PIPE
     )
-    out, err = await process.communicate()
+    os.close(theirs)
+    _, err = await process.communicate()
 
-    assert out == b"i"
+    assert process.returncode == 0
     assert b"Traceback" not in err
     assert b"Broken" not in err
+
+
+async def test_output_for_which_there_is_no_room_is_told_in_one_line(command: Command) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m chain_orders stats --json > /dev/full", stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert err == b"chain-orders: the output cannot be written (No space left on device)\n"
+
+
+async def test_the_version_is_that_of_the_package(command: Command) -> None:
+    said = await command("--version")
+
+    assert (said.code, said.out) == (0, f"chain-orders {version('chain-orders')}\n")

@@ -139,6 +139,17 @@ def test_every_command_shows_an_example_that_it_takes(name: str) -> None:
         assert needed <= {name for name, value in given.items() if value}
 
 
+def test_help_names_what_an_option_takes_and_no_type(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ["", *TREE]:
+        with pytest.raises(SystemExit):
+            typer.main.get_command(cli.app).main([*name.split(), "--help"], "chain-orders")
+        helped = capsys.readouterr().out
+
+        assert "--help" in helped
+        assert not re.search(r"<\w+|\[x|range\b", helped), name
+        assert not re.search(r"--(json|dry-run|whole) +\S+ {2}", helped), name  # a flag takes nothing
+
+
 def test_the_help_begins_with_what_one_meets_first() -> None:
     names = typer.main.get_command(cli.app).list_commands(None)  # type: ignore[attr-defined]
 

@@ -99,7 +99,7 @@ def _tell(result: dict[str, Any], json_: bool) -> None:
 
 @orders.app.command("export")
 def export_orders(
-    q: Annotated[str | None, typer.Argument(help="An id or number; its beginning with * at the end.")] = None,
+    q: Annotated[str | None, typer.Argument(help="An id, number or SKU; its beginning with * at the end.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; standard output unless given.")
     ] = None,

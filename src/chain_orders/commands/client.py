@@ -86,11 +86,8 @@ class Api:
     def __enter__(self) -> Api:
         return self
 
-    def __exit__(self, kind: object, failure: BaseException | None, _: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.client.close()
-        if isinstance(failure, BrokenPipeError):  # as in `… | head`: whoever read has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(DONE)
 
     def call(self, method: str, path: str, **given: Any) -> httpx.Response:
         """The answer, if it is a success. Raises Failed."""
@@ -222,12 +219,14 @@ def _told(answer: httpx.Response) -> tuple[str, int]:
         lines = [f"{problem['detail']} ({problem['code']})"]
         if problem["code"] == "key-unknown":
             lines = ["the service does not know this key: look at CHAIN_ORDERS_API_KEY (key-unknown)"]
+        if problem["code"] == "not-found":
+            lines = ["there is nothing at this address: CHAIN_ORDERS_API_URL is the part before /v1 (not-found)"]
         faults = problem.get("errors", [])
         if len(faults) > 1:  # a single one is in the detail already
             lines += [f"  {fault['pointer'] or 'the document'}: {fault['detail']}" for fault in faults]
         return "\n".join(lines), USAGE if problem["code"] == "parameter-invalid" else code
     except (ValueError, KeyError, TypeError):
-        return f"the service answered {answer.status_code}", code
+        return f"{answer.url.host} answers {answer.status_code}, and not as this service does", code
 
 
 def settings(pairs: Sequence[str] | None, texts: frozenset[str]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from . import show
 from .client import PARTLY, REFUSED, USAGE, Api, DryRun, Failed, Limit, Whole, WhyWhole, wholly
 from .orders import DELIVERIES
 from .show import AsJson, Column, field
+from .typed import Commands
 
-app = typer.Typer(name="delivery", help="Calls owed to sellers: list them, try them again.", no_args_is_help=True)
+app = Commands(name="delivery", help="Calls owed to sellers: list them, try them again.")
 
 _COLUMNS = (
     *DELIVERIES[:3],

@@ -13,8 +13,9 @@ import typer
 from . import show
 from .client import REFUSED, Api, Failed, Limit
 from .show import AsJson, Column, field
+from .typed import Commands
 
-app = typer.Typer(name="events", help="The feed: what happened to every order.", no_args_is_help=True)
+app = Commands(name="events", help="The feed: what happened to every order.")
 
 Types = Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")]
 Seller = Annotated[str | None, typer.Option(help="Only this seller's.")]

@@ -10,8 +10,9 @@ from . import show
 from .client import Api, DryRun, Limit, Whole, WhyWhole, wholly
 from .orders import NOTIFICATIONS
 from .show import AsJson
+from .typed import Commands
 
-app = typer.Typer(name="notification", help="What sellers told us: list it, apply it again.", no_args_is_help=True)
+app = Commands(name="notification", help="What sellers told us: list it, apply it again.")
 
 
 @app.command("list")

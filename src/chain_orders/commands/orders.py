@@ -11,12 +11,9 @@ import typer
 from . import show
 from .client import REFUSED, Api, DryRun, Failed, Limit, Pinned, Whole, WhyWhole, read_file, read_json, wholly
 from .show import AsJson, Column, field, time_of
+from .typed import Commands
 
-app = typer.Typer(
-    name="order",
-    help="Orders: place, find, watch, authorize, cancel, decide, import, export.",
-    no_args_is_help=True,
-)
+app = Commands(name="order", help="Orders: place, find, watch, authorize, cancel, decide, import, export.")
 
 OrderName = Annotated[str, typer.Argument(help="Any id or number of the order.", show_default=False)]
 Seller = Annotated[str | None, typer.Option(help="The seller's id; the only one unless given.")]
@@ -95,7 +92,7 @@ def show_order(order: OrderName, json_: AsJson = False) -> None:
 
 @app.command("list")
 def list_orders(
-    q: Annotated[str | None, typer.Argument(help="An id or number; its beginning with * at the end.")] = None,
+    q: Annotated[str | None, typer.Argument(help="An id, number or SKU; its beginning with * at the end.")] = None,
     status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
     seller: Annotated[str | None, typer.Option(help="Only this seller's.")] = None,
     turn: Annotated[str | None, typer.Option(help="us, seller, operator or nobody.")] = None,

@@ -9,8 +9,9 @@ import typer
 from . import show
 from .client import REFUSED, USAGE, Api, DryRun, Failed, Limit, Pinned, read_file, settings
 from .show import AsJson, Column, field
+from .typed import Commands
 
-app = typer.Typer(name="seller", help="The sellers this marketplace sells for.", no_args_is_help=True)
+app = Commands(name="seller", help="The sellers this marketplace sells for.")
 
 SellerId = Annotated[str, typer.Argument(help="The seller's id.", show_default=False)]
 Set = Annotated[

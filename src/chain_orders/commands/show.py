@@ -51,9 +51,14 @@ def time_of(name: str, title: str, *, rank: int = 0) -> Column:
     return Column(title, lambda item: when(item[name])[:16], rank)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # called where it was caught; `typed.Root` ends the command
+
+
 def out() -> Console:
     """The terminal; a pipe gets room enough, so that nothing is cut off."""
-    return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False, soft_wrap=False)
+    return _Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False, soft_wrap=False)
 
 
 def note(told: str) -> None:

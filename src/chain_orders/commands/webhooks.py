@@ -10,8 +10,9 @@ from . import show
 from .client import USAGE, Api, DryRun, Failed, Limit, Pinned, settings
 from .sellers import Set
 from .show import AsJson, Column, field
+from .typed import Commands
 
-app = typer.Typer(name="webhook", help="Outgoing webhooks: who is told of what happens.", no_args_is_help=True)
+app = Commands(name="webhook", help="Outgoing webhooks: who is told of what happens.")
 
 Id = Annotated[str, typer.Argument(help="The webhook's id.", show_default=False)]
 _TEXTS = frozenset({"url", "description"})
