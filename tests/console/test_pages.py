@@ -193,6 +193,35 @@ async def test_an_act_on_an_order_that_has_moved_is_refused(marketplace: Marketp
     assert "The order has changed since you looked" in answer.text
 
 
+@pytest.mark.parametrize("act", ["cancel", "resolve"])
+async def test_an_act_on_an_order_that_has_moved_shows_what_changed_meanwhile(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor, act: str
+) -> None:
+    """What it was when the form was drawn and is now, and what happened since; what was typed is there again."""
+    told = await foreign(marketplace, simulated)
+    path = f"/console/orders/{told}/{act}"
+    await marketplace.authorize(told)
+    await marketplace.becomes(told, "partially-invoiced")
+    preview = fields((await admin.send(path, reason="the fair is off")).text)
+    chain = (await marketplace.get(told))["chainOrders"][0]["chainOrderId"]
+    base = await simulated.base("HARBOR-1003")
+    await marketplace.notify(f"{base}/pub/orders/{chain}/invoice", invoice("NF-7009", 1200))
+    await marketplace.becomes(told, "invoiced")
+
+    late = await admin.post(path, **{"reason": "the fair is off", **preview}, confirm="yes")
+
+    assert late.status_code == 412
+    assert "The order has changed since you looked" in late.text
+    assert re.search(r"Status</th><td[^>]*>Partly invoiced</td><td[^>]*>Invoiced</td>", late.text)
+    assert re.search(r"Remaining</th><td[^>]*>12.00</td><td[^>]*>0.00</td>", late.text)
+    assert "Total</th>" not in late.text
+    assert re.search(r"<strong>Invoiced</strong> · by <span[^>]*>the seller</span>", late.text)
+    assert "NF-7009" in late.text
+    assert "NF-7003" not in late.text
+    assert f'href="{path}"' in late.text
+    assert ">the fair is off</textarea>" in await admin.page(path)
+
+
 async def test_cancelling_needs_a_reason_and_shows_it_first(marketplace: Marketplace, admin: Visitor) -> None:
     placed = await marketplace.place()
     path = f"/console/orders/{placed['id']}/cancel"

@@ -25,9 +25,9 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import mistakes, once
+from . import meanwhile, mistakes, once, sessions
 from .texts import _
-from .visits import Visit
+from .visits import Visit, kept
 
 Move = Callable[[AsyncSession, Order, Seller], Awaitable[None]]
 
@@ -68,11 +68,25 @@ async def rehearse(visit: Visit, move: Move, order_id: uuid.UUID | None = None) 
 async def perform(visit: Visit, move: Move, done: str) -> Response:
     """The act, once: a form that is sent twice, as by a double click, is acted upon once and answered alike."""
     order_id = _id(visit)
-    async with visit.desk.database.transaction() as session:
-        if await once.first(session, visit):
-            await _move(session, order_id, visit.typed("version"), move)
+    try:
+        async with visit.desk.database.transaction() as session:
+            if await once.first(session, visit):
+                await _move(session, order_id, visit.typed("version"), move)
+    except Stale as stale:
+        return await _show_moved(visit, stale)
     visit.desk.bell.ring("deliveries")
     return await visit.finished(done, f"/console/orders/{order_id}")
+
+
+async def _show_moved(visit: Visit, stale: Stale) -> Response:
+    """What changed since the form was drawn. What was typed into it is there again when it is looked at again."""
+    path = visit.request.url.path
+    async with visit.desk.database.transaction() as session:
+        order = await lookup.loaded(session, _id(visit))
+        seller = await directory.get(session, order.seller_id)
+        moved = await meanwhile.of_order(session, order, visit.typed("seen"), seller.currency)
+        await sessions.remember(session, visit.session, draft={"path": path, "fields": kept(visit.form)})
+    return visit.render("act_moved.html", stale.status, order=order, banner=mistakes.banner(stale), moved=moved)
 
 
 async def perform_on(visit: Visit, order_id: uuid.UUID, version: str, move: Move) -> None:
@@ -85,7 +99,7 @@ async def _move(session: AsyncSession, order_id: uuid.UUID, version: str, move: 
     """Raises Stale when somebody, or the seller, has moved the order since it was looked at."""
     order = await lookup.locked(session, order_id)
     if version != str(order.version):
-        raise Stale("version-differs", _("The order has changed since you looked. Go back to it, and look again."))
+        raise Stale("version-differs", _("The order has changed since you looked. Nothing was done: look at it again."))
     await move(session, order, await directory.get(session, order.seller_id))
 
 
@@ -93,20 +107,22 @@ def _id(visit: Visit) -> uuid.UUID:
     return edges.order_id(visit.request.path_params["order_id"])
 
 
-async def looked_at(visit: Visit) -> tuple[Order, Seller]:
+async def looked_at(visit: Visit) -> tuple[Order, Seller, str]:
+    """The order, its seller, and what the form carries of it."""
     async with visit.desk.database.transaction() as session:
+        event = await meanwhile.latest(session, _id(visit))
         order = await lookup.loaded(session, _id(visit))
-        return order, await directory.get(session, order.seller_id)
+        return order, await directory.get(session, order.seller_id), meanwhile.seen(order, event)
 
 
 async def show_authorize(visit: Visit) -> Response:
     """What will be sent to say that payment is approved. A receipt that is not given is minted here, once."""
     given = _receipt(visit)
     rehearsed = await rehearse(visit, _authorization(visit, given))
-    before, _seller = await looked_at(visit)
+    before, _seller, seen = await looked_at(visit)
     return visit.render(
         "act_authorize.html", order=before, after=rehearsed.order, seller=rehearsed.seller, owed=rehearsed.owed,
-        given=given, waits=not before.chain_orders,
+        given=given, waits=not before.chain_orders, seen=seen,
     )  # fmt: skip
 
 
@@ -132,13 +148,14 @@ def _authorization(visit: Visit, given: GivenReceipt) -> Move:
 
 async def show_cancel(visit: Visit, problem: Problem | None = None) -> Response:
     """Why, and which chain orders."""
-    order, seller = await looked_at(visit)
+    order, seller, seen = await looked_at(visit)
     status = 200 if problem is None else problem.status
     return visit.render(
         "act_cancel.html",
         status,
         order=order,
         seller=seller,
+        seen=seen,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         reason=visit.typed("reason"),
@@ -158,13 +175,11 @@ async def cancel(visit: Visit) -> Response:
         if visit.typed("confirm"):
             return await perform(visit, move, "cancel")
         rehearsed = await rehearse(visit, move)
-    except Stale:
-        raise
     except Problem as problem:
         return await show_cancel(visit, problem)
-    order, seller = await looked_at(visit)
+    order, seller, seen = await looked_at(visit)
     return visit.render(
-        "act_cancel.html", order=order, seller=seller, banner="", wrong={}, reason=body.reason,
+        "act_cancel.html", order=order, seller=seller, seen=seen, banner="", wrong={}, reason=body.reason,
         chosen=body.chain_order_id or "", preview=rehearsed, open_chains=_open(order),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from .. import body, masking, strict_json
-from ..errors import Conflict, Malformed, Problem, Stale, Unavailable
+from ..errors import Conflict, Malformed, Problem, Unavailable
 from ..operators import audit, revealing
 from ..operators.orders import receipt_of
 from ..operators.revealing import MASKED, Wish
@@ -31,7 +31,7 @@ async def show(
 ) -> Response:
     """The document that is to be sent, below what the seller said about the one before. That one is masked, unless an
     admin says why it is to be filled in."""
-    order, seller = await acts.looked_at(visit)
+    order, seller, seen = await acts.looked_at(visit)
     if order.status != Status.REJECTED:
         raise Conflict("order-not-rejected", _("Only a rejected order can be corrected."))
     async with visit.desk.database.transaction() as session:
@@ -43,6 +43,7 @@ async def show(
         200 if problem is None else problem.status,
         order=order,
         seller=seller,
+        seen=seen,
         refusal=refusal,
         meaning=words.code(refusal.last_code) if refusal is not None else "",
         document=_pretty(sent or b"") if whole else visit.typed("document"),
@@ -85,8 +86,6 @@ async def correct(visit: Visit) -> Response:
         if not again:
             await _check_absent(visit)
         return await acts.perform(visit, move, "corrected")
-    except Stale:
-        raise
     except Problem as problem:
         return await show(visit, problem)
 
@@ -110,7 +109,7 @@ def _correction(visit: Visit, document: dict[str, Any]) -> acts.Move:
 
 async def _check_absent(visit: Visit) -> None:
     """Read the seller first, outside of any transaction: what it has is not sent again."""
-    order, seller = await acts.looked_at(visit)
+    order, seller, _seen = await acts.looked_at(visit)
     match (await visit.desk.place.find(order, seller, window_over=True)).outcome:
         case Absent():
             return

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from .. import masking
-from ..errors import Problem, Stale
+from ..errors import Problem
 from ..notifications.models import Notification
 from ..operators import audit, edges
 from ..operators.schemas import ResolutionBody
@@ -36,7 +36,7 @@ class Choice:
 
 async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehearsed | None = None) -> Response:
     """What is held, what contradicts it, and what may be decided."""
-    order, seller = await acts.looked_at(visit)
+    order, seller, seen = await acts.looked_at(visit)
     async with visit.desk.database.transaction() as session:
         against = list(
             await session.scalars(
@@ -51,6 +51,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         200 if problem is None else problem.status,
         order=order,
         seller=seller,
+        seen=seen,
         currency=seller.currency,
         against=[(note, masking.mask_body(note.body)) for note in against],
         choices=choices(order),
@@ -98,8 +99,6 @@ async def decide(visit: Visit) -> Response:
         if visit.typed("confirm"):
             return await acts.perform(visit, move, "resolved")
         return await show(visit, preview=await acts.rehearse(visit, move))
-    except Stale:
-        raise
     except Problem as problem:
         return await show(visit, problem)
 

@@ -102,7 +102,7 @@ async def tell(
     """The latest part of an order's story, or what came before a place. Bodies are masked. `held`: what holds its
     calls back."""
     entries = [
-        *[_of_event(event, currency) for event in await _events(session, order_id, before)],
+        *[of_event(event, currency) for event in await _events(session, order_id, before)],
         *await _calls(session, order_id, before, held),
         *[_of_notification(note) for note in await _notifications(session, order_id, before)],
     ]
@@ -162,7 +162,8 @@ def _shown(raw: bytes | None) -> str:
     return rendering.text_of(masking.mask_body(raw or b""), _CLIPPED)
 
 
-def _of_event(event: Event, currency: str | None) -> Entry:
+def of_event(event: Event, currency: str | None) -> Entry:
+    """An event as an entry of a story."""
     label, tone = words.event(event.type)
     facts = words.facts(event.data, lambda cents: rendering.money(cents, currency))
     if event.chain_order_id:

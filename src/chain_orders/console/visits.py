@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import Any
@@ -44,7 +44,7 @@ DRAFT = "draft."
 """Before the names of another form's fields that the sign-in form carries along."""
 _FORM_BYTES = 256 * 1024
 _DRAFT_BYTES = 8 * 1024
-_NOT_KEPT = frozenset({"csrf", "once", "version", "confirm", "key", "appKey", "appToken", "document"})
+_NOT_KEPT = frozenset({"csrf", "once", "version", "seen", "confirm", "key", "appKey", "appToken", "document"})
 """Fields of a form that are not kept while somebody signs in again: secrets, personal data, and what belongs to the
 old form."""
 
@@ -278,11 +278,16 @@ def _to_sign_in(visit: Visit) -> Response:
 
 def _ended(visit: Visit) -> Response:
     """A form came after its session was over: say so, and keep what was typed for after the next signing in."""
-    kept = {name: values[-1] for name, values in visit.form.items() if name not in _NOT_KEPT}
-    small = sum(len(name) + len(value) for name, value in kept.items()) <= _DRAFT_BYTES
     form = urlsplit(visit.request.headers.get("referer", ""))
     wanted = local(form.path + (f"?{form.query}" if form.query else ""))
-    return visit.render("sign_in.html", 401, wrong="", out=False, ended=True, next=wanted, draft=kept if small else {})
+    return visit.render("sign_in.html", 401, wrong="", out=False, ended=True, next=wanted, draft=kept(visit.form))
+
+
+def kept(form: Mapping[str, list[str]]) -> dict[str, str]:
+    """What was typed into a form, to be shown again; nothing where it is much."""
+    found = {name: values[-1] for name, values in form.items() if name not in _NOT_KEPT}
+    small = sum(len(name) + len(value) for name, value in found.items()) <= _DRAFT_BYTES
+    return found if small else {}
 
 
 def local(path: str) -> str:
