@@ -181,47 +181,6 @@ async def test_authorizing_sends_what_was_shown(
     assert "The authorization is given." in (await admin.page(answer.headers["location"]))
 
 
-async def test_an_act_on_an_order_that_has_moved_is_refused(marketplace: Marketplace, admin: Visitor) -> None:
-    placed = await marketplace.place()
-    path = f"/console/orders/{placed['id']}/authorize"
-    preview = fields(await admin.page(path))
-    await marketplace.authorize(placed["id"])
-
-    answer = await admin.post(path, **preview, confirm="yes")
-
-    assert answer.status_code == 412
-    assert "The order has changed since you looked" in answer.text
-
-
-@pytest.mark.parametrize("act", ["cancel", "resolve"])
-async def test_an_act_on_an_order_that_has_moved_shows_what_changed_meanwhile(
-    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor, act: str
-) -> None:
-    """What it was when the form was drawn and is now, and what happened since; what was typed is there again."""
-    told = await foreign(marketplace, simulated)
-    path = f"/console/orders/{told}/{act}"
-    await marketplace.authorize(told)
-    await marketplace.becomes(told, "partially-invoiced")
-    preview = fields((await admin.send(path, reason="the fair is off")).text)
-    chain = (await marketplace.get(told))["chainOrders"][0]["chainOrderId"]
-    base = await simulated.base("HARBOR-1003")
-    await marketplace.notify(f"{base}/pub/orders/{chain}/invoice", invoice("NF-7009", 1200))
-    await marketplace.becomes(told, "invoiced")
-
-    late = await admin.post(path, **{"reason": "the fair is off", **preview}, confirm="yes")
-
-    assert late.status_code == 412
-    assert "The order has changed since you looked" in late.text
-    assert re.search(r"Status</th><td[^>]*>Partly invoiced</td><td[^>]*>Invoiced</td>", late.text)
-    assert re.search(r"Remaining</th><td[^>]*>12.00</td><td[^>]*>0.00</td>", late.text)
-    assert "Total</th>" not in late.text
-    assert re.search(r"<strong>Invoiced</strong> · by <span[^>]*>the seller</span>", late.text)
-    assert "NF-7009" in late.text
-    assert "NF-7003" not in late.text
-    assert f'href="{path}"' in late.text
-    assert ">the fair is off</textarea>" in await admin.page(path)
-
-
 async def test_cancelling_needs_a_reason_and_shows_it_first(marketplace: Marketplace, admin: Visitor) -> None:
     placed = await marketplace.place()
     path = f"/console/orders/{placed['id']}/cancel"
@@ -470,21 +429,6 @@ async def test_a_page_of_a_long_story_stays_small(
     assert "Order taken" in await admin.page(earlier)
 
 
-@pytest.mark.parametrize("path", ["/console/sellers/%00", "/console/orders/%00", "/console/nowhere", "/console/keys/"])
-async def test_a_page_that_is_not_there_says_so_beside_the_menu(admin: Visitor, path: str) -> None:
-    answer = await admin.get(path)
-
-    assert answer.status_code == 404
-    assert "Sign out" in answer.text
-
-
-async def test_a_form_of_too_many_fields_is_refused_in_words(admin: Visitor) -> None:
-    answer = await admin.post("/console/deliveries/retry", csrf=await admin.secret(), id=[str(n) for n in range(1200)])
-
-    assert answer.status_code == 413
-    assert "at most 1000 fields" in answer.text
-
-
 async def test_a_story_of_one_moment_is_told_whole(marketplace: Marketplace, admin: Visitor, monkeypatch: Any) -> None:
     """Entries of the same moment are not lost between two pages."""
     monkeypatch.setattr(story, "PAGE", 3)
@@ -502,14 +446,6 @@ async def test_a_story_of_one_moment_is_told_whole(marketplace: Marketplace, adm
         path = unescape(earlier[1]) if earlier else ""
 
     assert len(seen) == len(set(seen)) == many
-
-
-async def test_a_filter_that_means_nothing_is_named(admin: Visitor) -> None:
-    page = await admin.page("/console/orders?status=bogus&since=2026-13-01&seller=acme")
-    meant = await admin.page("/console/orders?status=placed&sort=createdAt")
-
-    assert re.search(r"Ignored, because it means nothing here:\s*<span[^>]*>status, since</span>", page)
-    assert "Ignored" not in meant
 
 
 async def test_an_act_that_is_sent_twice_is_done_once_and_answered_alike(

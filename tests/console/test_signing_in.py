@@ -35,8 +35,9 @@ async def stranger(marketplace: Marketplace) -> AsyncIterator[Visitor]:
     await somebody.client.aclose()
 
 
-async def test_a_browser_at_the_root_is_led_to_the_console(stranger: Visitor) -> None:
-    root = await stranger.get("/")
+@pytest.mark.parametrize("path", ["/", "/console/"])
+async def test_a_browser_at_the_root_is_led_to_the_console(stranger: Visitor, path: str) -> None:
+    root = await stranger.get(path)
 
     assert (root.status_code, root.headers["location"]) == (307, "/console")
 

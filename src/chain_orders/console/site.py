@@ -86,7 +86,7 @@ class Console(BaseRoute):
                     headers["Strict-Transport-Security"] = _HSTS
             await send(message)
 
-        if scope["path"] == "/":
+        if scope["path"] in {"/", f"{HOME}/"}:
             await RedirectResponse(HOME, 307)(scope, receive, guarded)
             return
         try:

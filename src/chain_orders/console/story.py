@@ -56,7 +56,8 @@ def place(text: str) -> Place | None:
         found = Place(datetime.fromisoformat(at), int(kind), int(id_))
     except ValueError:
         return None
-    return found if found.at.tzinfo is not None and 0 <= found.id < 2**63 else None
+    known = found.at.tzinfo is not None and 1970 < found.at.year < 9999 and 0 <= found.id < 2**63
+    return found if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,6 +324,8 @@ async def _form(request: Request) -> dict[str, list[str]]:
         raise UnsupportedMedia("content-type", _("The console takes forms only."))
     raw = await body.read(request, limit=_FORM_BYTES)
     try:
-        return parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
+        read = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
     except ValueError:
         raise TooLarge("form-too-large", _("A form has at most %s fields.") % 1000) from None
+    # No text of the database holds a NUL; it is shown as what it is, something that cannot be read.
+    return {name: [value.replace("\0", "\ufffd") for value in values] for name, values in read.items()}
