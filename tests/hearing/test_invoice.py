@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+
+from chain_orders.database import Base
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, sample
 
@@ -73,6 +76,17 @@ async def test_a_changed_mac_is_not_found(marketplace: Marketplace, simulated: S
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
     assert base.rsplit("/", 1)[1] not in answer.text
     assert (await marketplace.get(order_id, "/notifications"))["items"] == []
+
+
+async def test_a_stranger_is_told_so_without_the_database(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    _, base = await _placed(marketplace, simulated, "INV4")
+    changed = base[:-1] + ("a" if base[-1] != "a" else "b")
+
+    async with marketplace.database.transaction() as session:
+        await session.execute(text(f"lock table {', '.join(Base.metadata.tables)} in access exclusive mode"))
+        answer = await marketplace.notify(f"{changed}/pvt/orders/INV4/changes", {})
+
+    assert answer.status_code == 404
 
 
 async def test_partial_invoices_add_up(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
