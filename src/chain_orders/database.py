@@ -1,7 +1,7 @@
 """PostgreSQL: the engine, transactions, single statements, and wake-ups between processes.
 
-Every write is a visible `async with database.transaction() as session:`; the intake alone uses `intake_connection()`,
-for autocommitted statements of a pool of its own. Wake-ups are a courtesy, polling is the guarantee.
+Every write is a visible `async with database.transaction() as session:`; the intake alone uses a pool of its own,
+for autocommitted statements. Wake-ups are a courtesy, polling is the guarantee.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ async def read_clock(session: AsyncSession) -> datetime:
 class Database:
     """The connections of one process. Close it when the process ends."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, intake_size: int = 2) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, intake_size: int = 3) -> None:
         self.url = url
         options: dict[str, Any] = {
             "pool_timeout": 5,
@@ -131,6 +131,7 @@ class Database:
         self._intake = create_async_engine(
             url, pool_size=intake_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
         )
+        _distrust_rested(self._intake)
         self.connections = pool_size + intake_size + 1
         """What this process may have open, the listening one included."""
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
@@ -144,6 +145,12 @@ class Database:
     async def intake_connection(self) -> AsyncConnection:
         """A connection on which each statement is its own transaction, to be closed. For the intake only."""
         return await self._intake.connect()
+
+    @contextlib.asynccontextmanager
+    async def intake_reading(self) -> AsyncIterator[AsyncSession]:
+        """A session that only reads, for what must be known before a notification can be stored."""
+        async with AsyncSession(self._intake, autoflush=False) as session:
+            yield session
 
     async def close(self) -> None:
         await self.engine.dispose()

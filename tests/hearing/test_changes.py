@@ -99,6 +99,17 @@ async def test_what_is_invoiced_may_be_all_of_it_after_a_change(
     await marketplace.becomes(order_id, "invoiced")
 
 
+async def test_a_change_of_what_is_invoiced_asks_a_person(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    order_id, address = await _placed(marketplace, simulated, "accept")
+    await marketplace.notify(address.replace("/changes", "/invoice"), invoice(value=1300))
+    await marketplace.becomes(order_id, "invoiced")
+
+    await marketplace.notify(address, change())
+
+    found = await _attention(marketplace, order_id, "changed-after-invoice")
+    assert (found["status"], found["money"]["total"], found["money"]["invoiced"]) == ("invoiced", 1000, 1300)
+
+
 async def test_a_refused_change_is_answered_500_without_a_body_and_kept(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -12,12 +12,13 @@ from sqlalchemy import func, select, text
 from chain_orders.database import Bell, Database
 from chain_orders.errors import Unavailable
 from chain_orders.notifications import inbox as inbox_module
-from chain_orders.notifications import repeats
+from chain_orders.notifications import policies, repeats
 from chain_orders.notifications.inbox import Inbox, admitted
 from chain_orders.notifications.models import Notification, Receipt
 from chain_orders.notifications.storing import Incoming
 
 from ..builders import until
+from ..conftest import empty
 
 
 def _incoming(name: str = "one", *, body: bytes = b"{}") -> Incoming:
@@ -61,6 +62,21 @@ async def test_what_cannot_be_committed_in_time_is_refused_and_can_be_repeated(d
         assert refused.value.headers["Retry-After"]
         assert await inbox.receive(_incoming()) == answer
         assert await _stored(database) == 1
+
+
+async def test_nothing_that_a_seller_tells_waits_for_an_operators_connection(database_url: str) -> None:
+    database = Database(database_url, pool_size=1)
+    try:
+        async with database.transaction() as operator, _running(database, 5) as inbox:
+            await operator.execute(text("select 1"))  # on the pool's only connection
+            answers = await asyncio.gather(*(inbox.receive(_incoming(str(n))) for n in range(2 * inbox_module._BATCH)))
+            policy = await policies.of_changes(database, None, "nobody", "G1", seconds=4)
+    finally:
+        await empty(database)
+        await database.close()
+
+    assert len(set(answers)) == 2 * inbox_module._BATCH
+    assert policy == "record"
 
 
 async def test_equal_notifications_in_one_batch_get_one_answer(database: Database) -> None:

@@ -111,6 +111,28 @@ async def test_a_return_counts_apart(marketplace: Marketplace, simulated: Simula
     assert (found["status"], found["money"]["invoiced"]) == ("invoiced", 1300)
 
 
+@pytest.mark.parametrize(
+    ("told", "code", "why", "status"),
+    [
+        (invoice(value=1301), "over-invoiced", "1301 exceed the chain order's value of 1300", "invoiced"),
+        (invoice(value=1300, type="Input"), "over-returned", "exceed what was invoiced", "placed"),
+        (invoice("NF 1/2"), "invoice-number-odd", "lose tracking", "invoiced"),
+    ],
+)
+async def test_what_does_not_add_up_is_applied_and_asks_a_person(
+    marketplace: Marketplace, simulated: SimulatedSeller, told: dict[str, Any], code: str, why: str, status: str
+) -> None:
+    order_id, base = await _placed(marketplace, simulated, "ODD1")
+
+    await marketplace.notify(f"{base}/pvt/orders/ODD1/invoice", told)
+
+    await marketplace.notified(order_id, "applied")
+    found = await marketplace.get(order_id)
+    assert (found["attention"]["code"], found["status"]) == (code, status)
+    assert why in found["attention"]["reason"]
+    assert found["money"]["invoiced"] + found["money"]["returned"] == told["invoiceValue"]
+
+
 async def test_another_value_under_a_known_number_is_a_conflict(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -20,7 +20,7 @@ async def of_changes(database: Database, ref: str | None, seller_id: str | None,
     Raises Unavailable when the database is away, or does not say it within so many seconds.
     """
     try:
-        async with asyncio.timeout(seconds), database.transaction() as session:
+        async with asyncio.timeout(seconds), database.intake_reading() as session:
             if ref is not None:
                 query = select(Seller.change_policy).join(Order, Order.seller_id == Seller.id).where(Order.ref == ref)
             elif seller_id is not None:
