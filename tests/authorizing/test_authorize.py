@@ -50,6 +50,31 @@ async def test_without_a_body_the_receipt_is_minted(marketplace: Marketplace, si
     assert [body["authorizationReceipt"] for body in await _given(simulated, "AUTH2")] == [minted]
 
 
+async def test_a_date_that_is_none_is_refused_while_it_can_be_corrected(marketplace: Marketplace) -> None:
+    placed = await marketplace.place(order("AUTH2D"))
+    wrong = {"date": "yesterday"}
+
+    answer = await marketplace.authorize(placed["id"], authorizationReceipt=wrong)
+    beside = (await marketplace.post_order(order("AUTH2E", authorizationReceipt=wrong))).json()
+    right = await marketplace.authorize(
+        placed["id"], authorizationReceipt={"date": "2018-11-21T11:50:09.9994509-02:00"}
+    )
+
+    assert answer.status_code == 422
+    assert (
+        answer.json()["errors"]
+        == beside["errors"]
+        == [
+            {
+                "pointer": "/authorizationReceipt/date",
+                "code": "malformed",
+                "detail": "must be an ISO 8601 date or date and time",
+            }
+        ]
+    )
+    assert right.json()["authorizationReceipt"]["date"] == "2018-11-21T11:50:09.9994509-02:00"
+
+
 async def test_a_seller_can_be_set_to_get_no_items(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     await marketplace.change_seller(omitAuthorizationItems=True)
     placed = await marketplace.place(order("AUTH3"))

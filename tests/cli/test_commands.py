@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -438,6 +439,7 @@ async def test_a_rejected_order_says_why_and_is_corrected(command: Command, simu
     assert "It is not tried again. An operator must act." in " ".join(shown.out.split())
     assert "acts: operator" in shown.out
     assert "version-differs" in stale.err
+    assert "order.rejected seller" in stale.err
     assert (tried.json["dryRun"], tried.json["status"], corrected.json["status"]) == (True, "accepted", "accepted")
 
 
@@ -484,6 +486,7 @@ async def test_a_seller_is_changed_priced_and_given_its_token(command: Command) 
 
     assert [said.code for said in (changed, tried, stale, nothing, wrong, token)] == [0, 0, 1, 2, 2, 0]
     assert (changed.json["concurrency"], changed.json["salesChannel"]) == (3, "2")
+    assert re.search(r"seller\.change operator:\S+ concurrency salesChannel\n", stale.err)
     assert (tried.json["concurrency"], tried.json["dryRun"]) == (4, True)
     assert priced.code in {0, 1}
     assert "acme" in token.out

@@ -163,6 +163,7 @@ async def test_a_fault_is_told_in_words_of_our_own(marketplace: Marketplace) -> 
         ("createdFrom=soon", "createdFrom", "malformed", "must be an ISO 8601 date or date and time"),
         ("createdFrom=1700000000", "createdFrom", "malformed", "must be an ISO 8601 date or date and time"),
         ("createdFrom=0001-01-01", "createdFrom", "malformed", "must lie between the years 1971 and 9998"),
+        ("q=", "q", "blank", "must have at least 1 character"),
         ("statsu=dead", "statsu", "unknown-parameter", "is not a parameter of this address"),
     ],
 )

@@ -115,12 +115,20 @@ async def test_the_feed_is_read_in_pages_and_by_type(marketplace: Marketplace) -
         path = answer.links["next"]["url"] if "next" in answer.links else None
 
     only = (await marketplace.client.get("/v1/events", params={"type": "order.placed", "seller": "acme"})).json()
-    none = (await marketplace.client.get("/v1/events", params={"type": "nothing"})).json()
+    none = (await marketplace.client.get("/v1/events", params={"type": "order.sealed"})).json()
 
     assert [event["id"] for event in found] == sorted({event["id"] for event in found})
     assert len(found) == 6
     assert [event["orderGroup"] for event in only["items"]] == ["FEED0", "FEED1", "FEED2"]
     assert none == {"items": [], "next": None, "position": found[-1]["id"]}
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
+async def test_a_type_that_no_event_has_is_refused(marketplace: Marketplace, path: str) -> None:
+    answer = await marketplace.client.get(path, params={"type": ["order.placed", "order.plcaed"]})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "parameter-invalid")
+    assert answer.json()["detail"] == "type: is not the type of any event"
 
 
 async def test_a_stream_goes_on_where_the_last_one_ended(marketplace: Marketplace) -> None:

@@ -224,9 +224,15 @@ def _told(answer: httpx.Response) -> tuple[str, int]:
         faults = problem.get("errors", [])
         if len(faults) > 1:  # a single one is in the detail already
             lines += [f"  {fault['pointer'] or 'the document'}: {fault['detail']}" for fault in faults]
+        lines += [f"  {_change(one)}" for one in problem.get("latest", [])]
         return "\n".join(lines), USAGE if problem["code"] == "parameter-invalid" else code
     except (ValueError, KeyError, TypeError):
         return f"{answer.url.host} answers {answer.status_code}, and not as this service does", code
+
+
+def _change(told: Mapping[str, Any]) -> str:
+    """What happened meanwhile, where something changed since it was read."""
+    return " ".join([show.when(told["at"]), told["type"], told["actor"], *told.get("changed", [])])
 
 
 def settings(pairs: Sequence[str] | None, texts: frozenset[str]) -> dict[str, Any]:

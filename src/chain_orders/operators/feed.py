@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database
 from ..errors import Conflict, Malformed
-from ..events import feed
+from ..events import feed, types
 from ..events.models import Event
 from . import access, edges, schemas
 from .access import Operator
@@ -21,7 +23,16 @@ from .access import Operator
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 Viewing = Annotated[Operator, Depends(access.allow("viewer"))]
-Types = Annotated[list[edges.Named] | None, Query(alias="type", max_length=50)]
+
+
+def _known(given: str) -> str:
+    if given not in types.OF_ORDERS:  # it would match nothing, for ever, and say nothing of it
+        raise PydanticCustomError("unknown-value", "is not the type of any event")
+    return given
+
+
+Type = Annotated[edges.Named, AfterValidator(_known), Field(json_schema_extra={"enum": sorted(types.OF_ORDERS)})]
+Types = Annotated[list[Type] | None, Query(alias="type", max_length=50)]
 SellerId = Annotated[str | None, Query(max_length=63)]
 Position = Annotated[int, Query(ge=0, le=2**62)]
 

@@ -40,7 +40,8 @@ from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
-from ..vtex.messages import SellerOrder, authorization, read_order
+from ..vtex.faults import told
+from ..vtex.messages import SellerOrder, authorization, moment, read_order
 from . import attention, lookup, reads, states
 from .models import ChainOrder, Order
 from .patience import NOT_THERE_YET, lose_patience, not_there_yet
@@ -63,7 +64,8 @@ class GivenReceipt:
 
 
 def give_receipt(order: Order, given: GivenReceipt, actor: str, minted_at: datetime | None = None) -> None:
-    """Store the receipt, once. Raises Conflict when another one, or other items, are stored."""
+    """Store the receipt, once. Raises Conflict when another one, or other items, are stored; Invalid for a date that
+    is none: it could never be corrected."""
     if order.receipt is not None:
         if (given.receipt not in {None, order.receipt}) or (given.date not in {None, order.receipt_date}):
             detail = "another authorization receipt is stored; a receipt is resent, never changed"
@@ -76,11 +78,22 @@ def give_receipt(order: Order, given: GivenReceipt, actor: str, minted_at: datet
                 "authorization-items-differ", told, faults=[Fault("/items", "authorization-items-differ", told)]
             )
         return
+    _check_date(given.date)
     order.receipt_date = given.date or (minted_at or datetime.now(UTC)).isoformat(timespec="milliseconds")
     order.receipt = given.receipt or secrets.token_hex(16)
     order.authorization_items = given.items
     order.touch()
     order.tell("order.authorization-given", actor, receipt=order.receipt, date=order.receipt_date)
+
+
+def _check_date(date: str | None) -> None:
+    if date is None:
+        return
+    try:
+        moment(date)
+    except ValueError as wrong:
+        fault = Fault("/authorizationReceipt/date", "malformed", "must be an ISO 8601 date or date and time")
+        raise Invalid(fault.code, told([fault]), faults=[fault]) from wrong
 
 
 def _listed(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:

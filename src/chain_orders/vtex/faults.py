@@ -78,4 +78,5 @@ def _fault(where: str, error: Mapping[str, Any]) -> Fault:
     if kind not in _LIBRARYS:  # one of ours: its words are in `messages`, `placement` and the like
         return Fault(where, kind, error["msg"])
     code, sentence = _KINDS.get(kind, _OTHER)
-    return Fault(where, code, sentence.format_map(error.get("ctx") or {}))
+    detail = sentence.format_map(error.get("ctx") or {})
+    return Fault(where, code, detail.replace(" 1 characters", " 1 character").replace(" 1 entries", " 1 entry"))
