@@ -157,6 +157,28 @@ async def test_a_cancelled_order_cannot_be_authorized(marketplace: Marketplace, 
     assert await _given(simulated, "AUTH7") == []
 
 
+async def test_a_refused_authorization_leads_back_and_asks_a_person_until_it_is_taken(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("AUTHR"))
+    await simulated.behave(fail=1, failStatus=400, applyTo=["authorize"])
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    async def refused() -> dict[str, Any] | None:
+        found: dict[str, Any] = await marketplace.get(placed["id"])
+        return found if found["attention"] else None
+
+    found = await until(refused)
+    assert (found["status"], found["attention"]["code"]) == ("placed", "authorization-refused")
+
+    await simulated.behave(fail=0)
+    again = await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
+
+    assert again.status_code == 202
+    assert (await marketplace.becomes(placed["id"], "authorized"))["attention"] is None
+    assert [body["authorizationReceipt"] for body in await _given(simulated, "AUTHR")] == [RECEIPT]
+
+
 async def test_a_rejected_order_cannot_be_authorized(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     await simulated.behave(rejectCode="CHK0198")
     rejected = (await marketplace.post_order(order(), wait=5)).json()

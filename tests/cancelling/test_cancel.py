@@ -177,6 +177,19 @@ async def test_a_waiting_authorization_is_withdrawn(marketplace: Marketplace, si
     assert states == {"place": "delivered", "authorize": "withdrawn", "cancel": "ready"}
 
 
+async def test_a_request_that_waits_is_withdrawn_once_the_seller_has_cancelled(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKW"))
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await marketplace.notify(f"{await simulated.base('ASKW')}/pvt/orders/ASKW/cancel", {})
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    assert (await _deliveries(marketplace, placed["id"]))["cancel"]["state"] == "withdrawn"
+
+
 async def _deliveries(marketplace: Marketplace, order_id: str) -> dict[str, dict[str, Any]]:
     """An order's deliveries, by kind."""
     return {one["kind"]: one for one in (await marketplace.get(order_id, "/deliveries"))["items"]}

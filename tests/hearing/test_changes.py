@@ -110,6 +110,20 @@ async def test_a_change_of_what_is_invoiced_asks_a_person(marketplace: Marketpla
     assert (found["status"], found["money"]["total"], found["money"]["invoiced"]) == ("invoiced", 1000, 1300)
 
 
+async def test_a_change_of_what_was_cancelled_is_a_contradiction(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    order_id, address = await _placed(marketplace, simulated, "accept")
+    await marketplace.notify(address.replace("/changes", "/cancel"), {})
+    await marketplace.becomes(order_id, "cancelled")
+
+    await marketplace.notify(address, change())
+
+    found = await _attention(marketplace, order_id, "changed-after-cancellation")
+    assert (found["status"], found["money"]["total"]) == ("cancelled", 1300)
+    assert (await marketplace.get(order_id, "/notifications"))["items"][-1]["state"] == "conflict"
+
+
 async def test_a_refused_change_is_answered_500_without_a_body_and_kept(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -234,6 +234,33 @@ async def test_receipt_given_with_the_order_is_sent_once_it_is_placed(
     assert [given["authorizationReceipt"] for given in booked["authorizations"]] == [receipt]
 
 
+@pytest.mark.parametrize("code", ["FMT0060", "CHK0086"])
+async def test_a_group_that_the_seller_will_never_take_again_asks_a_person_for_another(
+    marketplace: Marketplace, simulated: SimulatedSeller, code: str
+) -> None:
+    await simulated.behave(rejectCode=code)
+    refused = (await marketplace.post_order(order("BURNT1"), wait=10)).json()
+    await simulated.behave(rejectCode=None)
+    address = f"/v1/orders/{refused['orderId']}"
+    found = await marketplace.client.get(address)
+    assert (found.json()["status"], found.json()["attention"]["code"]) == ("rejected", "order-group-burnt")
+
+    seen = await marketplace.client.post(
+        f"{address}/resolution",
+        json={"decision": "dismiss", "reason": "it was ordered again"},
+        headers={"If-Match": found.headers["etag"]},
+    )
+    corrected = await marketplace.client.put(
+        f"{address}/placement",
+        json=order("BURNT1", openTextField="corrected"),
+        headers={"If-Match": seen.headers["etag"]},
+    )
+
+    assert (seen.status_code, seen.json()["attention"]) == (200, None)
+    assert (corrected.status_code, corrected.json()["code"]) == (409, "order-group-burnt")
+    assert await simulated.puts() == {"BURNT1": 1}
+
+
 async def test_corrected_body_is_placed_under_the_same_group_with_the_receipt_beside_it(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

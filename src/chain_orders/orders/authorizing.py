@@ -48,6 +48,7 @@ from .patience import NOT_THERE_YET, lose_patience, not_there_yet
 from .states import Status
 
 _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
+_REFUSED = "authorization-refused"
 _WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
 _INVOICED = frozenset({Status.PARTIALLY_INVOICED, Status.INVOICED})
 UNSETTLED = frozenset({Status.AUTHORIZING, Status.CANCEL_REQUESTED})
@@ -300,7 +301,7 @@ class Authorize:
         match verdict:
             case Delivered() | Rejected() | Dead() | Withdrawn():
                 if isinstance(verdict, Delivered | Withdrawn):
-                    await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET)
+                    await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET, _REFUSED)
                 self._apply(order, chain, verdict)
                 order.settle_status()
                 if claimed.course.verifying and isinstance(verdict, Dead | Withdrawn):
@@ -325,7 +326,7 @@ class Authorize:
         if waits and isinstance(verdict, Rejected):
             chain.fall_back()
             order.tell("chain-order.authorization-refused", "seller", chain_order=chain, code=verdict.code)
-            order.ask_attention("authorization-refused", verdict.reason)
+            order.ask_attention(_REFUSED, verdict.reason)
         elif isinstance(verdict, Withdrawn):
             _withdrawn(order, chain, verdict.reason)
         elif isinstance(verdict, Dead):

@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 from ..deliveries.models import Delivery
 from ..errors import Conflict, Fault, Invalid
 from ..sellers.models import Seller
-from ..vtex import addresses
+from ..vtex import addresses, codes
 from ..vtex.faults import told
 from ..vtex.placement import ENDPOINT, Examined, Warning_, canonical, compose, examine
 from . import authorizing, lookup
@@ -165,7 +165,7 @@ async def correct(
         raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
     if order.sealed_at is not None:
         raise Conflict("order-sealed", "the order's personal data was erased; place it under a new group")
-    if order.attention_code == "order-group-burnt":
+    if await _is_burnt(session, order):
         raise Conflict("order-group-burnt", "the seller will never accept this order group again; use a new one")
     examined, warnings = _examined(seller, document)
     if examined.order_group != order.order_group:
@@ -194,3 +194,10 @@ async def correct(
     if receipt is not None:
         authorizing.give_receipt(order, receipt, actor)
     owe_placement(order, seller)
+
+
+async def _is_burnt(session: AsyncSession, order: Order) -> bool:
+    """Whether the seller refused the last body in words that no other body will change, whoever has seen to that."""
+    placements = select(Delivery.last_code).where(Delivery.order_id == order.id, Delivery.kind == "place")
+    refused = codes.lookup(await session.scalar(placements.order_by(Delivery.id.desc()).limit(1)) or "")
+    return refused is not None and refused.class_ == "burnt"
