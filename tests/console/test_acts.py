@@ -30,7 +30,9 @@ async def test_many_orders_are_acted_upon_with_a_result_each(marketplace: Market
     ids = [one["id"], other["id"]]
     form = {"csrf": await admin.secret(), "what": "cancel"}
 
-    preview = await admin.post("/console/orders/many", **form, order=ids)
+    came_from = {"Referer": f"{marketplace.url}/console/orders?status=placed&chosen=all"}
+    preview = await admin.post("/console/orders/many", came_from, **form, order=ids)
+    form["back"] = fields(preview.text)["back"]
     looked_at = re.findall(r'name="order" value="([^"]+)"', preview.text)
     untouched = [(await marketplace.get(one_id))["status"] for one_id in ids]
     without = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes")
@@ -42,6 +44,7 @@ async def test_many_orders_are_acted_upon_with_a_result_each(marketplace: Market
     assert untouched == ["placed", "placed"]
     assert without.status_code == 422
     assert done.text.count(">done<") == 1
+    assert 'href="/console/orders?status=placed">Back to the list' in done.text
     assert "The order has changed since you looked" in done.text
     await marketplace.becomes(ids[0], "cancelled")
 

@@ -262,7 +262,11 @@ async def test_chosen_calls_are_tried_again_with_a_result_each(
     done = (await marketplace.client.get("/v1/deliveries", params={"state": "delivered"})).json()["items"]
 
     form = {"csrf": await admin.secret(), "id": [str(stuck[0]["id"]), str(done[0]["id"])]}
-    preview = await admin.post("/console/deliveries/retry", **form)
+    for led in ("/console/deliveries?seller=acme", "/console/keys", "https://elsewhere.example/console/deliveries"):
+        form["back"] = led
+        preview = await admin.post("/console/deliveries/retry", **form)
+        wanted = led if led.startswith("/console/deliveries") else "/console/deliveries"
+        assert f'href="{wanted}">Back, change nothing' in preview.text
     matching = await admin.post("/console/deliveries/retry", csrf=form["csrf"], all="yes", state="dead")
     without = await admin.post("/console/deliveries/retry", **form, confirm="yes")
     answer = await admin.post("/console/deliveries/retry", **form, confirm="yes", reason="its host is back")

@@ -23,11 +23,11 @@ from . import acts, deciding, mistakes, once, words
 from .order import dead_of
 from .retrying import Result
 from .texts import N_, _
-from .visits import Visit
+from .visits import Visit, list_at
 from .words import Told
 
 _AT_ONCE = 40
-_BACK = "/console/orders"
+_LIST = "/console/orders"
 _ANY_REASON = "-"
 ACTS = Told(
     {
@@ -65,7 +65,7 @@ async def act(visit: Visit) -> Response:
     await once.begin(visit)
     results = [await _result(visit, *_looked_at(one), move) for one in visit.form.get("order", [])[:_AT_ONCE]]
     visit.desk.bell.ring("deliveries")
-    return visit.render("results.html", results=results, back=_BACK, what=ACTS[what])
+    return visit.render("results.html", results=results, back=list_at(visit, _LIST), what=ACTS[what])
 
 
 async def _preview(visit: Visit, what: str, problem: Problem | None = None) -> Response:
@@ -80,7 +80,7 @@ async def _preview(visit: Visit, what: str, problem: Problem | None = None) -> R
         possible=[one for one in planned if not one.refused],
         what=what,
         label=ACTS[what],
-        back=_BACK,
+        back=list_at(visit, _LIST),
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         reason=visit.typed("reason"),

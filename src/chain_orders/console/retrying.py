@@ -14,8 +14,9 @@ from ..operators import again, holding
 from . import deliveries, mistakes, once, words
 from .deliveries import RETRIABLE
 from .texts import _
-from .visits import Visit
+from .visits import Visit, list_at
 
+_LIST = "/console/deliveries"
 AT_ONCE = 100
 
 
@@ -84,7 +85,7 @@ async def retry_many(visit: Visit) -> Response:
     await once.begin(visit)
     results = [await _result(visit, delivery_id, reason) for delivery_id in _ids(visit)]
     visit.desk.bell.ring("deliveries")
-    return visit.render("results.html", results=results, back="/console/deliveries", what=_("Try again"))
+    return visit.render("results.html", results=results, back=list_at(visit, _LIST), what=_("Try again"))
 
 
 async def _preview(visit: Visit, problem: Problem | None = None) -> Response:
@@ -106,7 +107,7 @@ async def _preview(visit: Visit, problem: Problem | None = None) -> Response:
         rows=rows,
         groups=groups,
         matching=matching,
-        back="/console/deliveries",
+        back=list_at(visit, _LIST),
         **_form(visit, problem),
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from starlette.requests import Request
@@ -278,9 +278,21 @@ def _to_sign_in(visit: Visit) -> Response:
 
 def _ended(visit: Visit) -> Response:
     """A form came after its session was over: say so, and keep what was typed for after the next signing in."""
-    form = urlsplit(visit.request.headers.get("referer", ""))
-    wanted = local(form.path + (f"?{form.query}" if form.query else ""))
+    wanted = _came_from(visit)
     return visit.render("sign_in.html", 401, wrong="", out=False, ended=True, next=wanted, draft=kept(visit.form))
+
+
+def _came_from(visit: Visit) -> str:
+    """The page that the form was on, as the browser says."""
+    form = urlsplit(visit.request.headers.get("referer", ""))
+    return local(form.path + (f"?{form.query}" if form.query else ""))
+
+
+def list_at(visit: Visit, path: str) -> str:
+    """The list that an act on many goes back to, filtered as it was, but with nothing chosen. `path`: its address."""
+    came = urlsplit(local(visit.typed("back")) if visit.typed("back") else _came_from(visit))
+    kept_filters = urlencode([one for one in parse_qsl(came.query) if one[0] != "chosen"])
+    return path + (f"?{kept_filters}" if came.path == path and kept_filters else "")
 
 
 def kept(form: Mapping[str, list[str]]) -> dict[str, str]:
