@@ -179,6 +179,32 @@ async def test_a_refused_authorization_leads_back_and_asks_a_person_until_it_is_
     assert [body["authorizationReceipt"] for body in await _given(simulated, "AUTHR")] == [RECEIPT]
 
 
+async def test_what_becomes_of_one_chain_order_settles_nothing_of_another(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(split="item", fail=1, failStatus=400, applyTo=["authorize"])
+    items = [{"id": sku, "quantity": 1, "seller": "1", "price": 600} for sku in ("8", "9")]
+    placed = await marketplace.place(order("AUTHS", items=items))
+    first, second = (chain["chainOrderId"] for chain in placed["chainOrders"])
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT, chainOrderId=first)
+
+    async def asked() -> bool:
+        return (await marketplace.get(placed["id"]))["attention"] is not None
+
+    await until(asked)
+    await simulated.behave(fail=0)
+    await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT, chainOrderId=second)
+
+    async def statuses() -> list[str]:
+        return [chain["status"] for chain in (await marketplace.get(placed["id"]))["chainOrders"]]
+
+    async def authorized() -> bool:
+        return await statuses() == ["placed", "authorized"]
+
+    await until(authorized)
+    assert (await marketplace.get(placed["id"]))["attention"]["code"] == "authorization-refused"
+
+
 async def test_a_rejected_order_cannot_be_authorized(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     await simulated.behave(rejectCode="CHK0198")
     rejected = (await marketplace.post_order(order(), wait=5)).json()

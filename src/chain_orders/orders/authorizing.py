@@ -182,9 +182,15 @@ async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reaso
     if status is Status.CANCELLED:
         await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key)
     if status in _UNWANTED and await queue.withdraw_unsent(session, order.id, "authorize", reason, chain.key):
-        await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET)
+        await _settle_attention(session, order, chain)
         _withdrawn(order, chain, reason)
     await queue.read_first(session, order.id, "authorize", chain.key)
+
+
+async def _settle_attention(session: AsyncSession, order: Order, chain: ChainOrder) -> None:
+    """Nobody needs to look at this authorization any more; at another chain order's, which still waits, maybe."""
+    if not any(other.status in _WAITING for other in order.chain_orders if other is not chain):
+        await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET, _REFUSED)
 
 
 def _withdrawn(order: Order, chain: ChainOrder, reason: str) -> None:
@@ -301,7 +307,7 @@ class Authorize:
         match verdict:
             case Delivered() | Rejected() | Dead() | Withdrawn():
                 if isinstance(verdict, Delivered | Withdrawn):
-                    await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET, _REFUSED)
+                    await _settle_attention(session, order, chain)
                 self._apply(order, chain, verdict)
                 order.settle_status()
                 if claimed.course.verifying and isinstance(verdict, Dead | Withdrawn):
