@@ -139,6 +139,10 @@ def test_a_part_is_waited_for_until_the_window_is_over() -> None:
     assert late == Answered(Placed([one()], partial=True))
 
 
+def test_one_id_that_is_shown_twice_is_no_two_parts() -> None:
+    assert isinstance(shown(one(**OURS), one(**OURS), items=[{"id": "8", "quantity": 2}]), Conflicting)
+
+
 @pytest.mark.parametrize(
     ("found", "code"),
     [

@@ -161,6 +161,49 @@ def test_a_read_that_shows_a_cancellation_after_an_invoice_is_a_contradiction() 
     assert (order.chain_orders[0].status, order.attention_code) == (Status.INVOICED, "cancelled-after-invoice")
 
 
+def _read(order: Order, times: int, **shown: Any) -> list[str]:
+    """Let the seller be read so often; what was told of it."""
+    for _ in range(times):
+        seen = SellerOrder(orderId="MKP-PER1-01", **shown) if shown else None
+        compare(order, order.chain_orders[0], seen, waited_long_enough=False)
+    return [fact.type for fact in order.told]
+
+
+def test_a_contradiction_that_each_read_shows_is_told_once() -> None:
+    order = an_order()
+    order.chain_orders[0].status = Status.INVOICED
+
+    assert _read(order, 3, status="canceled") == ["chain-order.cancellation-after-invoice", "order.attention"]
+
+
+def test_what_the_seller_no_longer_shows_is_told_once() -> None:
+    order = an_order()
+
+    _read(order, 1)
+    order.clear_attention("operator:one")
+
+    assert _read(order, 2).count("order.attention") == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "status"),
+    [
+        ({"status": "payment-approved"}, Status.AUTHORIZED),
+        ({"status": "handling", "authorizedDate": "2026-11-01T10:00:00Z"}, Status.AUTHORIZED),
+        ({"status": "invoiced"}, Status.INVOICED),
+        ({"status": "canceled"}, Status.CANCELLED),
+        ({"status": "payment-pending"}, Status.AUTHORIZING),
+    ],
+)
+def test_a_read_finds_what_nobody_told(shown: dict[str, Any], status: Status) -> None:
+    order = an_order()
+
+    told_of = _read(order, 2, **shown)
+
+    assert order.chain_orders[0].status == status
+    assert told_of.count(f"chain-order.{status}") == (status is not Status.AUTHORIZING)
+
+
 def test_tracking_that_waited_does_not_override_what_came_after_it() -> None:
     order = an_order()
     notes = [
