@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chain_orders.orders import judging
+from chain_orders.orders import judging, placing
 from chain_orders.orders.judging import Name, Placed
 from chain_orders.orders.models import Order
 from chain_orders.outcome import Absent, Again, Answered, Conflicting, Outcome
@@ -141,6 +141,23 @@ def test_a_part_is_waited_for_until_the_window_is_over() -> None:
 
 def test_one_id_that_is_shown_twice_is_no_two_parts() -> None:
     assert isinstance(shown(one(**OURS), one(**OURS), items=[{"id": "8", "quantity": 2}]), Conflicting)
+
+
+@pytest.mark.parametrize(
+    ("there", "code"),
+    [
+        (Placed([one()], partial=True), "split-incomplete"),
+        (Placed([one(items=[{"id": "9", "quantity": 1}])]), "items-differ"),
+        (Placed([one(value=7)]), "value-differs"),
+        (Placed([one()]), None),
+    ],
+)
+def test_an_order_that_is_not_what_was_sold_asks_a_person(there: Placed, code: str | None) -> None:
+    order = sold(items=[{"id": "8", "quantity": 2 if there.partial else 1}], version=1)
+
+    placing._ask_about(order, there)
+
+    assert order.attention_code == code
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,14 @@ def test_a_read_that_shows_a_cancellation_after_an_invoice_is_a_contradiction() 
     assert (order.chain_orders[0].status, order.attention_code) == (Status.INVOICED, "cancelled-after-invoice")
 
 
+def test_what_only_an_older_release_understood_is_kept_and_asks_a_person() -> None:
+    order = an_order()
+
+    last = told(order, note("pvt/orders/PER1/vouchers", {}, "voucher"))
+
+    assert (last.state, last.reason, order.attention_code) == ("parked", "path-unknown", "path-unknown")
+
+
 def _read(order: Order, times: int, **shown: Any) -> list[str]:
     """Let the seller be read so often; what was told of it."""
     for _ in range(times):
