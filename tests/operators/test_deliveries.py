@@ -110,6 +110,12 @@ async def test_all_that_match_are_tried_with_a_result_each(
         await marketplace.becomes(one["orderId"], "placed")
 
 
+async def test_calls_to_a_seller_that_is_not_on_record_are_not_tried_in_silence(marketplace: Marketplace) -> None:
+    answer = await marketplace.client.post("/v1/deliveries/retry", json={"sellerId": "amce", "reason": "it is back"})
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "seller-unknown")
+
+
 async def test_what_has_ended_is_not_tried_again(marketplace: Marketplace) -> None:
     placed = await marketplace.place()
     (delivery,) = (await marketplace.get(placed["id"], "/deliveries"))["items"]

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Conflict, Unknown
 from ..orders.models import Order
+from ..sellers import directory
 from ..webhooks.models import LANE
 from ..webhooks.outbox import KIND as WEBHOOK
 from . import access, again, edges, holding, idempotency, revealing, schemas
@@ -115,6 +116,8 @@ async def retry_deliveries(
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:
             return once.answer
+        if body.seller_id is not None:
+            await directory.get(session, body.seller_id)
         found = list(await session.scalars(query.order_by(Delivery.id).limit(body.limit)))
         # Orders are locked in one order, so that two who retry at once cannot wait for each other.
         found.sort(key=lambda one: str(one.order_id))
