@@ -633,6 +633,13 @@ async def test_output_for_which_there_is_no_room_is_told_in_one_line(command: Co
     assert err == b"chain-orders: the output cannot be written (No space left on device)\n"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0 s"), (119.9, "119 s"), (120, "2 min"), (7300, "2 h"), (7_511_622, "86 d")]
+)
+def test_a_time_that_has_passed_is_told_in_its_own_unit(seconds: float, told: str) -> None:
+    assert show.span(seconds) == told
+
+
 async def test_the_version_is_that_of_the_package(command: Command) -> None:
     said = await command("--version")
 

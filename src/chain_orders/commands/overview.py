@@ -34,7 +34,7 @@ def stats(json_: AsJson = False) -> None:
 
 
 def _waiting(one: dict[str, float]) -> str:
-    return f"{one['count']}, the oldest since {int(one['oldestSeconds'])} s"
+    return f"{one['count']}, the oldest for {show.span(one['oldestSeconds'])}"
 
 
 _SELLERS = (

@@ -20,6 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 _PIPED_WIDTH = 200
 _LEAST_TEXT = 12
 _GAP = 3
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 _STYLES = {
     "rejected": "red", "dead": "red", "cancelled": "dim", "placement-unknown": "yellow", "cancel-requested": "yellow",
     "invoiced": "green", "delivered": "green", "operator": "bold yellow", "unknown": "yellow", "conflict": "red",
@@ -145,6 +146,12 @@ def money(cents: int | None) -> str:
 
 def when(moment: str | None) -> str:
     return (moment or "")[:19].replace("T", " ")
+
+
+def span(seconds: float) -> str:
+    """How long, in the largest unit of which there are two."""
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= 2 * size), ("s", 1))
+    return f"{int(seconds // size)} {unit}"
 
 
 def plain(value: Any) -> str:
