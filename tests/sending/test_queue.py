@@ -336,6 +336,18 @@ async def test_trouble_stops_the_whole_lane(database: Database, lane: str, outco
     assert await claim(database) == []
 
 
+async def test_a_shorter_wait_does_not_end_a_longer_one(database: Database, lane: str) -> None:
+    """Calls that were under way together are turned away one after the other, each for as long as it is told."""
+    await owe(database, "s1")
+    for seconds in (30, 1):
+        async with database.transaction() as session:
+            await lanes.note(session, LANE, Throttled("slow down", seconds), troubled=False)
+
+    async with database.transaction() as session:
+        waits = select(Lane.next_at > text("clock_timestamp() + interval '5 seconds'")).where(Lane.lane == LANE)
+        assert await session.scalar(waits)
+
+
 async def test_whoever_lost_the_lease_settles_nothing(database: Database, lane: str) -> None:
     await owe(database, "s1")
     (late,) = await claim(database)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chain_orders.database import Bell, Database
 from chain_orders.deliveries import settling
@@ -30,7 +31,8 @@ class Recorder:
         self.batches: list[list[int]] = []
         self._act = act
 
-    async def record(self, _: Any, ended: Sequence[Ended]) -> Recorded:
+    async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
+        self.longest_wait = await session.scalar(text("show lock_timeout"))
         self.batches.append([one.claimed.id for one in ended])
         if self._act is not None:
             await self._act(ended)
@@ -61,6 +63,7 @@ async def test_what_ends_together_is_settled_together(database: Database, lane: 
     await _all(_settler(database, recorder), await claim(database))
 
     assert recorder.batches == [owed]
+    assert recorder.longest_wait == "1s"  # for what somebody holds
     assert set((await _states(database)).values()) == {"delivered"}
 
 
