@@ -633,6 +633,19 @@ async def test_output_for_which_there_is_no_room_is_told_in_one_line(command: Co
     assert err == b"chain-orders: the output cannot be written (No space left on device)\n"
 
 
+@pytest.mark.parametrize("typed", ["cancel ASK1", "erase ASK1 --reason x"])
+async def test_what_is_asked_where_nobody_answers_is_wrong_use(
+    command: Command, marketplace: Marketplace, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    await marketplace.place(order("ASK1"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+    said = await command("order", *typed.split())
+
+    assert said.code == 2
+    assert "nobody answers: give it as an option" in said.err
+
+
 @pytest.mark.parametrize(
     ("seconds", "told"), [(0.4, "0 s"), (119.9, "119 s"), (120, "2 min"), (7300, "2 h"), (7_511_622, "86 d")]
 )

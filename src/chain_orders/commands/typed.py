@@ -15,14 +15,14 @@ import typer
 from typer import rich_utils
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from ..errors import Stopped
+from . import show
+from .client import USAGE, Failed
 
 rich_utils.RANGE_STRING = ""  # `_word` says it shorter
 _WORDS = {
     "<bool>": None, "<str>": "TEXT", "<list[str]>": "TEXT", "<int>": "NUMBER", "<UUID>": "ID", "<path>": "FILE",
     "<int range>": "NUMBER", "<float range>": "NUMBER",
 }  # fmt: skip
-
 
 Act = TypeVar("Act", bound=Callable[..., Any])
 
@@ -46,6 +46,11 @@ class Root(Group):
                 return super().invoke(ctx)
             finally:
                 sys.stdout.flush()
+        except typer.Abort:  # of a question
+            if sys.stdin.isatty():
+                raise
+            show.note("")
+            raise Failed("nobody answers: give it as an option", USAGE) from None
         except BrokenPipeError:  # as in `… | head`: whoever read has enough
             _write_no_more()
             return None
@@ -53,7 +58,7 @@ class Root(Group):
             if full.errno != errno.ENOSPC:
                 raise
             _write_no_more()
-            raise Stopped(f"the output cannot be written ({full.strerror})") from None
+            raise Failed(f"the output cannot be written ({full.strerror})") from None
 
 
 class Commands(typer.Typer):
