@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from gettext import NullTranslations
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
+
+from chain_orders.console import texts
 
 from ..builders import Marketplace, SimulatedSeller
 from . import browsing
@@ -187,9 +190,21 @@ async def test_what_a_seller_wrote_runs_nowhere(
         assert strayed == []
 
 
+class _Longer(NullTranslations):
+    """Another language, whose words are half as long again."""
+
+    def gettext(self, message: str) -> str:
+        return re.sub(r"(?<![%(])\b[A-Za-z]{4,}\b", lambda word: word[0] + word[0][: len(word[0]) // 2], message)
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1 if n == 1 else msgid2)
+
+
 async def test_no_page_is_wider_than_its_window_and_no_value_is_squeezed(
-    marketplace: Marketplace, simulated: SimulatedSeller, chromium: Browser
+    marketplace: Marketplace, simulated: SimulatedSeller, chromium: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor are they in a language of longer words."""
+    monkeypatch.setitem(texts.CATALOGUES, "qps", _Longer())
     order_id = await foreign(marketplace, simulated)
     paths = [
         "/console", "/console/orders", f"/console/orders/{order_id}", f"/console/orders/{order_id}/cancel",
@@ -198,15 +213,29 @@ async def test_no_page_is_wider_than_its_window_and_no_value_is_squeezed(
         "/console/alerts", "/console/webhooks", "/console/audit", "/console/sellers/acme/check",
         "/console/orders?status=rejected",
     ]  # fmt: skip
+    looks = {
+        ("viewer", "en"): ["/console/sellers/acme"],
+        ("admin", "en"): paths,
+        ("operator", "qps"): [
+            "/console/orders",
+            f"/console/orders/{order_id}",
+            "/console/deliveries",
+            "/console/health",
+        ],
+    }
     wrong = {}
-    for role, seen in (("viewer", ["/console/sellers/acme"]), ("admin", paths)):
-        async with browsing.window(chromium, marketplace.url) as (page, _strayed):
-            await browsing.sign_in(page, await key_of(marketplace, role))
+    for (role, language), seen in looks.items():
+        spoken = {"Accept-Language": language}
+        async with browsing.window(chromium, marketplace.url, extra_http_headers=spoken) as (page, _strayed):
+            await page.goto("/console")
+            await page.locator("#key").fill(await key_of(marketplace, role))
+            await page.keyboard.press("Enter")
+            await page.locator("nav").first.wait_for(state="attached")
             for path in seen:
                 await page.goto(path)
                 for width in (320, 360, 900, 1000, 1024, 1120, 1280, 2560):
                     await page.set_viewport_size({"width": width, "height": 800})
-                    wrong[role, path, width] = await page.evaluate(_TOO_WIDE)
+                    wrong[language, role, path, width] = await page.evaluate(_TOO_WIDE)
     assert {where: found for where, found in wrong.items() if found} == {}
 
 

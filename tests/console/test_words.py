@@ -106,6 +106,12 @@ async def test_every_text_of_a_page_passes_through_gettext(
         assert f'<html lang="{marking}">' in html
         if words_left := unmarked(html):
             found[path] = words_left
+    seen = {"version": "0", "seen": "0 placed seller change-received 1 1 1 1 1"}
+    late = {"csrf": await admin.secret(), "decision": "dismiss", "reason": "seen", "confirm": "yes", **seen}
+    moved = await admin.post(f"/console/orders/{told}/resolve", **late)
+    assert moved.status_code == 412
+    if words_left := unmarked(moved.text):
+        found["moved"] = words_left
     assert found == {}, found
 
 
