@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -167,6 +168,22 @@ def test_what_only_an_older_release_understood_is_kept_and_asks_a_person() -> No
     last = told(order, note("pvt/orders/PER1/vouchers", {}, "voucher"))
 
     assert (last.state, last.reason, order.attention_code) == ("parked", "path-unknown", "path-unknown")
+
+
+@pytest.mark.parametrize(
+    ("read_after", "state"),
+    [(-timedelta(days=1), "parked"), (PATIENCE / 2, "parked"), (PATIENCE, "conflict")],
+    ids=["before it was told", "too early to show", "late enough"],
+)
+def test_what_a_stranger_tells_is_disbelieved_by_a_read_that_came_late_enough(
+    read_after: timedelta, state: str
+) -> None:
+    order, one = an_order(), a_cancellation()
+    order.chain_orders[0].seller_read_at = one.received_at + read_after
+
+    apply(order, one, trusted=False, patience=PATIENCE)
+
+    assert (one.state, order.chain_orders[0].status) == (state, Status.AUTHORIZING)
 
 
 def _read(order: Order, times: int, **shown: Any) -> list[str]:
