@@ -22,7 +22,7 @@ from sqlalchemy import text
 from starlette.responses import PlainTextResponse
 
 from chain_orders import cli
-from chain_orders.commands import bulk, show
+from chain_orders.commands import bulk, overview, show
 from chain_orders.commands import deliveries as delivery_commands
 from chain_orders.commands.show import Column, fitting
 
@@ -651,6 +651,12 @@ async def test_what_is_asked_where_nobody_answers_is_wrong_use(
 )
 def test_a_time_that_has_passed_is_told_in_its_own_unit(seconds: float, told: str) -> None:
     assert show.span(seconds) == told
+
+
+def test_alerts_of_one_code_are_told_once() -> None:
+    told = overview._counted(["paused-long", "stuck-placed", "paused-long"])
+
+    assert told == "2 paused-long, stuck-placed"
 
 
 async def test_the_version_is_that_of_the_package(command: Command) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +27,7 @@ def stats(json_: AsJson = False) -> None:
     told["orders that want attention"] = found["attention"]["count"]
     for queue in ("deliveries", "notifications"):
         told |= {f"{queue} {state}": _waiting(one) for state, one in found[queue].items()}
-    told["open alerts"] = " ".join(one["code"] for one in found["alerts"])
+    told["open alerts"] = _counted(one["code"] for one in found["alerts"])
     show.facts(told)
     show.table(_SELLERS, found["sellers"])
     if found["webhooks"]:
@@ -35,6 +37,11 @@ def stats(json_: AsJson = False) -> None:
 
 def _waiting(one: dict[str, float]) -> str:
     return f"{one['count']}, the oldest for {show.span(one['oldestSeconds'])}"
+
+
+def _counted(codes: Iterable[str]) -> str:
+    """Each code once, with how often it is there where that is more than once."""
+    return ", ".join(code if number == 1 else f"{number} {code}" for code, number in Counter(codes).items())
 
 
 _SELLERS = (
