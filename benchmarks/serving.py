@@ -41,7 +41,7 @@ def main() -> None:
         return
     config = uvicorn.Config(
         f"benchmarks.handlers:{name}", http="httptools", loop="uvloop", access_log=False, log_config=None,
-        server_header=False, proxy_headers=False,
+        server_header=False, proxy_headers=False, timeout_keep_alive=75,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
 
