@@ -37,9 +37,9 @@ check: $(VENV)/ready  ## Lint, types, import contracts, lock files
 	$(BIN)/lint-imports
 	@! grep -nE '://' requirements.lock requirements-dev.lock tools.lock fuzz.lock || { echo 'a lock file holds a URL'; exit 1; }
 
-faults-send: $(VENV)/ready  ## Placements under fire. Options: ORDERS= SEED= SABOTAGE=
+faults-send: $(VENV)/ready  ## Placements under fire. Options: ORDERS= SEED= SABOTAGE= RESULT=1
 	$(BIN)/python -m tests.faults.sending $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(SABOTAGE),--sabotage $(SABOTAGE))
+		$(if $(SABOTAGE),--sabotage $(SABOTAGE)) $(if $(RESULT),--result)
 
 faults-send-sabotage: $(VENV)/ready  ## The same on broken builds, each of which must fail. Options: ORDERS= SEED=
 	$(BIN)/python -m tests.faults.sending --controls --orders $(or $(ORDERS),200) $(if $(SEED),--seed $(SEED))
@@ -47,9 +47,9 @@ faults-send-sabotage: $(VENV)/ready  ## The same on broken builds, each of which
 faults-key: $(VENV)/ready  ## 5,000 orders behind a revoked key: three calls until it is changed, then all are placed
 	SEEN_PLACED=5000 $(BIN)/python -m pytest tests/sending/test_manners.py -k revoked_key $(ARGS)
 
-faults-hear: $(VENV)/ready  ## Notifications under fire. Options: NOTIFICATIONS= SEED= SABOTAGE=
+faults-hear: $(VENV)/ready  ## Notifications under fire. Options: NOTIFICATIONS= SEED= SABOTAGE= RESULT=1
 	$(BIN)/python -m tests.faults.hearing $(if $(NOTIFICATIONS),--notifications $(NOTIFICATIONS)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
+		$(if $(SEED),--seed $(SEED)) $(if $(SABOTAGE),--sabotage $(SABOTAGE)) $(if $(RESULT),--result)
 
 faults-hear-sabotage: $(VENV)/ready  ## The same on broken builds. Options: NOTIFICATIONS= SEED=
 	$(BIN)/python -m tests.faults.hearing --controls --notifications $(or $(NOTIFICATIONS),1500) \
@@ -58,14 +58,16 @@ faults-hear-sabotage: $(VENV)/ready  ## The same on broken builds. Options: NOTI
 faults-overload: $(VENV)/ready  ## Ten times as many notifications as can be stored. Options: ARGS=
 	$(BIN)/python -m tests.faults.overload $(ARGS)
 
-faults-import: $(VENV)/ready  ## An import whose service is killed, and that is run again. Options: LINES= SABOTAGE=
-	$(BIN)/python -m tests.faults.importing --lines $(or $(LINES),2000) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
+faults-import: $(VENV)/ready  ## An import whose service is killed, and that is run again. Options: LINES= SABOTAGE= RESULT=1
+	$(BIN)/python -m tests.faults.importing --lines $(or $(LINES),2000) $(if $(SABOTAGE),--sabotage $(SABOTAGE)) \
+		$(if $(RESULT),--result)
 
 faults-import-sabotage: $(VENV)/ready  ## The same on broken builds. Options: LINES=
 	$(BIN)/python -m tests.faults.importing --controls --lines $(or $(LINES),250)
 
-faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEBHOOKS= SABOTAGE=
-	$(BIN)/python -m tests.faults.telling --webhooks $(or $(WEBHOOKS),5000) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
+faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEBHOOKS= SABOTAGE= RESULT=1
+	$(BIN)/python -m tests.faults.telling --webhooks $(or $(WEBHOOKS),5000) $(if $(SABOTAGE),--sabotage $(SABOTAGE)) \
+		$(if $(RESULT),--result)
 
 faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Options: ARGS=
 	$(BIN)/python -m tests.alerts.outage $(ARGS)
@@ -76,7 +78,7 @@ LONG := faults-send faults-send-sabotage faults-key faults-hear faults-hear-sabo
 .PHONY: prove $(LONG)
 
 prove: test test-browser  ## Everything that is claimed, at its full length, one after the other. It takes hours
-	@for one in $(LONG); do echo "== $$one"; $(MAKE) --no-print-directory $$one || exit 1; done
+	@for one in $(LONG); do echo "== $$one"; $(MAKE) --no-print-directory $$one RESULT=1 || exit 1; done
 
 fuzz-api: $(VENV)/ready  ## Every check of schemathesis in every phase, with a key of each role. Options: EXAMPLES=
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest tests/operators/test_description.py $(ARGS)

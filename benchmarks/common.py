@@ -101,6 +101,15 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_in_words(found: Mapping[str, Any]) -> str:
+    """The machine of a result, and how busy it was when that was begun."""
+    machine = found["machine"]
+    return (
+        f"{machine['cores']} cores ({machine['cpu']}), {machine['memoryGiB']} GiB, Python {machine['python']}, "
+        f"{machine['durability']}; load {found['before']['loadAverageAtStart']:.1f} at the start"
+    )
+
+
 def told(values: Sequence[float]) -> dict[str, float]:
     """Median and spread."""
     return {
@@ -125,8 +134,8 @@ def table(rows: Mapping[str, Sequence[float]], unit: str, beside: str) -> None:
     sys.stdout.flush()
 
 
-def write(name: str, results: Mapping[str, Any]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write(name: str, results: Mapping[str, Any], folder: Path = RESULTS) -> None:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
-    print(f"written to {path.relative_to(CHECKOUT)}")
+    print(f"written to {os.path.relpath(path, CHECKOUT)}")

@@ -28,6 +28,7 @@ from .balancer import Balancer
 from .notifying import PARTS, VALUE, Line, notification, placed_orders
 from .own_server import own_server
 from .process import ServiceProcess, free_port
+from .record import Ending, Figures, add_option, bound
 
 REPLICAS = 3
 LANES = 24
@@ -89,15 +90,31 @@ class Told:
             return f"{self.replica_kills} kills of replicas and {self.server_kills} of PostgreSQL"
         return None
 
+    @property
+    def figures(self) -> Figures:
+        return Figures(
+            tried={"notifications": len(self.first), "deliveries acknowledged": self.acknowledged},
+            broken={"kills of replicas": self.replica_kills, "kills of PostgreSQL": self.server_kills},
+            wrong={
+                "acknowledged and lost": self.lost,
+                "receipts of nothing": self.unfounded,
+                "applied twice": self.twice,
+                "repeats answered otherwise": len(self.differing),
+                "orders in a wrong state": self.misapplied,
+            },
+            seconds=self.seconds,
+            seed=self.plan.seed,
+        )
+
     def __str__(self) -> str:
         asked = self.plan
-        bound = 3 / len(self.first) if self.first else 1.0
         return (
             f"seed {asked.seed}, build {asked.sabotage or 'as it is'}: {len(self.first)} notifications, "
             f"{self.acknowledged} deliveries acknowledged, {self.unanswered} not, {self.replica_kills} kills of "
             f"replicas, {self.server_kills} of PostgreSQL, {self.seconds:.0f} s: acknowledged lost {self.lost}, "
             f"receipts of nothing {self.unfounded}, applied twice {self.twice}, answers that differ "
-            f"{len(self.differing)}, orders in a wrong state {self.misapplied} (0 of n is at most {bound:.3%} at 95 %)"
+            f"{len(self.differing)}, orders in a wrong state {self.misapplied} (0 of n is at most "
+            f"{bound(len(self.first)):.3%} at 95 %)"
         )
 
     def hold(self) -> None:
@@ -318,11 +335,11 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--sabotage", default=None)
     options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
+    add_option(options)
     asked = options.parse_args()
     if not asked.controls:
-        told = asyncio.run(run(Plan(asked.notifications, asked.seed, asked.sabotage)))
-        print(told, flush=True)
-        told.hold()
+        ending = Ending("hear", asked)
+        ending.judge(asyncio.run(run(Plan(asked.notifications, asked.seed, asked.sabotage))))
         return
     blind = []
     for name, kinds in CONTROLS.items():

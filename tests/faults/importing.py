@@ -38,6 +38,7 @@ from . import sabotage
 from .nursery import CHECKOUT
 from .own_server import own_server
 from .process import served
+from .record import Ending, Figures, add_option
 
 SILENCE = 30.0  # seconds without a placement after which a run is over
 UNREACHABLE = 3
@@ -103,6 +104,15 @@ class Told:
     def promised(self) -> set[str]:
         """What a run that broke off had told already."""
         return {group for said in self.broken_off for group in said.groups("accepted") | said.groups("exists")}
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(
+            tried={"lines of an import": self.plan.lines, "there before its last run": len(self.there)},
+            broken={"kills of the service": len(self.broken_off)},
+            wrong={"doubled": len(self.doubled), "missing": self.missing, "told wrongly": len(self.mistold)},
+            seconds=self.seconds,
+        )
 
     def __str__(self) -> str:
         counted = Counter(one["result"] for one in self.last.results)
@@ -221,11 +231,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--kills", type=int, default=3)
     options.add_argument("--sabotage", default=None)
     options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
+    add_option(options)
     asked = options.parse_args(arguments)
     if not asked.controls:
-        told = asyncio.run(on_own_server(Plan(asked.lines, asked.kills, asked.sabotage)))
-        print(told, flush=True)
-        told.hold()
+        ending = Ending("import", asked)
+        ending.judge(asyncio.run(on_own_server(Plan(asked.lines, asked.kills, asked.sabotage))))
         return
     blind = []
     for name, how in CONTROLS.items():

@@ -32,6 +32,7 @@ from .controls import CONTROLS, marked
 from .havoc import wreak
 from .own_server import own_server
 from .process import ServiceProcess, free_port
+from .record import Ending, add_option
 from .told import NOMINAL_START, QUICKEST, Plan, Told, Waits
 
 FAULTS = {"resetBefore": 0.10, "loseAnswer": 0.18, "failAfterCreating": 0.12, "garbage": 0.06, "drip": 0.03}
@@ -237,11 +238,11 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--sabotage", default=None)
     options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
+    add_option(options)
     asked = options.parse_args()
     if not asked.controls:
-        told = asyncio.run(on_own_server(Plan(asked.orders, asked.seed, asked.sabotage)))
-        print(told, flush=True)
-        told.hold()
+        ending = Ending("send", asked)
+        ending.judge(asyncio.run(on_own_server(Plan(asked.orders, asked.seed, asked.sabotage))))
         return
     if blind := [name for name in CONTROLS if not _caught(asked, name)]:
         raise SystemExit(f"the harness does not see: {', '.join(blind)}")

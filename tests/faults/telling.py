@@ -28,6 +28,7 @@ from ..builders import until
 from ..webhooks.receiver import Receiver, feed, receiving, subscribe
 from .own_server import own_server
 from .process import served
+from .record import Ending, Figures, add_option
 
 _TYPE = "order.rebuilt"  # of which nothing else is told
 _AT_ONCE = 20
@@ -66,6 +67,15 @@ class Told:
     @property
     def repeated(self) -> int:
         return sum(times - 1 for times in self.heard.values())
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(
+            tried={"webhooks": len(self.wanted), "received more than once, as they may be": self.repeated},
+            broken={"kills of the service": len(self.owed_at_kill)},
+            wrong={"missing": len(self.missing), "altered": len(self.altered)},
+            seconds=self.seconds,
+        )
 
     def __str__(self) -> str:
         return (
@@ -175,10 +185,10 @@ def main() -> None:
     options.add_argument("--webhooks", type=int, default=5000)
     options.add_argument("--kills", type=int, default=3)
     options.add_argument("--sabotage", default=None)
+    add_option(options)
     asked = options.parse_args()
-    told = asyncio.run(_on_own_server(Plan(asked.webhooks, asked.kills, asked.sabotage)))
-    print(told, flush=True)
-    told.hold()
+    ending = Ending("webhooks", asked)
+    ending.judge(asyncio.run(_on_own_server(Plan(asked.webhooks, asked.kills, asked.sabotage))))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .controls import CONTROLS, SLOW_SELLER
+from .record import Figures, bound
 
 LEAST_AMBIGUOUS = 0.30
 QUICKEST = 20.0
@@ -118,10 +119,20 @@ class Told:
         happened = {"seller": self.ambiguous, "freezes": self.freezes, "kills": self.kills}
         return bool(wrong.intersection(self.marked)) and all(happened[what] for what in self.plan.havoc)
 
+    @property
+    def figures(self) -> Figures:
+        return Figures(
+            tried={"orders": len(self.accepted), "placements sent": self.sends, "unclear answers": self.ambiguous},
+            broken={"kills of workers": self.kills, "workers frozen past their lease": self.freezes},
+            wrong={"doubled": len(self.doubled), "lost": len(self.lost), "left unknown": len(self.unknown)},
+            seconds=self.seconds,
+            seed=self.plan.seed,
+            more={"waitsDividedBy": round(self.waits.factor, 2)},
+        )
+
     def __str__(self) -> str:
         asked = self.plan
         share = self.ambiguous / self.sends if self.sends else 0.0
-        bound = 3 / len(self.accepted) if self.accepted else 1.0
         return (
             f"seed {asked.seed}, {asked.control or 'the build as it is'}, "
             f"waits divided by {self.waits.factor:.1f}: "
@@ -129,7 +140,7 @@ class Told:
             f"{self.ambiguous} answered ambiguously ({share:.0%}), {self.kills} kills, {self.freezes} freezes, "
             f"{self.seconds:.0f} s: doubled {len(self.doubled)}, lost {len(self.lost)}, "
             f"left unknown {len(self.unknown)} {self.left or ''}, "
-            f"marked {len(self.marked)} (0 of n is at most {bound:.2%} at 95 %)"
+            f"marked {len(self.marked)} (0 of n is at most {bound(len(self.accepted)):.2%} at 95 %)"
         )
 
     def hold(self) -> None:
