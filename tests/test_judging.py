@@ -155,7 +155,7 @@ def test_one_id_that_is_shown_twice_is_no_two_parts() -> None:
 def test_an_order_that_is_not_what_was_sold_asks_a_person(there: Placed, code: str | None) -> None:
     order = sold(items=[{"id": "8", "quantity": 2 if there.partial else 1}], version=1)
 
-    placing._ask_about(order, there)
+    placing._ask_about(order, there, None)
 
     assert order.attention_code == code
 

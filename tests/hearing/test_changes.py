@@ -60,7 +60,7 @@ async def test_a_recorded_change_leaves_the_value_and_asks_a_person(
 
     assert (answer.status_code, answer.json()) == (200, {"orderId": "CHG1", "receipt": "chg-1"})
     found = await _attention(marketplace, order_id, "change-received")
-    assert "+0 and -300 cents" in found["attention"]["reason"]
+    assert "+0.00 and -3.00" in found["attention"]["reason"]
     assert found["money"]["total"] == 1300
     (told,) = found["chainOrders"][0]["changes"]
     assert (told["state"], told["discountValue"], told["requestId"]) == ("recorded", 300, "chg-1")
@@ -108,6 +108,7 @@ async def test_a_change_of_what_is_invoiced_asks_a_person(marketplace: Marketpla
 
     found = await _attention(marketplace, order_id, "changed-after-invoice")
     assert (found["status"], found["money"]["total"], found["money"]["invoiced"]) == ("invoiced", 1000, 1300)
+    assert "was invoiced with 13.00 and is worth 10.00 now" in found["attention"]["reason"]
 
 
 async def test_a_change_of_what_was_cancelled_is_a_contradiction(

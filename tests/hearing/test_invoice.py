@@ -114,7 +114,7 @@ async def test_a_return_counts_apart(marketplace: Marketplace, simulated: Simula
 @pytest.mark.parametrize(
     ("told", "code", "why", "status"),
     [
-        (invoice(value=1301), "over-invoiced", "1301 exceed the chain order's value of 1300", "invoiced"),
+        (invoice(value=1301), "over-invoiced", "13.01 exceed the chain order's value of 13.00", "invoiced"),
         (invoice(value=1300, type="Input"), "over-returned", "exceed what was invoiced", "placed"),
         (invoice("NF 1/2"), "invoice-number-odd", "lose tracking", "invoiced"),
     ],
@@ -145,6 +145,7 @@ async def test_another_value_under_a_known_number_is_a_conflict(
     await marketplace.notified(order_id, "conflict")
     found = await marketplace.get(order_id)
     assert (found["money"]["invoiced"], found["attention"]["code"]) == (300, "invoice-changed")
+    assert "the value 4.00 instead of 3.00" in found["attention"]["reason"]
 
 
 async def test_tracking_that_comes_later_is_merged(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

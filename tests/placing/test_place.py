@@ -107,12 +107,14 @@ async def test_services_and_delivery_windows_count(
 async def test_another_value_at_the_seller_asks_for_attention(
     marketplace: Marketplace, simulated: SimulatedSeller, heard: bool
 ) -> None:
+    await marketplace.change_seller(currency="BRL")
     await simulated.behave(surcharge=7, loseAnswer=0 if heard else 1)
     accepted = (await marketplace.post_order(order())).json()
 
     placed = await marketplace.becomes(accepted["id"], "placed")
 
     assert placed["attention"]["code"] == "value-differs"
+    assert placed["attention"]["reason"] == "the order at the seller is worth BRL 13.07, ours BRL 13.00"
     assert placed["money"]["total"] == 1307
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +14,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
+from ..money import written
 from . import assets, sentences, texts, words
 from .texts import _
 
@@ -34,10 +35,13 @@ def brief(text: object, limit: int = 120) -> str:
 
 def money(cents: int | None, currency: str | None = None) -> str:
     """Cents in the seller's currency: `BRL 1,300.00`."""
-    if cents is None:
-        return ""
-    sign, whole, rest = "-" if cents < 0 else "", abs(cents) // 100, abs(cents) % 100
-    return f"{currency + ' ' if currency else ''}{sign}{whole:,}.{rest:02d}"
+    return written(cents, currency) if cents is not None else ""
+
+
+def clock(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
+    """A moment by the clock of a zone: `3 Nov 2026, 13:30 UTC`."""
+    here = at.astimezone(zone)
+    return f"{here.day} {here:%b %Y, %H:%M:%S %Z}" if seconds else f"{here.day} {here:%b %Y, %H:%M %Z}"
 
 
 @pass_context
@@ -45,8 +49,7 @@ def moment(context: Context, at: datetime | None, *, seconds: bool = False) -> M
     """A moment for people, in the operator's zone, and for machines. The page's script writes it in their language."""
     if at is None:
         return Markup("")
-    here = at.astimezone(context["visit"].zone)
-    text = f"{here.day} {here:%b %Y, %H:%M:%S %Z}" if seconds else f"{here.day} {here:%b %Y, %H:%M %Z}"
+    text = clock(at, context["visit"].zone, seconds=seconds)
     exact = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     precision = Markup(' data-seconds=""') if seconds else ""
     return Markup('<time datetime="{}"{}>{}</time>').format(exact, precision, text)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from .. import masking, strict_json
+from ..money import written
 from ..vtex.messages import Change as ChangeMessage
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Change, Order
@@ -88,7 +89,8 @@ def accept(order: Order, chain: ChainOrder, change: Change, actor: str) -> None:
     elif chain.status == Status.INVOICED and chain.invoiced_cents != chain.value_cents:
         order.ask_attention(
             "changed-after-invoice",
-            f"{chain.chain_order_id} was invoiced with {chain.invoiced_cents} and is worth {chain.value_cents} now",
+            f"{chain.chain_order_id} was invoiced with {written(chain.invoiced_cents)} "
+            f"and is worth {written(chain.value_cents)} now",
         )
     order.touch()
     order.settle_status()

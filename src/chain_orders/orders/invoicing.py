@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ..database import now
+from ..money import written
 from ..vtex.messages import Invoice as InvoiceMessage
 from ..vtex.messages import Tracking
 from .applied import Applied, Contradicts, Ignored, Result
@@ -78,7 +79,8 @@ def _sale(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
     order.tell(f"chain-order.{after}", "seller", chain_order=chain, **_facts(invoice))
     if invoiced > chain.value_cents:
         order.ask_attention(
-            "over-invoiced", f"invoices of {invoiced} exceed the chain order's value of {chain.value_cents}"
+            "over-invoiced",
+            f"invoices of {written(invoiced)} exceed the chain order's value of {written(chain.value_cents)}",
         )
     order.settle_status()
     return Applied()
@@ -95,7 +97,8 @@ def _merge(
     order: Order, chain: ChainOrder, known: Invoice, told: InvoiceMessage, receipt: str | None, nth: int | None
 ) -> Result:
     if told.invoice_value != known.value_cents:
-        reason = f"invoice {known.number} came again with the value {told.invoice_value} instead of {known.value_cents}"
+        values = f"the value {written(told.invoice_value)} instead of {written(known.value_cents)}"
+        reason = f"invoice {known.number} came again with {values}"
         order.tell("chain-order.invoice-changed", "seller", chain_order=chain, number=known.number)
         order.ask_attention("invoice-changed", reason, chain)
         return Contradicts("invoice-changed", reason, chain.key)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..money import written
 from ..outcome import Absent, Again, Answered, Conflicting, Outcome
 from ..vtex.messages import SellerOrder, Unreadable
 from .models import Order
@@ -58,7 +59,9 @@ def answered(listed: Sequence[SellerOrder], name: Name) -> Placed:
     return _whole(list(by_id.values()))
 
 
-def shown(order: Order, proof: str, found: list[SellerOrder], *, window_over: bool) -> Outcome:
+def shown(
+    order: Order, proof: str, found: list[SellerOrder], *, window_over: bool, currency: str | None = None
+) -> Outcome:
     """What a read of the seller shows of an order; `proof` is the end of its callback base."""
     if not found:
         return Absent()
@@ -70,7 +73,7 @@ def shown(order: Order, proof: str, found: list[SellerOrder], *, window_over: bo
         return Conflicting("the seller shows one order id twice")
     wanted, there = quantities(order.items), quantities(items(found))
     if wanted == there:
-        return _of_our_value(order, found)
+        return _of_our_value(order, found, currency)
     if all(there[sku] <= wanted.get(sku, 0) for sku in there):
         if window_over:
             return Answered(Placed(found, partial=True))
@@ -86,11 +89,11 @@ def _is_ours(found: SellerOrder, order: Order, proof: str) -> bool:
     return affiliate.lower() == order.affiliate_id.lower() and Name(order.affiliate_id, order.order_group).is_of(found)
 
 
-def _of_our_value(order: Order, found: list[SellerOrder]) -> Outcome:
+def _of_our_value(order: Order, found: list[SellerOrder], currency: str | None) -> Outcome:
     """Another value makes what is proven ours no stranger's; a person is told of it when it is placed."""
     value = other_value(order, found)
     if value is not None and any(one.marketplace_services_endpoint is None for one in found):
-        return Conflicting(f"the order at the seller is worth {value}, ours {order.total_cents}")
+        return Conflicting(told_value(order, value, currency))
     return Answered(_whole(found))
 
 
@@ -100,6 +103,11 @@ def _whole(orders: list[SellerOrder]) -> Placed:
     if not with_items:
         return Placed(orders)
     return Placed(with_items, empty=tuple(one.order_id for one in orders if not one.items))
+
+
+def told_value(order: Order, value: int, currency: str | None) -> str:
+    ours = written(order.total_cents, currency)
+    return f"the order at the seller is worth {written(value, currency)}, ours {ours}"
 
 
 def other_value(order: Order, found: Sequence[SellerOrder]) -> int | None:

@@ -20,6 +20,7 @@ from ..database import Base, now
 from ..deliveries.models import Delivery
 from ..events import timeline
 from ..events.timeline import Fact
+from ..money import written
 from . import states
 from .states import RANK, Status
 
@@ -337,7 +338,7 @@ class Change(Base):
 
     @property
     def amounts(self) -> str:
-        return f"+{self.increment_cents} and -{self.discount_cents} cents"
+        return f"+{written(self.increment_cents)} and -{written(self.discount_cents)}"
 
 
 class Read(Base):

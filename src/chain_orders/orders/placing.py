@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -95,6 +96,7 @@ class Place:
         client = client_of(seller, self._wire, self._vault)
         prefixed = f"{order.affiliate_id}-{order.order_group}"
         proof = self._bases.proof(order.kid, order.ref)
+        shown = partial(judging.shown, order, proof, window_over=window_over, currency=seller.currency)
         exchange = await client.read_order(f"{prefixed}-01")
         first = answers.found(exchange, read_seller_order)
         if isinstance(first, answers.Unread):
@@ -105,9 +107,9 @@ class Place:
             if isinstance(listed, answers.Unread):
                 return Attempted(listed, exchange)
             if listed:
-                return Attempted(judging.shown(order, proof, listed, window_over=window_over), exchange)
+                return Attempted(shown(listed), exchange)
         alone = [first] if first is not None else []
-        return Attempted(judging.shown(order, proof, alone, window_over=window_over), exchange)
+        return Attempted(shown(alone), exchange)
 
     async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
@@ -134,7 +136,8 @@ class Place:
         for order, made, ended in placed:
             _receive(order, made, verified=ended.claimed.course.verifying)
             await attention.settle(session, order, "service", RETRIES_USED_UP)
-            _ask_about(order, made)
+            differs = judging.other_value(order, made.orders) is not None
+            _ask_about(order, made, await _currency(session, order) if differs else None)
         await lookup.save_names(session, orders)
         await session.flush()
         for one in placed:
@@ -246,7 +249,7 @@ async def _check_owners(session: AsyncSession, placed: Sequence[_New]) -> None:
         raise Contradiction("the seller names an order that belongs to another order here", "placement-conflict")
 
 
-def _ask_about(order: Order, placed: Placed) -> None:
+def _ask_about(order: Order, placed: Placed, currency: str | None) -> None:
     """The order exists; what it holds, or what it is worth, is not what was sold. A person must look."""
     wanted, there = judging.quantities(order.items), judging.quantities(judging.items(placed.orders))
     value = judging.other_value(order, placed.orders)
@@ -257,7 +260,11 @@ def _ask_about(order: Order, placed: Placed) -> None:
         told = judging.difference(wanted, there)
         order.ask_attention("items-differ", f"the seller's answer lists other items: {told}")
     elif value is not None:
-        order.ask_attention("value-differs", f"the order is worth {value} at the seller, ours {order.total_cents}")
+        order.ask_attention("value-differs", judging.told_value(order, value, currency))
+
+
+async def _currency(session: AsyncSession, order: Order) -> str | None:
+    return await session.scalar(select(Seller.currency).where(Seller.id == order.seller_id))
 
 
 def _chain_order(order: Order, one: SellerOrder, position: int, *, alone: bool) -> ChainOrder:
