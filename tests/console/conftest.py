@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser
 
-from ..builders import Marketplace
+from ..builders import Marketplace, SimulatedSeller
 from . import browsing
+from .day import play
 from .visitor import Visitor, signed_in
 
 
@@ -24,6 +25,12 @@ async def viewer(marketplace: Marketplace) -> AsyncIterator[Visitor]:
     somebody = await signed_in(marketplace, "viewer")
     yield somebody
     await somebody.client.aclose()
+
+
+@pytest.fixture
+async def day(marketplace: Marketplace, simulated: SimulatedSeller) -> dict[str, str]:
+    """A whole day, played: the ids of its orders."""
+    return await play(marketplace, simulated)
 
 
 @pytest.fixture

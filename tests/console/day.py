@@ -20,7 +20,7 @@ async def play(marketplace: Marketplace, simulated: SimulatedSeller) -> dict[str
     }
     found["placed"] = (await marketplace.place(order("HARBOR-1004")))["id"]
     found["cancel"] = await _cancelling(marketplace, simulated)
-    found["split"] = await _split(marketplace, simulated)
+    found["split"] = await split(marketplace, simulated)
     found["rejected"] = await rejected(marketplace, simulated)
     found["dead"] = await dead(marketplace, simulated)
     return found
@@ -98,8 +98,8 @@ async def _cancelling(marketplace: Marketplace, simulated: SimulatedSeller) -> s
     return str(placed["id"])
 
 
-async def _split(marketplace: Marketplace, simulated: SimulatedSeller) -> str:
-    """Two items, two chain orders."""
+async def split(marketplace: Marketplace, simulated: SimulatedSeller) -> str:
+    """Two items, two chain orders, of 13.00 each."""
     await simulated.behave(split="item")
     document = order("HARBOR-1006", marketplacePaymentValue=2600)
     document["items"] = [

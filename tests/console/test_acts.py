@@ -1,4 +1,4 @@
-"""What an operator does beside one order's acts: many at once, correcting, checking, and looking things up."""
+"""What an operator does beside one order's acts: correcting, checking, and looking things up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from chain_orders.alerts.models import Alert
-from chain_orders.events import types
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from ..retention.planted import holds, plant
@@ -23,46 +22,6 @@ from .visitor import Visitor, fields, key_of
 @pytest.fixture
 def options() -> dict[str, Any]:
     return {"retry_schedule": "0.05"}
-
-
-async def test_many_orders_are_acted_upon_with_a_result_each(marketplace: Marketplace, admin: Visitor) -> None:
-    one, other = await marketplace.place(order("MANY1")), await marketplace.place(order("MANY2"))
-    ids = [one["id"], other["id"]]
-    form = {"csrf": await admin.secret(), "what": "cancel"}
-
-    came_from = {"Referer": f"{marketplace.url}/console/orders?status=placed&chosen=all"}
-    preview = await admin.post("/console/orders/many", came_from, **form, order=ids)
-    form["back"] = fields(preview.text)["back"]
-    looked_at = re.findall(r'name="order" value="([^"]+)"', preview.text)
-    untouched = [(await marketplace.get(one_id))["status"] for one_id in ids]
-    without = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes")
-    await marketplace.authorize(ids[1])
-    done = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes", reason="the fair is off")
-
-    assert [one_id for one_id in ids if one_id not in preview.text] == []
-    assert "/cancel" in preview.text
-    assert untouched == ["placed", "placed"]
-    assert without.status_code == 422
-    assert done.text.count(">done<") == 1
-    assert 'href="/console/orders?status=placed">Back to the list' in done.text
-    assert "The order has changed since you looked" in done.text
-    await marketplace.becomes(ids[0], "cancelled")
-
-
-async def test_attention_is_cleared_and_dead_calls_are_tried_for_many(
-    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
-) -> None:
-    contradicted, stuck = await conflict(marketplace, simulated), await dead(marketplace, simulated)
-    for what, order_id in (("clear", contradicted), ("retry", stuck)):
-        form = {"csrf": await admin.secret(), "what": what}
-        preview = await admin.post("/console/orders/many", **form, order=[order_id])
-        looked_at = re.findall(r'name="order" value="([^"]+)"', preview.text)
-        assert looked_at, preview.text[preview.text.index("<h1") :]
-        done = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes", reason="seen")
-        assert ">done<" in done.text, done.text
-
-    assert (await marketplace.get(contradicted))["attention"] is None
-    await marketplace.becomes(stuck, "placed")
 
 
 async def test_a_rejected_order_is_corrected_and_sent_again(
@@ -158,26 +117,6 @@ async def test_nobody_sees_a_person_without_saying_why(
     assert read == [f"dispute about {path}" for path in (told, call)]
 
 
-async def test_webhooks_are_seen_tested_stopped_and_let_go_on(marketplace: Marketplace, admin: Visitor) -> None:
-    body = {"url": "http://127.0.0.1:9/told", "events": ["order.*"], "description": "the warehouse"}
-    made = (await marketplace.client.post("/v1/webhooks", json=body)).json()
-    path = f"/console/webhooks/{made['id']}"
-
-    listed = await admin.page("/console/webhooks")
-    tested = await admin.post(f"{path}/test", csrf=await admin.secret())
-    without = await admin.post(f"{path}/disable", csrf=await admin.secret())
-    stopped = await admin.post(f"{path}/disable", csrf=await admin.secret(), reason="it moves")
-    page = await admin.page(path)
-    await admin.post(f"{path}/enable", csrf=await admin.secret())
-
-    assert "the warehouse" in listed
-    assert tested.headers["location"] == f"{path}"
-    assert without.status_code == 422
-    assert stopped.headers["location"] == f"{path}"
-    assert "It is not called, and what it is owed waits." in page
-    assert (await marketplace.client.get(f"/v1/webhooks/{made['id']}")).json()["enabled"] is True
-
-
 async def test_the_audit_is_searched_by_who_and_what(marketplace: Marketplace, admin: Visitor) -> None:
     await admin.send("/console/sellers/acme/pause", reason="stocktaking")
 
@@ -213,38 +152,6 @@ async def test_alerts_say_what_to_do_here(
     assert 'href="/console/deliveries?state=dead&amp;seller=acme"' in page
     assert f'href="/console/webhooks/{webhook}">Calls to a webhook are stopped' in page
     assert "POST /v1" not in page
-
-
-async def test_a_webhook_is_added_given_a_new_secret_and_told_again(marketplace: Marketplace, admin: Visitor) -> None:
-    await marketplace.place()
-    form = {"url": "http://127.0.0.1:9/told", "events": "order.placed, order.cancelled", "description": "the warehouse"}
-
-    refused = await admin.send("/console/webhooks/new", **{**form, "events": "order.*!"}, confirm="yes")
-    added = await admin.send("/console/webhooks/new", **form, confirm="yes")
-    (one,) = (await marketplace.client.get("/v1/webhooks")).json()["items"]
-    path = f"/console/webhooks/{one['id']}"
-    rotated = await admin.send(f"{path}/secret", overlap="3600", confirm="yes")
-    ahead = await admin.send(f"{path}/again", after="999", reason="it lost some")
-    again = await admin.send(f"{path}/again", after="0", reason="it lost some")
-
-    assert refused.status_code == 422
-    assert "must be a type such as order.placed" in refused.text
-    for event in types.ALL:
-        assert f'translate="no">{event}</dt>' in refused.text
-    assert refused.text.count("(needed)") == 2
-    assert one["events"] == ["order.placed", "order.cancelled"]
-    secrets = [re.findall(r">(whsec_[^<]+)<", answer.text) for answer in (added, rotated)]
-    assert [len(found) for found in secrets] == [1, 1]
-    assert secrets[0] != secrets[1]
-    assert ahead.status_code == 409
-    assert again.headers["location"] == path
-    assert "It is told again, in order." in await admin.page(path)
-    acts = (
-        await marketplace.client.get(
-            "/v1/audit", params={"action": ["webhook.add", "webhook.rotate", "webhook.replay"]}
-        )
-    ).json()["items"]
-    assert [act["action"] for act in acts] == ["webhook.replay", "webhook.rotate", "webhook.add"]
 
 
 async def _acts(marketplace: Marketplace, *actions: str) -> int:

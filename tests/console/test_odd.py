@@ -73,6 +73,11 @@ async def test_a_filter_that_means_nothing_is_named(admin: Visitor) -> None:
 
     assert re.search(r"Ignored, because it means nothing here:\s*<span[^>]*>status, since</span>", page)
     assert "Ignored" not in meant
+    for address, named in (
+        ("deliveries?state=bogus&kind=other", "state, kind"), ("notifications?state=bogus", "state"),
+        ("audit?since=soon", "since"),
+    ):  # fmt: skip
+        assert re.search(rf"means nothing here:\s*<span[^>]*>{named}</span>", await admin.page(f"/console/{address}"))
 
 
 async def test_a_nul_character_is_shown_and_breaks_nothing(marketplace: Marketplace, admin: Visitor) -> None:

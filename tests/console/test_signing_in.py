@@ -20,6 +20,7 @@ from chain_orders.console.models import ConsoleSession
 from chain_orders.console.visits import local
 from chain_orders.database import Database
 from chain_orders.operators import access
+from chain_orders.operators.audit import Audit
 from chain_orders.operators.models import ApiKey
 from chain_orders.orders.models import Order
 from chain_orders.settings import Settings
@@ -344,6 +345,18 @@ def test_a_day_begins_at_midnight_in_the_operators_zone() -> None:
     assert day.created_to is not None
     assert day.created_from.astimezone(UTC) == datetime(2026, 10, 24, 23, tzinfo=UTC)
     assert day.created_to.astimezone(UTC) == datetime(2026, 10, 26, 0, tzinfo=UTC)
+
+
+async def test_the_audit_begins_with_a_day_of_the_operators_zone(marketplace: Marketplace, stranger: Visitor) -> None:
+    await stranger.sign_in(await key_of(marketplace, "admin"), zone="Asia/Tokyo")
+    async with marketplace.database.transaction() as session:
+        # Half past one in Tokyo is the afternoon of the day before in UTC.
+        at = datetime(2026, 11, 3, 16, 30, tzinfo=UTC)
+        session.add(Audit(at=at, actor="operator:night shift", action="seller.pause", object="seller:acme"))
+
+    found = ["night shift" in await stranger.page(f"/console/audit?since=2026-11-0{day}") for day in (4, 5)]
+
+    assert found == [True, False]
 
 
 async def test_a_zone_that_is_none_is_utc(marketplace: Marketplace, stranger: Visitor) -> None:

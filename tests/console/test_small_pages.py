@@ -7,8 +7,7 @@ import re
 from sqlalchemy import text
 
 from ..builders import Marketplace
-from .test_pages import LARGEST, _addresses
-from .visitor import Visitor
+from .visitor import LARGEST, Visitor, addresses
 
 _MANY_SELLERS = (
     """
@@ -40,7 +39,7 @@ async def test_pages_do_not_grow_with_the_number_of_sellers(marketplace: Marketp
     for path in ("", "/sellers", "/orders", "/deliveries", "/notifications"):
         pages[path] = await admin.page(f"/console{path}")
         assert len(pages[path].encode()) < LARGEST, (path, len(pages[path]))
-    (following,) = [one for one in _addresses(pages["/sellers"]) if "cursor=" in one]
+    (following,) = [one for one in addresses(pages["/sellers"]) if "cursor=" in one]
     second = await admin.page(following)
     found = await admin.page("/console/sellers?id=harbor-39")
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from datetime import UTC
 from gettext import NullTranslations
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from chain_orders.alerts.rules import RULES
-from chain_orders.console import overview, rendering, sentences, texts, words
+from chain_orders.console import facts, overview, rendering, sentences, texts, words
 from chain_orders.errors import Problem
+from chain_orders.events import types
+from chain_orders.operators import revealing
 
 from ..builders import Marketplace, SimulatedSeller
 from .day import conflict, dead, rejected
 from .visitor import Visitor
 
 TEMPLATES = Path(rendering.__file__).parent / "templates"
+SOURCE = TEMPLATES.parents[1]
 MARKED = re.compile(r"⟦[^⟦⟧]*⟧")
 SPOKEN = ("aria-label", "placeholder", "title", "alt", "data-label")
 EMPTY = frozenset({"br", "hr", "img", "input", "link", "meta", "path", "rect", "circle"})
@@ -163,6 +170,90 @@ def test_every_alert_has_its_words_here() -> None:
     assert set(sentences.ALERTS) == set(RULES)
     assert set(sentences.ALERT_LINKS) == set(RULES) - {"webhook-disabled", "behind-long"}
     assert set(sentences.WEBHOOK_ALERTS) < set(RULES)
+
+
+def _calls(*functions: str) -> Iterator[tuple[ast.Module, ast.Call]]:
+    """Every call of these functions in the source, with the module that it is in."""
+    for path in SOURCE.rglob("*.py"):
+        module = ast.parse(path.read_text())
+        for one in ast.walk(module):
+            if isinstance(one, ast.Call) and ast.unparse(one.func) in functions:
+                yield module, one
+
+
+def _texts(node: ast.AST) -> set[str]:
+    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def test_every_act_of_the_audit_has_its_words_here() -> None:
+    noted = {revealing.READ}
+    for function, at in (("audit.note", 2), ("revealing.grant", 4)):
+        noted |= {text for _, call in _calls(function) for arg in call.args[at : at + 1] for text in _texts(arg)}
+
+    assert {"order.repair", "order.evidence", "seller.resume"} < noted
+    assert noted == set(sentences.ACTS)
+
+
+def test_every_event_has_its_words_here() -> None:
+    assert set(words.EVENTS) == types.ALL
+
+
+def _told() -> set[str]:
+    """What the events of orders hold beside their type, as the source tells them."""
+    found = set[str]()
+    for module, call in _calls("order.tell", "stored.tell", "self.tell"):
+        found |= {one.arg for one in call.keywords if one.arg is not None}
+        spread = {ast.unparse(one.value).partition("(")[0] for one in call.keywords if one.arg is None}
+        for one in ast.walk(module):
+            names = [one.name] if isinstance(one, ast.FunctionDef) else _assigned(one)
+            if spread.intersection(names):
+                found |= {text for made in ast.walk(one) if isinstance(made, ast.Dict) for text in _keys(made)}
+    return found - {"chain_order"}
+
+
+def _assigned(node: ast.AST) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [ast.unparse(target) for target in targets]
+
+
+def _keys(made: ast.Dict) -> set[str]:
+    return {text for key in made.keys if key is not None for text in _texts(key)}
+
+
+def test_everything_that_an_event_holds_has_its_words_here() -> None:
+    told = _told()
+
+    assert {"trackingNumber", "requestId", "before", "withoutItems", "settled"} < told
+    assert told == set(facts.LABELS) | facts.UNSAID
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ({"increment": 100, "discount": 0}, [("more", "BRL 1.00"), ("less", "BRL 0.00")]),
+        ({"before": 130000, "value": 120000}, [("before", "BRL 1,300.00"), ("value", "BRL 1,200.00")]),
+        ({"verified": True}, [("found by reading", "yes")]),
+        ({"verified": False, "seq": 3, "reason": None}, []),
+        ({"sent": False}, [("sent to the seller", "no")]),
+        ({"date": "2026-11-03T16:30:00.000+00:00"}, [("date", "4 Nov 2026, 01:30 JST")]),
+        ({"date": "2026-11-03"}, [("date", "2026-11-03")]),
+        ({"decision": "accept-change", "settled": ["over-invoiced"]},
+         [("decision", "the change is accepted"), ("settled with it", "Invoices exceed the value")]),
+        ({"code": "value-differs"}, [("code", "The seller shows another value")]),
+        ({"source": "read"}, [("learnt from", "reading the seller")]),
+        ({"was": "parked", "kind": "cancel", "type": "Input"},
+         [("it was", "Parked"), ("kind", "Ask to cancel"), ("type", "return")]),
+        ({"warnings": ["sku-repeated"]}, [("warnings", "one SKU in several lines")]),
+    ],
+)  # fmt: skip
+def test_what_an_event_holds_is_told_in_words(data: dict[str, Any], shown: list[tuple[str, str]]) -> None:
+    assert facts.of(data, "BRL", ZoneInfo("Asia/Tokyo")) == shown
+
+
+def test_a_code_of_vtex_is_told_with_its_meaning() -> None:
+    ((_label, told),) = facts.of({"code": "ORD027"}, None, UTC)
+
+    assert told.startswith("ORD027: An item has run out of stock")
 
 
 def test_every_kind_of_problem_has_a_title() -> None:

@@ -8,11 +8,15 @@ from html import unescape
 from typing import Any
 
 import httpx
+from sqlalchemy import select
 
 from chain_orders.operators import access
+from chain_orders.operators.audit import Audit
 
 from ..builders import Marketplace, calling
 
+LARGEST = 100_000
+"""Bytes that no page has more of."""
 HTML = "text/html,application/xhtml+xml"
 
 
@@ -61,6 +65,18 @@ def fields(html: str) -> dict[str, str]:
         anywhere = re.search(r'name="csrf" value="([^"]*)"', html)
         shown["csrf"] = anywhere[1] if anywhere else ""
     return shown
+
+
+def addresses(html: str) -> set[str]:
+    """Where a page's links within the console lead to."""
+    return {one.replace("&amp;", "&") for one in re.findall(r'href="(/console[^"#]*)', html) if "/static/" not in one}
+
+
+async def noted(marketplace: Marketplace) -> tuple[str, str | None]:
+    """The latest act in the audit, with its reason."""
+    async with marketplace.database.transaction() as session:
+        noted = (await session.execute(select(Audit.action, Audit.reason).order_by(Audit.id.desc()).limit(1))).one()
+    return noted.action, noted.reason
 
 
 async def key_of(marketplace: Marketplace, role: Any, name: str = "") -> str:

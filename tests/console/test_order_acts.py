@@ -1,0 +1,201 @@
+"""What an operator does to one order and its calls: shown first, and sent as it was shown."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from ..builders import Marketplace, SimulatedSeller, order, until
+from .day import conflict, dead, split
+from .visitor import Visitor, addresses, fields, noted
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
+
+
+async def test_authorizing_sends_what_was_shown(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    placed = await marketplace.place(order("SHOWN-1"))
+    path = f"/console/orders/{placed['id']}/authorize"
+    preview = await admin.page(path)
+    untouched = (await marketplace.get(placed["id"]))["authorizationReceipt"]
+
+    answer = await admin.post(path, **fields(preview), confirm="yes")
+
+    assert answer.headers["location"] == f"/console/orders/{placed['id']}"
+    authorized = await marketplace.becomes(placed["id"], "authorized")
+    ((booked,)) = await simulated.book("SHOWN-1")
+    sent = booked["authorizations"][0]["authorizationReceipt"]
+    assert untouched is None
+    assert sent == authorized["authorizationReceipt"]
+    assert sent["receipt"] in preview
+    assert "The authorization is given." in (await admin.page(answer.headers["location"]))
+
+
+async def test_what_is_typed_for_an_authorization_is_shown_before_it_can_be_sent(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """Enter presses a form's first button: beside what can be typed, that is the one that shows."""
+    placed = await marketplace.place(order("TYPED-1"))
+    path = f"/console/orders/{placed['id']}/authorize"
+    opened = await admin.page(path)
+    (typing,) = [one for one in re.findall(r"<form.*?</form>", opened, re.DOTALL) if 'id="receipt"' in one]
+
+    shown = await admin.send(path, receipt="PAY-7", date="2026-11-01T10:00:00Z")
+    untouched = (await marketplace.get(placed["id"]))["authorizationReceipt"]
+    await admin.post(path, **fields(shown.text), confirm="yes")
+    await marketplace.becomes(placed["id"], "authorized")
+
+    assert 'name="confirm"' not in typing
+    assert "PAY-7" in shown.text[shown.text.index("exactly what will be sent") : shown.text.index('name="confirm"')]
+    assert untouched is None
+    ((booked,)) = await simulated.book("TYPED-1")
+    sent = booked["authorizations"][0]["authorizationReceipt"]
+    assert sent == {"receipt": "PAY-7", "date": "2026-11-01T10:00:00Z"}
+
+
+@pytest.mark.parametrize(("field", "value"), [("date", "soon"), ("date", "2" * 65), ("receipt", "r" * 257)])
+async def test_what_is_wrong_with_an_authorization_is_said_beside_its_field(
+    marketplace: Marketplace, admin: Visitor, field: str, value: str
+) -> None:
+    placed = await marketplace.place()
+    path = f"/console/orders/{placed['id']}/authorize"
+    hidden = fields(await admin.page(path))
+
+    for confirmed in ({}, {"confirm": "yes"}):
+        answer = await admin.post(path, **{**hidden, field: value}, **confirmed)
+        assert answer.status_code == 422
+        (typed,) = re.findall(rf'<input id="{field}"[^>]*>', answer.text)
+        assert f'value="{value}"' in typed
+        assert f'aria-describedby="{field}-hint w-{field}" aria-invalid="true"' in re.sub(r"\s+", " ", typed)
+        assert f'id="w-{field}"' in answer.text
+        assert 'name="confirm"' not in answer.text
+    assert (await marketplace.get(placed["id"]))["authorizationReceipt"] is None
+
+
+async def test_the_last_open_chain_order_can_be_cancelled(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """The whole order cannot: a part of it is invoiced."""
+    order_id = await split(marketplace, simulated)
+    invoiced, left = [one["chainOrderId"] for one in (await marketplace.get(order_id))["chainOrders"]]
+    await marketplace.authorize(order_id)
+    await marketplace.becomes(order_id, "authorized")
+    await simulated.invoice(invoiced)
+    await marketplace.notified(order_id, "applied")
+    path = f"/console/orders/{order_id}/cancel"
+
+    page = await admin.page(path)
+    (choice,) = re.findall(r'<select id="chain".*?</select>', page, re.DOTALL)
+    (offered,) = re.findall(r"<option[^>]*>([^<]*)<", choice)
+    preview = await admin.send(path, reason="the rest is gone", chain=offered)
+    await admin.post(path, **fields(preview.text), confirm="yes")
+
+    async def over() -> bool:
+        return [one["status"] for one in (await marketplace.get(order_id))["chainOrders"]] == ["invoiced", "cancelled"]
+
+    assert offered == left
+    assert f"orders/{left}/cancel" in preview.text
+    await until(over)
+
+
+async def test_cancelling_needs_a_reason_and_shows_it_first(marketplace: Marketplace, admin: Visitor) -> None:
+    placed = await marketplace.place()
+    path = f"/console/orders/{placed['id']}/cancel"
+
+    without = await admin.send(path, reason=" ")
+    preview = await admin.send(path, reason="the shopper withdrew")
+    untouched = (await marketplace.get(placed["id"]))["status"]
+    done = await admin.post(path, **fields(preview.text), confirm="yes")
+
+    assert without.status_code == 422
+    assert "the shopper withdrew" in preview.text
+    assert untouched == "placed"
+    assert done.status_code == 303
+    await marketplace.becomes(placed["id"], "cancelled")
+
+
+async def test_deciding_shows_both_facts_and_records_the_reason(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    order_id = await conflict(marketplace, simulated)
+    path = f"/console/orders/{order_id}/resolve"
+    page = await admin.page(path)
+    shown = await admin.page(f"/console/orders/{order_id}")
+    (choice,) = re.findall(r'value="(cancelled\|[^"]+)"', page)
+
+    preview = await admin.send(path, decision=choice, reason="the seller called: it is cancelled")
+    untouched = (await marketplace.get(order_id))["status"]
+    done = await admin.post(path, **fields(preview.text), confirm="yes")
+
+    assert "NF-7002" in page
+    assert re.search(r"issued <time[^>]*>1 Nov 2026, 13:00 UTC</time>, heard <time", page)
+    assert "Everything is invoiced. It waits until you have acted." in shown
+    assert "Nothing is left to do" not in shown
+    assert re.search("sellerOrderId&#34;: ?&#34;", page)
+    assert untouched == "invoiced"
+    assert done.headers["location"] == f"/console/orders/{order_id}"
+    assert await noted(marketplace) == ("order.resolve", "the seller called: it is cancelled")
+    after = await marketplace.get(order_id)
+    assert (after["status"], after["attention"]) == ("cancelled", None)
+    assert "the seller called: it is cancelled" in await admin.page(f"/console/orders/{order_id}")
+
+
+async def test_a_dead_call_is_tried_again(marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor) -> None:
+    order_id = await dead(marketplace, simulated)
+    page = await admin.page(f"/console/orders/{order_id}")
+    (path,) = {one for one in addresses(page) if one.endswith("/retry")}
+
+    without = await admin.send(path, confirm="yes")
+    answer = await admin.send(path, reason="its host is back", confirm="yes")
+
+    assert without.status_code == 422
+    assert 'aria-invalid="true"' in without.text
+    assert answer.headers["location"] == f"/console/orders/{order_id}"
+    assert await noted(marketplace) == ("delivery.retry", "its host is back")
+    await marketplace.becomes(order_id, "placed")
+
+
+async def test_chosen_calls_are_tried_again_with_a_result_each(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await marketplace.place()
+    await dead(marketplace, simulated)
+    stuck = (await marketplace.client.get("/v1/deliveries", params={"state": "dead"})).json()["items"]
+    done = (await marketplace.client.get("/v1/deliveries", params={"state": "delivered"})).json()["items"]
+
+    form = {"csrf": await admin.secret(), "id": [str(stuck[0]["id"]), str(done[0]["id"])]}
+    for led in ("/console/deliveries?seller=acme", "/console/keys", "https://elsewhere.example/console/deliveries"):
+        form["back"] = led
+        preview = await admin.post("/console/deliveries/retry", **form)
+        wanted = led if led.startswith("/console/deliveries") else "/console/deliveries"
+        assert f'href="{wanted}">Back, change nothing' in preview.text
+    matching = await admin.post("/console/deliveries/retry", csrf=form["csrf"], all="yes", state="dead")
+    without = await admin.post("/console/deliveries/retry", **form, confirm="yes")
+    answer = await admin.post("/console/deliveries/retry", **form, confirm="yes", reason="its host is back")
+
+    for page in (preview, matching):
+        assert re.findall(r'name="id" value="(\d+)"', page.text) == [str(stuck[0]["id"])]
+    assert without.status_code == 422
+    assert "It is tried again now." in answer.text
+    assert "It has ended (Delivered) and is not tried again." in answer.text
+
+
+async def test_an_act_that_is_sent_twice_is_done_once_and_answered_alike(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    placed = await marketplace.place()
+    path = f"/console/orders/{placed['id']}/authorize"
+    hidden = fields(await admin.page(path))
+
+    answers = await asyncio.gather(*[admin.post(path, **hidden, confirm="yes") for _ in range(2)])
+
+    assert [one.status_code for one in answers] == [303, 303]
+    assert answers[0].headers["location"] == answers[1].headers["location"]
+    assert (await marketplace.story(placed["id"])).count("order.receipt-given") <= 1

@@ -1,0 +1,83 @@
+"""Sellers and keys: put on record, changed, paused, and taken back."""
+
+from __future__ import annotations
+
+import re
+
+from ..builders import Marketplace
+from .visitor import Visitor, fields, noted
+
+
+async def test_a_seller_is_added_changed_and_paused(marketplace: Marketplace, admin: Visitor) -> None:
+    added = await admin.send(
+        "/console/sellers/new", accountName="dockside", salesChannel="2", affiliateId="DCK", appKey="k", appToken="t",
+        callbackTrust="base", changePolicy="record", authorizationGroup="group",
+    )  # fmt: skip
+    assert added.headers["location"] == "/console/sellers/dockside", added.text
+    one = "/console/sellers/dockside"
+    chosen = {"callbackTrust": "always-verify", "changePolicy": "record", "authorizationGroup": "group"}
+
+    changed = await admin.send(one, currency="EUR", concurrency="3", **chosen)
+    paused = await admin.send(f"{one}/pause", reason="stocktaking")
+    assert await noted(marketplace) == ("seller.pause", "stocktaking")
+
+    stored = (await marketplace.client.get("/v1/sellers/dockside")).json()
+    assert changed.headers["location"] == f"{one}", changed.text
+    assert paused.headers["location"] == f"{one}"
+    assert (stored["currency"], stored["concurrency"], stored["callbackTrust"], stored["paused"]) == (
+        "EUR",
+        3,
+        "always-verify",
+        True,
+    )
+
+
+async def test_a_seller_that_changed_meanwhile_is_compared_and_saved_all_the_same(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    chosen = {"callbackTrust": "base", "changePolicy": "record", "authorizationGroup": "group"}
+    opened = fields(await admin.page("/console/sellers/acme"))
+    await admin.send("/console/sellers/acme", **chosen, concurrency="7")
+
+    late = await admin.post("/console/sellers/acme", **{**opened, **chosen, "currency": "EUR"})
+    again = await admin.post("/console/sellers/acme", **{**fields(late.text), **chosen})
+
+    assert late.status_code == 412
+    assert re.search(r"Changed a seller</strong> · by <span[^>]*>a admin</span>", late.text)
+    assert re.search(r"<dt>Calls at once</dt><dd[^>]*>10 → 7</dd>", late.text)
+    assert re.search(r"Currency</th><td[^>]*>\W</td><td[^>]*>EUR</td>", late.text)
+    assert re.search(r"Calls at once</th><td[^>]*>7</td><td[^>]*>10</td>", late.text)
+    assert 'href="/console/sellers/acme">Begin again' in late.text
+    assert again.status_code == 303, again.text
+    stored = (await marketplace.client.get("/v1/sellers/acme")).json()
+    assert (stored["currency"], stored["concurrency"]) == ("EUR", 10)
+
+
+async def test_what_is_wrong_with_a_seller_is_said_beside_the_field(admin: Visitor) -> None:
+    answer = await admin.send(
+        "/console/sellers/new", accountName="Not An Account", salesChannel="2", affiliateId="DCK", appKey="secret-key",
+        appToken="secret-token", callbackTrust="base", changePolicy="record", authorizationGroup="group",
+    )  # fmt: skip
+
+    assert answer.status_code == 422
+    assert 'aria-describedby="w-accountName' in answer.text
+    assert "Not An Account" in answer.text
+    assert "secret-" not in answer.text
+
+
+async def test_a_key_is_shown_once_and_can_be_revoked(marketplace: Marketplace, admin: Visitor) -> None:
+    made = await admin.post("/console/keys", csrf=await admin.secret(), name="night shift", role="viewer")
+    key = re.search(r"co_[\w-]{43}", made.text)
+    assert key is not None
+    listed = await admin.page("/console/keys")
+    (path,) = re.findall(r'href="(/console/keys/revoke[^"]+)" aria-label="Revoke night shift"', listed)
+
+    asked = await admin.page(path)
+    await admin.post("/console/keys/revoke", **fields(asked), reason="she left")
+
+    assert "night shift" in asked
+    assert await noted(marketplace) == ("key.revoke", "she left")
+
+    assert key[0] not in listed
+    answer = await marketplace.client.get("/v1/orders", headers={"Authorization": f"Bearer {key[0]}"})
+    assert answer.status_code == 401
