@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..deliveries.models import Delivery
-from ..errors import Problem, Stale
+from ..errors import Conflict, Invalid, Problem, Stale
 from ..operators import audit, edges
-from ..operators.schemas import CancellationBody
+from ..operators.schemas import AuthorizationBody, CancellationBody
 from ..orders import authorizing, cancelling, lookup
 from ..orders.authorizing import GivenReceipt
 from ..orders.models import Order
@@ -84,7 +84,7 @@ async def _show_moved(visit: Visit, stale: Stale) -> Response:
     async with visit.desk.database.transaction() as session:
         order = await lookup.loaded(session, _id(visit))
         seller = await directory.get(session, order.seller_id)
-        moved = await meanwhile.of_order(session, order, visit.typed("seen"), seller.currency)
+        moved = await meanwhile.of_order(session, order, visit.typed("seen"), seller.currency, visit.zone)
         await sessions.remember(session, visit.session, draft={"path": path, "fields": kept(visit.form)})
     return visit.render("act_moved.html", stale.status, order=order, banner=mistakes.banner(stale), moved=moved)
 
@@ -117,28 +117,44 @@ async def looked_at(visit: Visit) -> tuple[Order, Seller, str]:
 
 async def show_authorize(visit: Visit) -> Response:
     """What will be sent to say that payment is approved. A receipt that is not given is minted here, once."""
-    given = _receipt(visit)
-    rehearsed = await rehearse(visit, _authorization(visit, given))
-    before, _seller, seen = await looked_at(visit)
+    given, rehearsed, problem = _receipt(visit), None, None
+    try:
+        rehearsed = await rehearse(visit, _authorization(visit, given))
+    except Invalid as wrong:
+        problem = wrong
+    order, seller, seen = await looked_at(visit)
     return visit.render(
-        "act_authorize.html", order=before, after=rehearsed.order, seller=rehearsed.seller, owed=rehearsed.owed,
-        given=given, waits=not before.chain_orders, seen=seen,
-    )  # fmt: skip
+        "act_authorize.html",
+        200 if problem is None else problem.status,
+        order=order,
+        seller=seller,
+        seen=seen,
+        preview=rehearsed,
+        given=given,
+        banner=mistakes.banner(problem),
+        wrong={name.rpartition("/")[2]: told for name, told in mistakes.beside(problem).items()},
+    )
 
 
 async def authorize(visit: Visit) -> Response:
+    """The preview with what was typed, and once it is confirmed, the act."""
     if not visit.typed("confirm"):
         return await show_authorize(visit)
-    return await perform(visit, _authorization(visit, _receipt(visit)), "authorized")
+    try:
+        return await perform(visit, _authorization(visit, _receipt(visit)), "authorized")
+    except Invalid:
+        return await show_authorize(visit)
 
 
 def _receipt(visit: Visit) -> GivenReceipt:
     minted = datetime.now(UTC).isoformat(timespec="milliseconds")
-    date, receipt = visit.typed("date")[:64] or minted, visit.typed("receipt")[:256] or secrets.token_hex(16)
-    return GivenReceipt(date, receipt)
+    return GivenReceipt(visit.typed("date") or minted, visit.typed("receipt") or secrets.token_hex(16))
 
 
 def _authorization(visit: Visit, given: GivenReceipt) -> Move:
+    """Raises Invalid for a receipt that the API would not take either."""
+    edges.validated(AuthorizationBody, {"authorizationReceipt": {"date": given.date, "receipt": given.receipt}})
+
     async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
         audit.note(session, visit.operator, "order.authorize", order)
         await authorizing.authorize(session, order, seller, given, visit.operator.actor)
@@ -162,6 +178,8 @@ async def show_cancel(visit: Visit, problem: Problem | None = None) -> Response:
         chosen=visit.typed("chain"),
         preview=None,
         open_chains=_open(order),
+        # What is invoiced is not cancelled: then the order is asked for by its other parts only.
+        whole=all(chain.status != Status.INVOICED for chain in order.chain_orders),
     )
 
 
@@ -180,17 +198,26 @@ async def cancel(visit: Visit) -> Response:
     order, seller, seen = await looked_at(visit)
     return visit.render(
         "act_cancel.html", order=order, seller=seller, seen=seen, banner="", wrong={}, reason=body.reason,
-        chosen=body.chain_order_id or "", preview=rehearsed, open_chains=_open(order),
+        chosen=body.chain_order_id or "", preview=rehearsed,
     )  # fmt: skip
 
 
 def cancellation(visit: Visit, body: CancellationBody) -> Move:
+    """Asking again for what was asked for is a success to programs. A person is told that it does nothing."""
+
     async def move(session: AsyncSession, order: Order, seller: Seller) -> None:
-        actor = visit.operator.actor
+        actor, before = visit.operator.actor, _statuses(order)
         audit.note(session, visit.operator, "order.cancel", order, reason=body.reason)
         await cancelling.request(session, order, seller, body.reason, actor, body.chain_order_id)
+        if _statuses(order) == before:
+            told = _("Nothing would change: its cancellation was asked for before, or it is cancelled.")
+            raise Conflict("nothing-changes", told)
 
     return move
+
+
+def _statuses(order: Order) -> list[str]:
+    return [order.status, *[chain.status for chain in order.chain_orders]]
 
 
 def _open(order: Order) -> list[str]:

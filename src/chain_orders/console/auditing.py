@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
-
 from sqlalchemy import select
 from starlette.responses import Response
 
 from ..operators import edges
 from ..operators.audit import Audit
-from . import sentences
+from . import filters, sentences
 from .visits import Visit
 
 PAGE = 40
@@ -24,7 +22,8 @@ _LINKS = {
 
 async def show(visit: Visit) -> Response:
     """A page of acts, as the filters ask."""
-    chosen = {name: visit.given(name)[:200].replace("\x00", "") for name in ("actor", "object", "action", "since")}
+    chosen = {name: visit.given(name)[:200].replace("\x00", "") for name in ("actor", "object", "action")}
+    chosen["since"] = filters.day(visit.given("since"))
     before = edges.number(visit.given("cursor") or None)
     query = select(Audit)
     if chosen["actor"]:
@@ -33,9 +32,8 @@ async def show(visit: Visit) -> Response:
         query = query.where(Audit.object == chosen["object"])
     if chosen["action"]:
         query = query.where(Audit.action == chosen["action"])
-    since = _day(chosen["since"])
-    if since is not None:
-        query = query.where(Audit.at >= since)
+    if chosen["since"]:
+        query = query.where(Audit.at >= filters.midnight(chosen["since"], visit.zone))
     if before:
         query = query.where(Audit.id < before)
     async with visit.desk.database.transaction() as session:
@@ -45,6 +43,7 @@ async def show(visit: Visit) -> Response:
         "audit.html",
         rows=[(act, link_of(act.object), changes(act)) for act in shown],
         parameters=chosen,
+        ignored=filters.ignored(visit, chosen),
         acts=list(sentences.ACTS.items()),
         following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
         started=bool(before),
@@ -53,13 +52,6 @@ async def show(visit: Visit) -> Response:
 
 def _actor(text: str) -> str:
     return text if ":" in text else f"operator:{text}"
-
-
-def _day(text: str) -> datetime | None:
-    try:
-        return datetime.combine(date.fromisoformat(text), time(), UTC)
-    except ValueError:
-        return None
 
 
 def link_of(about: str) -> str:

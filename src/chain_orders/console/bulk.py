@@ -18,6 +18,7 @@ from ..errors import Conflict, Problem, Unknown
 from ..operators import again, edges
 from ..operators.schemas import CancellationBody, ResolutionBody
 from ..orders.models import Order
+from ..orders.states import Status
 from ..sellers.models import Seller
 from . import acts, deciding, mistakes, once, words
 from .order import dead_of
@@ -72,7 +73,7 @@ async def _preview(visit: Visit, what: str, problem: Problem | None = None) -> R
     """Each order as the act would leave it; nothing is kept of that."""
     chosen = [_looked_at(one)[0] for one in (visit.form.get("order") or [])[:_AT_ONCE]]
     move = _MOVES[what](visit, visit.typed("reason") or _ANY_REASON)
-    planned = [await _plan(visit, order_id, move) for order_id in chosen]
+    planned = [await _plan(visit, order_id, what, move) for order_id in chosen]
     return visit.render(
         "act_bulk.html",
         200 if problem is None else problem.status,
@@ -93,7 +94,7 @@ def _looked_at(text: str) -> tuple[uuid.UUID, str]:
     return edges.order_id(order_id), version
 
 
-async def _plan(visit: Visit, order_id: uuid.UUID, move: acts.Move) -> Planned:
+async def _plan(visit: Visit, order_id: uuid.UUID, what: str, move: acts.Move) -> Planned:
     before = await _standing(visit, order_id)
     try:
         rehearsed = await acts.rehearse(visit, move, order_id)
@@ -101,8 +102,19 @@ async def _plan(visit: Visit, order_id: uuid.UUID, move: acts.Move) -> Planned:
         told = words.refusal(refused)
         return Planned(order_id, before.order_group, before.status, before.version, told=told, refused=True)
     calls = [f"{one.method} {one.target.partition('?')[0]}" for one in rehearsed.owed]
-    told = _("Becomes: %s") % words.word(words.STATUSES, rehearsed.after_status).label
+    told = _foretold(what, rehearsed)
     return Planned(order_id, before.order_group, before.status, before.version, calls, told)
+
+
+def _foretold(what: str, after: acts.Rehearsed) -> str:
+    status = words.word(words.STATUSES, after.after_status).label
+    if what == "retry":
+        return _("The seller is read first; what it does not show is sent again.")
+    if what == "clear":
+        return _("Stays: %s") % status
+    if after.after_status == Status.CANCEL_REQUESTED and not after.owed:
+        return _("Becomes: %s. The seller is read first, and asked if it has the order.") % status
+    return _("Becomes: %s") % status
 
 
 async def _standing(visit: Visit, order_id: uuid.UUID) -> Order:

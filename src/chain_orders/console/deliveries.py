@@ -44,6 +44,7 @@ async def show(visit: Visit) -> Response:
         rows=shown,
         groups=groups,
         parameters=chosen,
+        ignored=filters.ignored(visit, chosen),
         held=held,
         sellers=sellers,
         following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",

@@ -80,15 +80,11 @@ class Wanted:
             seller=self.seller or None,
             attention=True if self.attention else None,
             turn=Turn(self.turn) if self.turn else None,
-            created_from=self._midnight(self.since) if self.since else None,
-            created_to=self._midnight(self.until, 1) if self.until else None,
+            created_from=midnight(self.since, self.zone) if self.since else None,
+            created_to=midnight(self.until, self.zone, 1) if self.until else None,
             q=text or None,
             order=self.ordering,
         )
-
-    def _midnight(self, day: str, later: int = 0) -> datetime:
-        """When a day begins where the operator is; a day there may have 23 or 25 hours."""
-        return datetime.combine(date.fromisoformat(day) + timedelta(days=later), time(), self.zone)
 
 
 def sorts() -> Mapping[str, str]:
@@ -106,8 +102,12 @@ def sorts() -> Mapping[str, str]:
 def wanted(visit: Visit) -> Wanted:
     """Read the address. What it cannot mean is left out, and named; a page that is not one of ours is refused."""
     read = _read(visit)
-    lost = tuple(name for name, value in read.parameters.items() if not value and visit.given(name))
-    return replace(read, ignored=lost)
+    return replace(read, ignored=ignored(visit, read.parameters))
+
+
+def ignored(visit: Visit, parameters: Mapping[str, str]) -> tuple[str, ...]:
+    """The parameters of the address that mean nothing here: they are named, not passed over in silence."""
+    return tuple(name for name, value in parameters.items() if not value and visit.given(name))
 
 
 def _read(visit: Visit) -> Wanted:
@@ -118,20 +118,26 @@ def _read(visit: Visit) -> Wanted:
         turn=turn if turn in set(Turn) else "",
         seller=visit.given("seller")[:63].replace("\x00", ""),
         attention="yes" if visit.given("attention") == "yes" else "",
-        since=_day(visit.given("since")),
-        until=_day(visit.given("until")),
+        since=day(visit.given("since")),
+        until=day(visit.given("until")),
         sort=sort if sort in sorts() else "",
         cursor=visit.given("cursor"),
         zone=visit.zone,
     )
 
 
-def _day(text: str) -> str:
+def day(text: str) -> str:
+    """A day as an address writes it; nothing for what is none."""
     try:
         found = date.fromisoformat(text) if _DAY.fullmatch(text) else None
     except ValueError:
         return ""
     return found.isoformat() if found and 1970 < found.year < 9999 else ""
+
+
+def midnight(day: str, zone: tzinfo, later: int = 0) -> datetime:
+    """When a day begins where the operator is; a day there may have 23 or 25 hours."""
+    return datetime.combine(date.fromisoformat(day) + timedelta(days=later), time(), zone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from pydantic.alias_generators import to_camel
 from sqlalchemy import func, select
@@ -104,7 +104,7 @@ def seen(order: Order, event: int) -> str:
     return " ".join([str(event), view["status"], view["turn"], order.attention_code or _NOTHING, *money])
 
 
-async def of_order(session: AsyncSession, order: Order, before: str, currency: str | None) -> Moved:
+async def of_order(session: AsyncSession, order: Order, before: str, currency: str | None, zone: tzinfo) -> Moved:
     """`before`: what the form carries. One that says nothing of use is compared with nothing."""
     then, now = before.split(), seen(order, 0).split()
     if len(then) != len(now) or not (then[0].isascii() and then[0].isdigit() and len(then[0]) < 19):
@@ -113,7 +113,7 @@ async def of_order(session: AsyncSession, order: Order, before: str, currency: s
     events = await session.scalars(since.order_by(Event.id.desc()).limit(_MOST))
     sides = zip(_standing(then[1:], currency), _standing(now[1:], currency), strict=True)
     return Moved(
-        [story.of_event(one, currency) for one in events],
+        [story.of_event(one, currency, zone) for one in events],
         [(label, was, is_now) for (label, was), (_label, is_now) in sides if was != is_now],
     )
 

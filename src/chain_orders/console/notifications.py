@@ -27,6 +27,7 @@ async def show(visit: Visit) -> Response:
     state = state if state in {*STATES, "all"} else ""
     seller = visit.given("seller")[:63].replace("\x00", "")
     before = edges.number(visit.given("cursor") or None)
+    parameters = {"state": state, "seller": seller}
     states = () if state == "all" else (state,) if state else again.UNSETTLED
     async with visit.desk.database.transaction() as session:
         found = await deciding.heard(session, PAGE + 1, states=states, seller=seller or None, before=before)
@@ -39,7 +40,8 @@ async def show(visit: Visit) -> Response:
         "notifications.html",
         rows=shown,
         orders=orders,
-        parameters={"state": state, "seller": seller},
+        parameters=parameters,
+        ignored=filters.ignored(visit, parameters),
         sellers=sellers,
         following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
         started=bool(before),

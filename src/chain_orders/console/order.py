@@ -35,7 +35,7 @@ async def show(visit: Visit) -> Response:
         seller = await directory.get(session, order.seller_id)
         stuck = await holding.look(session, order.id)
         held = stuck.held if stuck is not None else None
-        told = await story.tell(session, order.id, seller.currency, before, held)
+        told = await story.tell(session, order.id, seller.currency, visit.zone, before, held)
         dead = (await session.scalars(dead_of(order.id))).all()
         refused = order.status == Status.REJECTED
         refusal = await session.scalar(refusal_of(order.id)) if refused else None

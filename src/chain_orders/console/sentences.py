@@ -228,6 +228,7 @@ CHECKS: Mapping[str, str] = Told(
 ACTS: Mapping[str, str] = Told(
     {
         "console.sign-in": N_("Signed in at the console"),
+        "credentials.seal": N_("Sealed credentials anew"),
         "delivery.retry": N_("Tried a call again"),
         "key.create": N_("Made a key"),
         "key.revoke": N_("Revoked a key"),
@@ -239,7 +240,10 @@ ACTS: Mapping[str, str] = Told(
         "order.erase": N_("Erased personal data"),
         "order.evidence": N_("Took whole evidence"),
         "order.place": N_("Placed an order"),
+        "order.repair": N_("Set an order right from what was told"),
         "order.resolve": N_("Decided about an order"),
+        "personal-data.read": N_("Saw personal data"),
+        "retention.run": N_("Removed personal data that was due"),
         "seller.add": N_("Added a seller"),
         "seller.callback-token": N_("Took a callback token"),
         "seller.change": N_("Changed a seller"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from markupsafe import escape
@@ -18,7 +18,7 @@ from ..events.models import Event
 from ..notifications.models import Notification
 from ..operators.holding import Held
 from ..orders.models import Order
-from . import rendering, words
+from . import facts, rendering, words
 from .texts import _
 from .words import Word
 
@@ -97,13 +97,14 @@ async def tell(
     session: AsyncSession,
     order_id: uuid.UUID,
     currency: str | None,
+    zone: tzinfo,
     before: Place | None = None,
     held: Held | None = None,
 ) -> Story:
     """The latest part of an order's story, or what came before a place. Bodies are masked. `held`: what holds its
     calls back."""
     entries = [
-        *[of_event(event, currency) for event in await _events(session, order_id, before)],
+        *[of_event(event, currency, zone) for event in await _events(session, order_id, before)],
         *await _calls(session, order_id, before, held),
         *[_of_notification(note) for note in await _notifications(session, order_id, before)],
     ]
@@ -163,13 +164,15 @@ def _shown(raw: bytes | None) -> str:
     return rendering.text_of(masking.mask_body(raw or b""), _CLIPPED)
 
 
-def of_event(event: Event, currency: str | None) -> Entry:
-    """An event as an entry of a story."""
+def of_event(event: Event, currency: str | None, zone: tzinfo) -> Entry:
+    """An event as an entry of a story, with its place in the feed once it has one."""
     label, tone = words.event(event.type)
-    facts = words.facts(event.data, lambda cents: rendering.money(cents, currency))
+    told = facts.of(event.data, currency, zone)
     if event.chain_order_id:
-        facts.insert(0, (_("chain order"), event.chain_order_id))
-    return Entry(Place(event.at, EVENT, event.id), "event", label, tone, who=actor(event.actor), facts=facts)
+        told.insert(0, (_("chain order"), event.chain_order_id))
+    if event.position is not None:
+        told.append((_("position in the feed"), str(event.position)))
+    return Entry(Place(event.at, EVENT, event.id), "event", label, tone, who=actor(event.actor), facts=told)
 
 
 def actor(name: str) -> str:
@@ -183,18 +186,18 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, held: Held | No
     read = attempt.phase == "verify"
     title = _("Read the seller") if read else words.KINDS.get(delivery.kind, delivery.kind)
     number = {"number": attempt.number}
-    facts: list[tuple[str, str]] = [(_("attempt"), str(attempt.number))]
+    told: list[tuple[str, str]] = [(_("attempt"), str(attempt.number))]
     if not read:
-        facts.append((_("request"), f"{delivery.method} {delivery.target}"))
+        told.append((_("request"), f"{delivery.method} {delivery.target}"))
     if attempt.status:
-        facts.append((_("answer"), str(attempt.status)))
+        told.append((_("answer"), str(attempt.status)))
     if attempt.duration_ms is not None:
-        facts.append((_("took"), rendering.duration(attempt.duration_ms)))
+        told.append((_("took"), rendering.duration(attempt.duration_ms)))
     if attempt.error:
-        facts.append((_("failure"), words.FAILURES.get(attempt.error, attempt.error)))
+        told.append((_("failure"), words.FAILURES.get(attempt.error, attempt.error)))
     if meaning := words.code(attempt.code):
-        facts.append((_("meaning"), meaning))
-    facts += _next_try(attempt, delivery, held)
+        told.append((_("meaning"), meaning))
+    told += _next_try(attempt, delivery, held)
     folds = []
     if sent and not read:
         folds.append((_("What was sent"), sent))
@@ -202,7 +205,7 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, held: Held | No
         folds.append((_("Answer to attempt %(number)s") % number, _shown(attempt.response)))
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
     at = Place(attempt.at, ATTEMPT, attempt.id)
-    return Entry(at, "out", title, outcome.tone, _("the service"), outcome, facts, folds, *link)
+    return Entry(at, "out", title, outcome.tone, _("the service"), outcome, told, folds, *link)
 
 
 def _next_try(attempt: Attempt, delivery: Delivery, held: Held | None) -> list[tuple[str, str]]:
@@ -222,26 +225,26 @@ def leaves(delivery: Delivery, held: Held | None) -> str:
 
 def _of_owed(delivery: Delivery, sent: str, held: Held | None) -> Entry:
     state = words.word(words.DELIVERY_STATES, delivery.state)
-    facts: list[tuple[str, str]] = [(_("request"), f"{delivery.method} {delivery.target}")]
+    told: list[tuple[str, str]] = [(_("request"), f"{delivery.method} {delivery.target}")]
     if delivery.state in WAITING:
-        facts.append((_("leaves"), leaves(delivery, held)))
+        told.append((_("leaves"), leaves(delivery, held)))
     if delivery.last_error:
-        facts.append((_("reason"), delivery.last_error))
+        told.append((_("reason"), delivery.last_error))
     title = _("%s: owed to the seller") % words.KINDS.get(delivery.kind, delivery.kind)
     folds = [(_("What will be sent"), sent)] if sent else []
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
     at = Place(delivery.created_at, OWED, delivery.id)
-    return Entry(at, "out", title, state.tone, _("the service"), state, facts, folds, *link)
+    return Entry(at, "out", title, state.tone, _("the service"), state, told, folds, *link)
 
 
 def _of_notification(note: Notification) -> Entry:
     state = words.word(words.NOTIFICATION_STATES, note.state)
-    facts: list[tuple[str, str]] = [(_("path"), rendering.text_of(masking.mask_path(note.path), 200))]
+    told: list[tuple[str, str]] = [(_("path"), rendering.text_of(masking.mask_path(note.path), 200))]
     if note.reason:
-        facts.append((_("reason"), words.PARKED.get(note.reason, note.reason)))
-    facts.append((_("receipt"), note.receipt))
+        told.append((_("reason"), words.PARKED.get(note.reason, note.reason)))
+    told.append((_("receipt"), note.receipt))
     title = _("Told by the seller: %s") % words.NOTIFICATION_KINDS.get(note.kind, note.kind).lower()
     folds = [(_("What it said"), _shown(note.body))]
     link = (f"/console/notifications/{note.id}", _("Notification %s") % note.id)
     at = Place(note.received_at, NOTIFICATION, note.id)
-    return Entry(at, "in", title, state.tone, _("the seller"), state, facts, folds, *link)
+    return Entry(at, "in", title, state.tone, _("the seller"), state, told, folds, *link)

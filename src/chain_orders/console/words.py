@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from ..errors import Problem
 from ..vtex import codes
@@ -189,7 +189,7 @@ EVENTS: Mapping[str, Word] = Told(
         "order.cancellation-asked": Word(N_("Cancellation asked for"), "wait"),
         "order.cancelled": Word(N_("Order cancelled"), "quiet"),
         "order.notified": Word(N_("The seller sent word of another kind"), "quiet"),
-        "order.imported": Word(N_("Order imported"), "busy"),
+        "order.rebuilt": Word(N_("Set right from what was told"), "wait"),
         "order.sealed": Word(N_("Personal data removed"), "quiet"),
         "delivery.retried": Word(N_("Tried again by hand"), "busy"),
         "chain-order.authorized": Word(N_("Authorized at the seller"), "good"),
@@ -206,36 +206,14 @@ EVENTS: Mapping[str, Word] = Told(
         "chain-order.invoice-changed": Word(N_("An invoice came again with another value"), "bad"),
         "chain-order.returned": Word(N_("Goods returned"), "wait"),
         "chain-order.tracked": Word(N_("Tracking came"), "busy"),
+        "chain-order.delivered": Word(N_("Delivered to the shopper"), "good"),
         "chain-order.change-told": Word(N_("The seller tells a change"), "wait"),
         "chain-order.change-refused": Word(N_("A change was refused"), "quiet"),
         "chain-order.changed": Word(N_("Its value changed"), "busy"),
         "notification.replayed": Word(N_("A notification is applied again"), "busy"),
-    }
-)
-
-FACTS: Mapping[str, str] = Told(
-    {
-        "code": N_("code"),
-        "reason": N_("reason"),
-        "number": N_("number"),
-        "type": N_("type"),
-        "value": N_("value"),
-        "total": N_("total"),
-        "receipt": N_("receipt"),
-        "date": N_("date"),
-        "courier": N_("courier"),
-        "trackingNumber": N_("tracking number"),
-        "warnings": N_("warnings"),
-        "verified": N_("found by reading"),
-        "chainOrderIds": N_("chain orders"),
-        "withoutItems": N_("left out, without items"),
-        "notificationId": N_("notification"),
-        "was": N_("it was"),
-        "requestId": N_("request"),
-        "kind": N_("kind"),
-        "deliveryId": N_("delivery"),
-        "source": N_("learnt from"),
-        "decision": N_("decision"),
+        "alert.raised": Word(N_("An alert was raised"), "bad"),
+        "alert.recovered": Word(N_("An alert is over"), "good"),
+        "webhook.test": Word(N_("A test"), "quiet"),
     }
 )
 
@@ -338,7 +316,6 @@ FAILURES: Mapping[str, str] = Told(
     }
 )
 
-_SAID: Mapping[str, Mapping[str, str]] = {"type": INVOICE_TYPES, "kind": KINDS}
 _OTHER = Word("", "quiet")
 
 
@@ -365,23 +342,3 @@ def event(type_: str) -> tuple[str, str]:
     """An event's label and tone."""
     known = EVENTS.get(type_)
     return (known.label, known.tone) if known else (type_.replace(".", ": ").replace("-", " "), "quiet")
-
-
-def facts(data: Mapping[str, Any], money: Any) -> list[tuple[str, str]]:
-    """An event's data as labelled texts; `money` writes cents."""
-    shown = []
-    for name, value in data.items():
-        if value is None or value is False or value in ([], ""):
-            continue
-        if name in _SAID:
-            text = _SAID[name].get(str(value), str(value))
-        elif name == "warnings":
-            text = ", ".join(WARNINGS.get(str(one), str(one)) for one in value)
-        elif isinstance(value, list):
-            text = ", ".join(str(one) for one in value)
-        elif name in {"value", "total"} and isinstance(value, int):
-            text = money(value)
-        else:
-            text = str(value)
-        shown.append((FACTS.get(name, name), text))
-    return shown
