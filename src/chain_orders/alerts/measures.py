@@ -73,7 +73,8 @@ _OTHERS = (
                interval '0' as oldest
           from orders
          where attention_code in ('placement-conflict', 'items-differ', 'split-incomplete', 'missing-at-seller',
-                                  'cancelled-at-seller', 'cancellation-not-at-seller', 'return-not-at-seller')
+                                  'cancelled-at-seller', 'cancellation-not-at-seller', 'return-not-at-seller',
+                                  'authorized-after-cancellation')
          group by seller_id order by seller_id
         """
     ),

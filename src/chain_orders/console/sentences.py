@@ -61,6 +61,7 @@ ATTENTION: Mapping[str, tuple[str, str]] = Told(
             N_("It was applied. Ask the seller before money moves."),
         ),
         "missing-at-seller": (N_("The seller no longer shows it"), N_("Ask the seller what became of it.")),
+        "authorized-after-cancellation": (N_("Authorized after it was cancelled"), _ASK),
         "cancelled-after-invoice": (N_("Cancelled after it was invoiced"), _ASK),
         "invoiced-after-cancellation": (N_("Invoiced after it was cancelled"), _ASK),
         "invoice-changed": (N_("An invoice came again with another value"), _ASK),

@@ -195,6 +195,7 @@ EVENTS: Mapping[str, Word] = Told(
         "chain-order.authorized": Word(N_("Authorized at the seller"), "good"),
         "chain-order.authorization-refused": Word(N_("Authorization refused by the seller"), "bad"),
         "chain-order.authorization-withdrawn": Word(N_("Authorization withdrawn"), "quiet"),
+        "chain-order.authorized-after-cancellation": Word(N_("Authorized after it was cancelled"), "bad"),
         "chain-order.cancellation-asked": Word(N_("Cancellation asked for"), "wait"),
         "chain-order.cancellation-requested": Word(N_("The seller took the request to cancel"), "wait"),
         "chain-order.cancellation-denied": Word(N_("The seller does not cancel"), "bad"),

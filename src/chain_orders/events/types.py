@@ -11,6 +11,7 @@ OF_ORDERS: Final = frozenset(
         "order.attention", "order.attention-cleared", "order.resolved", "order.notified", "order.rebuilt",
         "order.sealed",
         "chain-order.authorized", "chain-order.authorization-refused", "chain-order.authorization-withdrawn",
+        "chain-order.authorized-after-cancellation",
         "chain-order.cancellation-asked", "chain-order.cancellation-requested", "chain-order.cancellation-denied",
         "chain-order.cancelled", "chain-order.cancellation-after-invoice",
         "chain-order.partially-invoiced", "chain-order.invoiced", "chain-order.invoice-changed",

@@ -51,6 +51,8 @@ _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
 _REFUSED = "authorization-refused"
 _WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
 _INVOICED = frozenset({Status.PARTIALLY_INVOICED, Status.INVOICED})
+CANCELLED_TOO = "cancelled-too"
+"""What a read tells of an authorization that has arrived at a chain order which is cancelled by now."""
 UNSETTLED = frozenset({Status.AUTHORIZING, Status.CANCEL_REQUESTED})
 """Where a chain order may have a call waiting that its next move settles."""
 
@@ -195,8 +197,7 @@ async def _settle_attention(session: AsyncSession, order: Order, chain: ChainOrd
 
 def _withdrawn(order: Order, chain: ChainOrder, reason: str) -> None:
     """A cancellation that is denied now leads back to before the authorization."""
-    if chain.status_before_request == Status.AUTHORIZING:
-        chain.fall_back()
+    if chain.status == Status.CANCEL_REQUESTED and chain.fall_back():
         order.tell("chain-order.authorization-withdrawn", "service", chain_order=chain, reason=reason)
 
 
@@ -288,7 +289,9 @@ class Authorize:
             if chain.status in _UNWANTED:
                 return Recalled("the seller cancelled the chain order")
             return Conflicting("the seller cancelled the chain order", "cancelled-at-seller")
-        return Answered() if found.authorized else Absent("the seller still waits for the authorization")
+        if not found.authorized:
+            return Absent("the seller still waits for the authorization")
+        return Answered(CANCELLED_TOO if found.cancelled else None)
 
     async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
@@ -308,9 +311,9 @@ class Authorize:
             case Delivered() | Rejected() | Dead() | Withdrawn():
                 if isinstance(verdict, Delivered | Withdrawn):
                     await _settle_attention(session, order, chain)
-                self._apply(order, chain, verdict)
+                contradicted = self._apply(order, chain, verdict, outcome)
                 order.settle_status()
-                if claimed.course.verifying and isinstance(verdict, Dead | Withdrawn):
+                if contradicted or (claimed.course.verifying and isinstance(verdict, Dead | Withdrawn)):
                     await reads.confirm(session, order.id, claimed.lane)
             case Retry() if isinstance(outcome, Again) and outcome.answered:
                 await lose_patience(session, order, claimed, outcome.reason, self._patience)
@@ -323,17 +326,39 @@ class Authorize:
         """Nothing is shown differently: the chain order stays authorizing until the seller has been read."""
 
     @staticmethod
-    def _apply(order: Order, chain: ChainOrder, verdict: Delivered | Rejected | Dead | Withdrawn) -> None:
-        if isinstance(verdict, Delivered):
-            if chain.advance(Status.AUTHORIZED):
+    def _apply(
+        order: Order, chain: ChainOrder, verdict: Delivered | Rejected | Dead | Withdrawn, outcome: Outcome
+    ) -> bool:
+        """Says whether the seller contradicts itself, so that it has to be read."""
+        match verdict:
+            case Delivered() if chain.advance(Status.AUTHORIZED):
                 order.tell("chain-order.authorized", "seller", chain_order=chain)
-            return
-        waits = Status.AUTHORIZING in {chain.status, chain.status_before_request}
-        if waits and isinstance(verdict, Rejected):
-            chain.fall_back()
-            order.tell("chain-order.authorization-refused", "seller", chain_order=chain, code=verdict.code)
-            order.ask_attention(_REFUSED, verdict.reason)
-        elif isinstance(verdict, Withdrawn):
-            _withdrawn(order, chain, verdict.reason)
-        elif isinstance(verdict, Dead):
-            order.ask_attention(verdict.code, verdict.reason, chain)
+            case Delivered() if chain.status == Status.CANCELLED:
+                return _taken_after_all(order, chain, outcome)
+            case Rejected(reason, code):
+                _refused(order, chain, reason, code)
+            case Withdrawn(reason):
+                _withdrawn(order, chain, reason)
+            case Dead(reason, code):
+                order.ask_attention(code, reason, chain)
+        return False
+
+
+def _refused(order: Order, chain: ChainOrder, reason: str, code: str | None) -> None:
+    """A person must see to it, unless the chain order was cancelled while it was under way: a refusal says the same."""
+    waited = chain.fall_back()
+    if waited or chain.status == Status.CANCELLED:
+        order.tell("chain-order.authorization-refused", "seller", chain_order=chain, code=code)
+    if waited:
+        order.ask_attention(_REFUSED, reason)
+
+
+def _taken_after_all(order: Order, chain: ChainOrder, outcome: Outcome) -> bool:
+    """The seller cancelled while the authorization was under way, and has taken it. That contradicts the cancellation,
+    save where a read shows both. Says whether it does."""
+    order.tell("chain-order.authorized-after-cancellation", "seller", chain_order=chain)
+    if isinstance(outcome, Answered) and outcome.facts == CANCELLED_TOO:
+        return False
+    told = f"the seller took the authorization of {chain.chain_order_id}, which it had cancelled"
+    order.ask_attention("authorized-after-cancellation", told, chain)
+    return True

@@ -258,12 +258,15 @@ class ChainOrder(Base):
         self.move(after)
         return True
 
-    def fall_back(self) -> None:
-        """The seller refused the authorization: it waits for one again."""
+    def fall_back(self) -> bool:
+        """The seller refused the authorization: it waits for one again. Says whether it waited for that one."""
+        if Status.AUTHORIZING not in {self.status, self.status_before_request}:
+            return False
         if self.status == Status.CANCEL_REQUESTED:
             self.status_before_request = Status.PLACED
         else:
             self.move(Status.PLACED)
+        return True
 
     def deny_request(self) -> None:
         """The seller does not cancel: back to where it came from."""

@@ -40,7 +40,9 @@ _CANCELLED_OR_NOT = _Question(
         ("cancellation", "cancelled-after-invoice"), ("cancellation", "not-at-seller"),
         ("invoice", "invoiced-after-cancellation"),
     }),
-    frozenset({"cancellation-denied", "cancellation-not-at-seller", "cancelled-at-seller"}),
+    frozenset({
+        "authorized-after-cancellation", "cancellation-denied", "cancellation-not-at-seller", "cancelled-at-seller",
+    }),
 )  # fmt: skip
 _CHANGED_OR_NOT = _Question(frozenset({("change", "changed-after-cancellation")}), frozenset({"change-received"}))
 _ANSWERS = {"cancelled": _CANCELLED_OR_NOT, "invoiced": _CANCELLED_OR_NOT, "accept-change": _CHANGED_OR_NOT}
