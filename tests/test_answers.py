@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from importlib import resources
 from typing import get_args
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from chain_orders.outbound import TOO_LATE, Exchange
 from chain_orders.outcome import Again, AlreadyThere, Ambiguous, Denied, GivenBack, Outcome, Refused, Throttled
 from chain_orders.vtex import answers, codes
-from chain_orders.vtex.answers import LONGEST_PAUSE, SHORTEST_PAUSE, Unread, found, read, retry_after
+from chain_orders.vtex.answers import LONGEST_PAUSE, SHORTEST_PAUSE, Unread, asked_pause, found, read, retry_after
 from chain_orders.vtex.messages import read_group, read_order
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
@@ -175,6 +176,28 @@ def test_a_date_in_the_header_counts_from_now() -> None:
 
     assert isinstance(outcome, Ambiguous)
     assert 55 <= (outcome.pause or 0) <= 60
+
+
+DATES = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)).map(lambda at: at.replace(microsecond=0, tzinfo=UTC))  # noqa: DTZ001
+
+
+@settings(max_examples=40, deadline=None)
+@given(DATES, st.integers(-100_000, 100_000))
+def test_a_date_counts_from_the_answers_own_whatever_our_clock_says(sent: datetime, wait: int) -> None:
+    headers = {"date": _http(sent), "retry-after": _http(sent + timedelta(seconds=wait))}
+
+    assert asked_pause(headers) == min(max(wait, SHORTEST_PAUSE), LONGEST_PAUSE)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Wed, 99 Mar 2026 12:00:00 GMT", "1772625600"])
+def test_where_the_answers_own_date_is_none_ours_is_taken(date: str) -> None:
+    in_a_minute = _http(datetime.now(UTC) + timedelta(seconds=60))
+
+    assert 55 <= asked_pause({"date": date, "retry-after": in_a_minute}) <= 60
+
+
+def _http(at: datetime) -> str:
+    return format_datetime(at, usegmt=True)
 
 
 def test_a_read_shows_what_is_there() -> None:

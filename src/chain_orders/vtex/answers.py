@@ -7,7 +7,7 @@ known not to have been done may be sent again; whatever may have been done is re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -124,20 +124,30 @@ def _throttled(exchange: Exchange, reason: str) -> Throttled:
 
 
 def _asked_pause(exchange: Exchange) -> float:
-    return retry_after(exchange.headers.get("retry-after"), datetime.now(UTC))
+    return asked_pause(exchange.headers)
+
+
+def asked_pause(headers: Mapping[str, str]) -> float:
+    """Seconds to wait by an answer's headers. A date is measured against the answer's own, where it has one: how wrong
+    a clock is, theirs or ours, does not matter then."""
+    return retry_after(headers.get("retry-after"), _moment(headers.get("date")) or datetime.now(UTC))
 
 
 def retry_after(header: str | None, at: datetime) -> float:
     """Seconds to wait by a `Retry-After` of seconds or a date, between a second and a quarter of an hour."""
-    seconds = _DEFAULT_PAUSE
     text = (header or "").strip()
     if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
         seconds = float(text)
-    elif text:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return _DEFAULT_PAUSE
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = (moment - at).total_seconds()
+    else:
+        moment = _moment(text)
+        seconds = (moment - at).total_seconds() if moment is not None else _DEFAULT_PAUSE
     return min(max(seconds, SHORTEST_PAUSE), LONGEST_PAUSE)
+
+
+def _moment(header: str | None) -> datetime | None:
+    """A date of HTTP's; None for anything else."""
+    try:
+        moment = parsedate_to_datetime(header or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +22,7 @@ from ..deliveries.worker import Attempted
 from ..outbound import TOO_LATE, Exchange, Wire
 from ..outcome import Absent, Again, Answered, Denied, GivenBack, Outcome, Recalled, Throttled
 from ..sellers.vault import Vault
-from ..vtex.answers import retry_after
+from ..vtex.answers import asked_pause
 from . import directory, outbox, signing
 from .models import Subscription
 
@@ -92,7 +91,6 @@ def read(exchange: Exchange) -> Outcome:
         return Answered()
     if status == GONE:
         return Denied("the receiver answered 410: it wants no more", gone=True)
-    asked = exchange.headers.get("retry-after")
-    if status in _BUSY and asked is not None:
-        return Throttled(f"the receiver answered {status} and asks to wait", retry_after(asked, datetime.now(UTC)))
+    if status in _BUSY and "retry-after" in exchange.headers:
+        return Throttled(f"the receiver answered {status} and asks to wait", asked_pause(exchange.headers))
     return Again(f"the receiver answered {status}")
