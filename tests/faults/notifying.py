@@ -22,11 +22,13 @@ from chain_orders.orders.taking import take
 from chain_orders.sellers import directory
 from chain_orders.sellers.models import Seller
 
-from ..builders import KEY_BYTES, invoice, order
+from ..builders import KEY_BYTES, cancellation, invoice, order
 
 PARTS = 10
 """Invoices of one order; together they are its value."""
 VALUE = 1300
+CANCELLATION = -1
+"""Stands for the number of an invoice where the order is cancelled instead."""
 
 
 async def placed_orders(database: Database, groups: list[str]) -> dict[str, str]:
@@ -58,11 +60,21 @@ async def placed_orders(database: Database, groups: list[str]) -> dict[str, str]
     return paths
 
 
+def named(number: int) -> str:
+    """What the notification of this number is known by within its order."""
+    return "cancellation" if number == CANCELLATION else f"NF-{number}"
+
+
 def notification(base: str, group: str, number: int) -> bytes:
     """Another call each time: the request id is the call's, and not the notification's."""
-    body = json.dumps(invoice(f"NF-{number}", VALUE // PARTS, items=[])).encode()
+    if number == CANCELLATION:
+        path = f"order-group/{group}/notifications/seller-cancellation"
+        body = json.dumps(cancellation(f"MKP-{group}-01")).encode()
+    else:
+        path = f"{group}/invoice"
+        body = json.dumps(invoice(named(number), VALUE // PARTS, items=[])).encode()
     return (
-        f"POST {base}/pvt/orders/{group}/invoice HTTP/1.1\r\nHost: marketplace\r\nContent-Type: application/json\r\n"
+        f"POST {base}/pvt/orders/{path} HTTP/1.1\r\nHost: marketplace\r\nContent-Type: application/json\r\n"
         f"X-Request-Id: {secrets.token_hex(8)}\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 

@@ -234,6 +234,18 @@ def no_order_lock() -> None:
 
 
 @sabotage
+def ends_without_database() -> None:
+    """The loop that applies notifications ends when the database is away, and the process with it."""
+
+    async def run(self: applier.Applier, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if not await self.step():
+                await asyncio.sleep(self._poll)
+
+    replace(applier.Applier, "run", run)
+
+
+@sabotage
 def no_shedding() -> None:
     """Every notification may wait, however many do and however slow the store is."""
     replace(inbox, "admitted", lambda _: 10**9)

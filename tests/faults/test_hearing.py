@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .hearing import Plan, run
+from .heard import Plan
+from .hearing import run
 
 
 async def test_what_was_acknowledged_is_stored_and_applied_once_whatever_breaks() -> None:
