@@ -247,6 +247,11 @@ class SimulatedSeller:
         found: dict[str, int] = (await self.client.get("/control/calls")).json()["puts"]
         return found
 
+    async def calls(self) -> dict[str, int]:
+        """How many calls of each kind came, whatever became of them."""
+        found: dict[str, int] = (await self.client.get("/control/calls")).json()["calls"]
+        return found
+
     async def base(self, group: str) -> str:
         """The callback base that the order was placed with."""
         (booked,) = await self.book(group)

@@ -67,7 +67,7 @@ async def run(plan: Plan, database: Database, folder: Path) -> Told:
                     worker.thaw()
                 worker.kill()
         told.seconds = time.monotonic() - started
-        await _count(database, told)
+        await _count(database, seller, told)
         told.created = book.read()
     return told
 
@@ -188,14 +188,16 @@ async def _over(
 # What killed and frozen workers leave behind is not counted: only how often the seller left us in the dark.
 _SENT = text(
     """
-    select count(*) filter (where outcome not in ('given-back', 'abandoned')) as n,
+    select count(*) as attempts,
+           count(*) filter (where outcome not in ('given-back', 'abandoned')) as n,
            count(*) filter (where outcome = 'ambiguous') as unclear
       from attempts where phase = 'send'
     """
 )
 
 
-async def _count(database: Database, told: Told) -> None:
+async def _count(database: Database, seller: SimulatedSeller, told: Told) -> None:
+    told.calls = (await seller.calls())["place"]
     async with database.transaction() as session:
         told.placed = set(await session.scalars(text("select order_group from orders where status = 'placed'")))
         states = await session.execute(
@@ -203,7 +205,7 @@ async def _count(database: Database, told: Told) -> None:
         )
         told.left = {row.state: row.n for row in states}
         sent = (await session.execute(_SENT)).one()
-        told.sends, told.ambiguous = sent.n, sent.unclear
+        told.attempts, told.sends, told.ambiguous = sent.attempts, sent.n, sent.unclear
 
 
 class _Book:

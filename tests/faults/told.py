@@ -84,6 +84,9 @@ class Told:
     marked: list[str] = field(default_factory=list)
     """Orders that show the defect of the broken build."""
     ended: int = 0
+    attempts: int = 0
+    """Placements that were noted before they were sent, and `calls`, that reached the seller."""
+    calls: int = 0
     sends: int = 0
     ambiguous: int = 0
     kills: int = 0
@@ -146,4 +149,5 @@ class Told:
     def hold(self) -> None:
         """Raise AssertionError unless every promise held in a run that put it to the test."""
         assert (self.doubled, self.lost, self.unknown) == ([], [], []), str(self)
+        assert self.calls <= self.attempts, f"{self.calls} calls for {self.attempts} attempts; {self}"
         assert self.void is None, f"void: {self.void}; {self}"

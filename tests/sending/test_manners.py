@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from chain_orders.database import Database
+from chain_orders.deliveries.lanes import BURST
 
 from ..builders import Marketplace, SimulatedSeller, order, until
+from ..faults.process import free_port
 
 QUEUED = 5_000
 PLACED = int(os.environ.get("SEEN_PLACED", "100"))
@@ -101,6 +104,40 @@ async def test_nothing_is_sent_while_the_seller_asks_to_wait(
 
     await until(throttled, 60)
     assert await _count(marketplace.database, _INSIDE_A_PAUSE) == 0
+
+
+async def test_each_attempt_is_one_call_however_it_ends(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    """Nothing below the schedule repeats a call: layers that each repeat multiply."""
+    faults = {"loseAnswer": 0.2, "resetBefore": 0.2, "failAfterCreating": 0.1}
+    await simulated.behave(**faults)
+    many = 16
+    await asyncio.gather(*(marketplace.post_order(order(f"WIRE{n}")) for n in range(many)))
+
+    async def placed() -> bool:
+        return await _count(marketplace.database, "orders where status = 'placed'") == many
+
+    await until(placed, 60)
+    attempts = await _count(marketplace.database, "attempts where phase = 'send'")
+    assert (await simulated.calls())["place"] == attempts > many
+
+
+async def test_a_seller_that_is_away_is_called_no_oftener_however_much_is_queued(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """What was in flight when it went away, and one burst: then one call each quarter of a minute."""
+    database = marketplace.database
+    await marketplace.change_seller(baseUrl=f"http://127.0.0.1:{free_port()}")
+    await _queue(marketplace, 200)
+    async with database.transaction() as session:
+        await session.execute(text("update lanes set ramp = null"))  # all has gone well so far
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    async def stopped() -> bool:
+        return await _count(database, "lanes where breaker = 'open'") == 1
+
+    await until(stopped)
+    await asyncio.sleep(1)  # ten times the longest wait of the schedule
+    assert await _count(database, "attempts") <= BURST + 10
 
 
 _INSIDE_A_PAUSE = """

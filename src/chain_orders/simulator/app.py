@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -57,6 +58,7 @@ class Seller:
     def __init__(self, app_key: str, app_token: str, book: Book, behaviour: Behaviour) -> None:
         self.app_key, self.app_token = app_key, app_token
         self.book = book
+        self.calls: Counter[str] = Counter()
         self.behaviour = behaviour
         self.client = httpx.AsyncClient(timeout=10, trust_env=False, verify=_trusted())
         self.notifier = Notifier(self.client)
@@ -326,6 +328,7 @@ def _misbehaving(
 
     async def handle(request: Request) -> Response:
         behaviour = seller.behaviour
+        seller.calls[call] += 1
         if behaviour.slow_seconds and call in behaviour.apply_to:
             await asyncio.sleep(behaviour.slow_seconds)
         headers = {"Retry-After": behaviour.retry_after} if behaviour.retry_after is not None else {}

@@ -35,8 +35,8 @@ def serve_control(app: FastAPI, seller: Seller) -> None:
 
     @app.get("/control/calls")
     async def calls() -> dict[str, Any]:
-        """How often each group was PUT."""
-        return {"puts": dict(seller.book.puts)}
+        """How often each group was PUT, and how many calls of each kind came, whatever became of them."""
+        return {"puts": dict(seller.book.puts), "calls": dict(seller.calls)}
 
     @app.post("/control/orders/{chain_order_id}/invoice")
     async def invoice(chain_order_id: str, wanted: InvoiceOrder | None = None) -> dict[str, Any]:
