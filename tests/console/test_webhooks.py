@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from html import unescape
+from typing import Any
+
+import pytest
 
 from chain_orders.events import types
 
-from ..builders import Marketplace
-from .visitor import Visitor
+from ..builders import Marketplace, until
+from .visitor import Visitor, addresses, fields
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
 
 
 async def test_webhooks_are_seen_tested_stopped_and_let_go_on(marketplace: Marketplace, admin: Visitor) -> None:
@@ -60,3 +69,33 @@ async def test_a_webhook_is_added_given_a_new_secret_and_told_again(marketplace:
         )
     ).json()["items"]
     assert [act["action"] for act in acts] == ["webhook.replay", "webhook.rotate", "webhook.add"]
+
+
+async def test_what_a_webhook_did_not_take_is_found_and_tried_again(marketplace: Marketplace, admin: Visitor) -> None:
+    """Its page says which event each attempt carried, and leads to the dead ones; so does telling it again."""
+    body = {"url": "http://127.0.0.1:9/told", "events": ["order.accepted"]}
+    made = (await marketplace.client.post("/v1/webhooks", json=body)).json()
+    path, calls = f"/console/webhooks/{made['id']}", f"/console/deliveries?webhook={made['id']}"
+    placed = await marketplace.place()
+
+    async def dead() -> bool:
+        found = await marketplace.client.get("/v1/deliveries", params={"webhook": made["id"], "state": "dead"})
+        return bool(found.json()["items"])
+
+    await until(dead)
+    page = await admin.page(path)
+    (listed,) = [one for one in addresses(page) if one.endswith("state=dead")]
+    rows = await admin.page(listed)
+    matching = await admin.post("/console/deliveries/retry", **fields(rows), all="yes")
+    done = await admin.post("/console/deliveries/retry", **fields(matching.text), confirm="yes", reason="it is back")
+    story = await admin.page(f"/console/orders/{placed['id']}")
+
+    accepted = (await marketplace.client.get("/v1/events", params={"type": "order.accepted"})).json()["items"][0]
+    place = f"position {accepted['id']} of the feed"
+    assert (listed, "1 dead call" in page) == (f"{calls}&state=dead", True)
+    assert re.search(rf'">Order taken</a><span class="second">event at {place} · <a href="/console/orders/', page)
+    assert f"event at {place}" in rows
+    assert "Tell a webhook" in rows
+    assert "It is tried again now." in done.text
+    assert re.search(rf'position in the feed <b translate="no">{accepted["id"]}</b>', story)
+    assert "beside the events of an order's story" in unescape(await admin.page(f"{path}/again"))

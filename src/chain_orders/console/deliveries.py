@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -17,6 +18,7 @@ from ..orders import lookup
 from ..orders.models import Order
 from ..sellers import directory
 from ..sellers.models import Seller
+from ..webhooks.models import LANE
 from . import filters, words
 from .story import leaves
 from .texts import _
@@ -49,6 +51,7 @@ async def show(visit: Visit) -> Response:
         sellers=sellers,
         following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
         started=bool(before),
+        kinds=[(kind, words.KINDS[kind]) for kind in words.TO_SELLERS],
         retriable=RETRIABLE,
         every=visit.given("chosen") == "all",
     )
@@ -59,13 +62,25 @@ def chosen_in(visit: Visit) -> dict[str, str]:
     state, kind, seller = visit.given("state"), visit.given("kind"), visit.given("seller")
     return {
         "state": state if state in STATES else "",
-        "kind": kind if kind in words.KINDS else "",
+        "kind": kind if kind in words.TO_SELLERS else "",
         "seller": seller[:63].replace("\x00", ""),
+        "webhook": _uuid(visit.given("webhook")),
     }
 
 
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return ""
+
+
 def matching(chosen: dict[str, str]) -> Select[Delivery]:
-    query = select(Delivery).where(Delivery.kind.in_(list(words.KINDS)))
+    """Calls to sellers; those to a webhook where one is named. Served by deliveries_lane_idx then."""
+    if chosen["webhook"]:
+        query = select(Delivery).where(Delivery.lane == f"{LANE}{chosen['webhook']}")
+    else:
+        query = select(Delivery).where(Delivery.kind.in_(words.TO_SELLERS))
     if chosen["state"]:
         query = query.where(Delivery.state == chosen["state"])
     if chosen["kind"]:

@@ -75,7 +75,7 @@ async def show(visit: Visit) -> Response:
     async with visit.desk.database.transaction() as session:
         orders = await counting.standing(session)
         attention = await stats.attention(session, orders)
-        queues = await stats.queues(session, list(words.KINDS))
+        queues = await stats.queues(session, list(words.TO_SELLERS))
         lanes = await stats.lanes(session)
         waiting = list(
             await session.scalars(
@@ -146,7 +146,11 @@ def _hours(now: datetime) -> range:
 
 async def _outcomes(session: AsyncSession, since: int) -> defaultdict[int, Counter[str]]:
     """The calls of an hour and of those after it, by what came of them."""
-    given = {"since": datetime.fromtimestamp(since * 3600, UTC), "unsent": list(UNSENT), "kinds": list(words.KINDS)}
+    given = {
+        "since": datetime.fromtimestamp(since * 3600, UTC),
+        "unsent": list(UNSENT),
+        "kinds": list(words.TO_SELLERS),
+    }
     found: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for row in await session.execute(_OUTCOMES, given):
         found[row.hour][_sort(row.outcome)] += row.number

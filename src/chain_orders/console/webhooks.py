@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from .. import strict_json
 from ..database import read_clock
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Problem, Unknown
 from ..events import feed
 from ..operators import audit
 from ..webhooks import directory, outbox
-from . import mistakes, once
+from . import mistakes, once, words
 from .texts import _
 from .visits import Visit
 
@@ -39,26 +41,43 @@ async def _page(visit: Visit, problem: Problem | None = None) -> Response:
     async with visit.desk.database.transaction() as session:
         found = await directory.get(session, webhook_id(visit))
         recent = (
-            select(Attempt, Delivery.state)
+            select(Attempt, Delivery.target, Delivery.body)
             .join(Delivery, Delivery.id == Attempt.delivery_id)
             .where(Delivery.lane == found.lane)
             .order_by(Attempt.id.desc())
             .limit(_ATTEMPTS)
         )
-        attempts = (await session.execute(recent)).all()
+        attempts = [_tried(*row) for row in await session.execute(recent)]
         last = await feed.last_position(session)
         waits = await outbox.waiting(session, found)
+        failed = await outbox.failed(session, found)
     return visit.render(
         "webhook.html",
         200 if problem is None else problem.status,
         webhook=found,
         behind=max(last - found.position, 0),
         waits=waits,
+        failed=failed,
         attempts=attempts,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         reason=visit.typed("reason"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt, and what it carried."""
+
+    attempt: Attempt
+    what: str
+    message: str
+    order_id: str
+
+
+def _tried(attempt: Attempt, target: str, body: bytes | None) -> Tried:
+    told = strict_json.parse(body or b"{}")
+    return Tried(attempt, words.event(told.get("type", ""))[0], words.message(target), told.get("orderId", ""))
 
 
 async def send_test(visit: Visit) -> Response:

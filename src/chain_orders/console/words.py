@@ -122,8 +122,11 @@ KINDS: Mapping[str, str] = Told(
         "place": N_("Place the order"),
         "authorize": N_("Authorize"),
         "cancel": N_("Ask to cancel"),
+        "webhook": N_("Tell a webhook"),
     }
 )
+TO_SELLERS = ("place", "authorize", "cancel")
+"""Kinds of calls to sellers; the others go to webhooks."""
 
 DELIVERY_STATES: Mapping[str, Word] = Told(
     {
@@ -343,3 +346,11 @@ def event(type_: str) -> tuple[str, str]:
     """An event's label and tone."""
     known = EVENTS.get(type_)
     return (known.label, known.tone) if known else (type_.replace(".", ": ").replace("-", " "), "quiet")
+
+
+def message(name: str) -> str:
+    """What a call to a webhook carries, by the name of its message: an event of the feed goes by its position."""
+    kind, _underscore, position = name.partition("_")
+    if kind == "evt":
+        return _("event at position %s of the feed") % position
+    return {"test": _("a test"), "alert": _("an alert")}.get(kind, name)

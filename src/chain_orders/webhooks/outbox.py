@@ -109,6 +109,15 @@ async def waiting(session: AsyncSession, subscription: Subscription) -> int:
     return await session.scalar(waits) or 0
 
 
+async def failed(session: AsyncSession, subscription: Subscription) -> dict[str, int]:
+    """How many messages are `dead` or `rejected`. Served by deliveries_failed_idx."""
+    counted = select(Delivery.state, func.count().label("number")).where(
+        Delivery.lane == subscription.lane, Delivery.state.in_(("dead", "rejected"))
+    )
+    found = {row.state: row.number for row in await session.execute(counted.group_by(Delivery.state))}
+    return {"dead": 0, "rejected": 0, **found}
+
+
 _DUE_NOW = text(
     """
     update deliveries set next_at = now()
