@@ -10,7 +10,7 @@ from playwright.async_api import Browser
 from ..builders import Marketplace, SimulatedSeller
 from . import browsing
 from .day import play
-from .visitor import Visitor, signed_in
+from .visitor import Visitor, signed_in, visitor
 
 
 @pytest.fixture
@@ -23,6 +23,14 @@ async def admin(marketplace: Marketplace) -> AsyncIterator[Visitor]:
 @pytest.fixture
 async def viewer(marketplace: Marketplace) -> AsyncIterator[Visitor]:
     somebody = await signed_in(marketplace, "viewer")
+    yield somebody
+    await somebody.client.aclose()
+
+
+@pytest.fixture
+async def stranger(marketplace: Marketplace) -> AsyncIterator[Visitor]:
+    """Somebody who has not signed in."""
+    somebody = visitor(marketplace)
     yield somebody
     await somebody.client.aclose()
 

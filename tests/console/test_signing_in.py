@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -26,14 +25,7 @@ from chain_orders.orders.models import Order
 from chain_orders.settings import Settings
 
 from ..builders import Marketplace, settings_for
-from .visitor import Visitor, fields, key_of, visitor
-
-
-@pytest.fixture
-async def stranger(marketplace: Marketplace) -> AsyncIterator[Visitor]:
-    somebody = visitor(marketplace)
-    yield somebody
-    await somebody.client.aclose()
+from .visitor import Visitor, fields, key_of
 
 
 @pytest.mark.parametrize("path", ["/", "/console/"])

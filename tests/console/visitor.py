@@ -67,6 +67,26 @@ def fields(html: str) -> dict[str, str]:
     return shown
 
 
+POLICY = dict.fromkeys(("script-src", "style-src", "img-src", "connect-src", "form-action"), "'self'")
+POLICY |= dict.fromkeys(("default-src", "frame-ancestors", "base-uri", "object-src"), "'none'")
+POLICY["require-trusted-types-for"] = "'script'"
+
+
+def check_headers(answer: httpx.Response, *, kept: bool = False) -> None:
+    """What every answer of the console carries, over plain http. `kept`: a browser may keep it."""
+    found = answer.headers
+    directives = [one.strip().partition(" ") for one in found["content-security-policy"].split(";")]
+    assert {name: value for name, _, value in directives} == POLICY, answer.url
+    assert found["x-content-type-options"] == "nosniff"
+    assert found["x-frame-options"] == "DENY"
+    assert found["referrer-policy"] == "same-origin"
+    assert found["cross-origin-opener-policy"] == "same-origin"
+    assert found["cross-origin-resource-policy"] == "same-origin"
+    assert found["permissions-policy"]
+    assert found["cache-control"] == ("no-cache" if kept else "no-store"), answer.url
+    assert "strict-transport-security" not in found
+
+
 def addresses(html: str) -> set[str]:
     """Where a page's links within the console lead to."""
     return {one.replace("&amp;", "&") for one in re.findall(r'href="(/console[^"#]*)', html) if "/static/" not in one}
