@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from .day import conflict, dead, split
-from .visitor import Visitor, addresses, fields, noted
+from .visitor import Visitor, addresses, fields, noted, signed_in
 
 
 @pytest.fixture
@@ -199,3 +200,41 @@ async def test_an_act_that_is_sent_twice_is_done_once_and_answered_alike(
     assert [one.status_code for one in answers] == [303, 303]
     assert answers[0].headers["location"] == answers[1].headers["location"]
     assert (await marketplace.story(placed["id"])).count("order.receipt-given") <= 1
+
+
+_WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query ilike '%from orders%'"
+
+
+async def test_of_two_who_decide_otherwise_at_once_one_is_told(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """Both wait for the same order, having looked at the same version of it; whoever comes second changes nothing."""
+    order_id = await conflict(marketplace, simulated)
+    path = f"/console/orders/{order_id}/resolve"
+    colleague = await signed_in(marketplace, "operator")
+    (cancelled,) = re.findall(r'value="(cancelled\|[^"]+)"', await admin.page(path))
+    forms = [
+        (one, fields((await one.send(path, decision=decision, reason=decision)).text))
+        for one, decision in ((admin, cancelled), (colleague, "dismiss"))
+    ]
+
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("select 1 from orders where id = :id for update"), {"id": order_id})
+        both = [asyncio.create_task(one.post(path, **form, confirm="yes")) for one, form in forms]
+
+        async def waiting() -> bool:
+            async with marketplace.database.transaction() as looking:
+                return await looking.scalar(text(_WAITING)) == 2
+
+        await until(waiting)
+    answers = await asyncio.gather(*both)
+    await colleague.client.aclose()
+
+    late = next(one for one in answers if one.status_code == 412)
+    decided = [form["decision"] for (_, form), one in zip(forms, answers, strict=True) if one.status_code == 303]
+    assert sorted(one.status_code for one in answers) == [303, 412]
+    assert "What changed meanwhile" in late.text
+    acts = (await marketplace.client.get("/v1/audit", params={"action": "order.resolve"})).json()["items"]
+    assert [act["reason"] for act in acts] == decided
+    status = (await marketplace.get(order_id))["status"]
+    assert status == ("cancelled" if decided == [cancelled] else "invoiced")

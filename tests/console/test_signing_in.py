@@ -131,6 +131,14 @@ async def test_a_session_ends_by_idleness_and_by_age(
     assert (await admin.get("/console")).status_code == 303
 
 
+async def test_a_session_lasts_twelve_hours_at_most(marketplace: Marketplace, admin: Visitor) -> None:
+    async with marketplace.database.transaction() as session:
+        lasts = await session.scalar(select(ConsoleSession.expires_at - ConsoleSession.created_at))
+
+    assert lasts is not None
+    assert abs(lasts - timedelta(hours=12)) < timedelta(minutes=1)
+
+
 async def test_a_page_that_polls_does_not_keep_its_session_alive(marketplace: Marketplace, admin: Visitor) -> None:
     async def seen() -> object:
         async with marketplace.database.transaction() as session:
@@ -186,6 +194,7 @@ async def test_the_api_does_not_take_the_cookie(admin: Visitor) -> None:
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": "OURS"}, 303),
+        ({"Origin": "OURS OVER TLS"}, 403),
         ({}, 403),
     ],
 )
@@ -193,11 +202,14 @@ async def test_a_form_must_come_from_this_origin(
     marketplace: Marketplace, admin: Visitor, headers: dict[str, str], status: int
 ) -> None:
     secret = await admin.secret()
-    sent = {name: marketplace.url if value == "OURS" else value for name, value in headers.items()}
+    ours = {"OURS": marketplace.url, "OURS OVER TLS": marketplace.url.replace("http:", "https:")}
+    sent = {name: ours.get(value, value) for name, value in headers.items()}
 
     answer = await admin.client.post("/console/sellers/acme/resume", data={"csrf": secret}, headers=sent)
+    signing_in = await admin.client.post("/console/sign-in", data={"key": "co_wrong"}, headers=sent)
 
     assert answer.status_code == status
+    assert signing_in.status_code == (401 if status == 303 else 403)
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", None])
@@ -296,8 +308,10 @@ async def test_over_tls_the_cookie_is_bound_to_the_host(database: Database) -> N
     app = create_app(Settings(**settings_for(database.url, **production)), worker=False)
     async with database.transaction() as session:
         key = await access.create_key(session, "over tls", "viewer")
+    origins = ("https://orders.example", "http://orders.example")
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="https://orders.example") as client:
+        signed = [await client.post("/console/sign-in", data={"key": key}, headers={"Origin": one}) for one in origins]
         answer = await client.post("/console/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
         page = await client.get("/console/sellers")
     await app.state.database.close()
@@ -305,6 +319,7 @@ async def test_over_tls_the_cookie_is_bound_to_the_host(database: Database) -> N
     cookie = answer.headers["set-cookie"].lower()
     assert cookie.startswith("__host-sid=")
     assert {part.strip() for part in cookie.split(";")[1:]} == {"httponly", "path=/", "samesite=lax", "secure"}
+    assert [one.status_code for one in signed] == [303, 403]
     assert page.status_code == 200
     assert "Development without TLS" not in page.text
     for one in (answer, page):

@@ -200,7 +200,7 @@ def public(desk: Desk, handler: Handler) -> Endpoint:
 
     async def opened(visit: Visit) -> Response:
         if visit.request.method == "POST":
-            check_origin(visit.request)
+            check_origin(visit)
             visit = replace(visit, form=await _form(visit.request))
         return await handler(visit)
 
@@ -213,7 +213,7 @@ def public(desk: Desk, handler: Handler) -> Endpoint:
 def _admitted(handler: Handler, least: Role, *, posted: bool) -> Handler:
     async def admitted(visit: Visit) -> Response:
         if posted:
-            check_origin(visit.request)
+            check_origin(visit)
             visit = replace(visit, form=await _form(visit.request))
         visit = await _signed_in(visit)
         if posted:
@@ -309,18 +309,16 @@ def local(path: str) -> str:
     return path if ours and path.isascii() and path.isprintable() and "\\" not in path else HOME
 
 
-def check_origin(request: Request) -> None:
+def check_origin(visit: Visit) -> None:
     """Raise Forbidden unless the browser says that the form is of this origin.
 
     Browsers send `Sec-Fetch-Site` to hosts that they trust; to others, as over plain http, `Origin` alone. Who sends
     neither is no browser, and has the API.
     """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
-    if site is not None:
-        ours = site == "same-origin"
-    else:
-        ours = bool(origin) and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-    if not ours:
+    headers = visit.request.headers
+    site, scheme = headers.get("sec-fetch-site"), "https" if visit.secure else "http"
+    own = f"{scheme}://{headers.get('host', '')}".lower()
+    if not (site == "same-origin" if site is not None else headers.get("origin", "").lower() == own):
         raise Forbidden("cross-site", _("The form did not come from this console. Nothing was changed."))
 
 
