@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from chain_orders.database import Database
+from chain_orders.alerts.alarm import Alarm
+from chain_orders.alerts.models import Alert
+from chain_orders.database import Bell, Database
 from chain_orders.deliveries.lanes import BURST
 
 from ..builders import Marketplace, SimulatedSeller, order, until
@@ -88,6 +91,30 @@ async def test_a_revoked_key_costs_a_call_a_minute_whatever_is_queued(
 
     await until(placed, 120 + PLACED / 5)
     assert set((await simulated.puts()).values()) == {1}
+
+
+async def test_calls_that_are_under_way_when_a_key_is_revoked_burn_nothing_and_are_one_alert(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    database = marketplace.database
+    await simulated.behave(credentials="revoked", slowSeconds=0.3)
+    await _queue(marketplace, 40)
+    async with database.transaction() as session:
+        await session.execute(text("update lanes set ramp = null"))  # all has gone well so far
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    async def denied() -> bool:
+        return await _count(database, "attempts where outcome = 'denied'") >= 10
+
+    await until(denied)
+    alarm = Alarm(database, Bell(""), None, every=timedelta(milliseconds=1), patience=timedelta(minutes=15))
+    for _ in range(2):
+        await alarm.step()
+    assert await _count(database, "attempts") == 10
+    assert await _count(database, "deliveries where failures > 0") == 0
+    async with database.transaction() as session:
+        alerts = (await session.execute(select(Alert.code, Alert.subject))).all()
+    assert [tuple(one) for one in alerts] == [("breaker-open", "seller:acme")]
 
 
 async def test_nothing_is_sent_while_the_seller_asks_to_wait(

@@ -221,17 +221,22 @@ async def test_a_lane_of_which_nothing_good_is_known_lets_one_through(database: 
     assert len(await claim(database)) == 2
 
 
-async def test_whether_others_pass_is_known_when_something_is_claimed(database: Database, lane: str) -> None:
+async def test_others_are_known_to_pass_once_some_did_since_it_was_turned_away(database: Database, lane: str) -> None:
     await owe(database, *(f"s{n}" for n in range(5)))
-    (first,) = await claim(database, slots=1)
-    await _end(database, first, Denied("who are you"))
+    (denied,) = await claim(database, slots=1)
+    await _end(database, denied, Denied("who are you"))
     await _set_lane(database, next_at=None)
-
     (probe,) = await claim(database)
     await _end(database, probe, Answered())
-    after, *_ = await claim(database)
+    fresh = await claim(database)
+    for one in fresh:
+        await _end(database, one, Answered())
 
-    assert [one.course.others_pass for one in (first, probe, after)] == [True, False, True]
+    *others, again = sorted(await claim(database), key=lambda one: one.attempt)
+
+    assert (denied.id, again.attempt) == (again.id, 2)
+    assert [one.course.others_pass for one in (denied, probe, *fresh, *others)] == [False] * 5
+    assert again.course.others_pass
 
 
 async def test_a_read_that_is_turned_away_while_others_pass_counts(database: Database, lane: str) -> None:

@@ -146,7 +146,13 @@ _CLAIM = text(
          where l.lane = g.lane
     )
     select id, kind, lane, order_id, chain_order_key, method, target, body, attempts, phase, failures, absences,
-           coalesce(clock_timestamp() - unclear_since, '0') as unclear_for, troubled, probing, others_pass, traceparent
+           coalesce(clock_timestamp() - unclear_since, '0') as unclear_for, troubled, probing, traceparent,
+           -- Calls that are turned away together say that nobody is let in. One that was turned away before, and others
+           -- were let in since, is itself the reason.
+           (others_pass and attempts > 1
+            and exists (select 1 from attempts a
+                         where a.delivery_id = taken.id and a.number = taken.attempts - 1
+                           and a.outcome in ('denied', 'throttled'))) as others_pass
       from taken
      order by id
     """

@@ -87,8 +87,8 @@ Verdict = Delivered | Rejected | Retry | Verify | Dead | Withdrawn
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How far a delivery has come. `unclear_for` is how long ago the unclear exchange ended; `others_pass`: other calls
-    to this peer have been answered since it last turned anybody away."""
+    """How far a delivery has come. `unclear_for` is how long ago the unclear exchange ended; `others_pass`: its last
+    attempt was turned away, and other calls to this peer have been answered since."""
 
     verifying: bool = False
     failures: int = 0
