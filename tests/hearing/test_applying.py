@@ -11,7 +11,7 @@ import pytest
 from chain_orders.errors import Malformed
 from chain_orders.notifications.applying import apply
 from chain_orders.notifications.models import Notification
-from chain_orders.orders.comparing import compare
+from chain_orders.orders.comparing import compare, differences, tell
 from chain_orders.orders.models import Order
 from chain_orders.orders.states import Status
 from chain_orders.receivers.reading import read
@@ -199,6 +199,59 @@ def test_a_contradiction_that_each_read_shows_is_told_once() -> None:
     order.chain_orders[0].status = Status.INVOICED
 
     assert _read(order, 3, status="canceled") == ["chain-order.cancellation-after-invoice", "order.attention"]
+
+
+def test_another_value_of_an_invoice_that_a_read_shows_is_a_difference_and_no_news() -> None:
+    order = an_order()
+    told(order, an_invoice(value=300))
+    before = [fact.type for fact in order.told]
+    shown = {"packages": [{"invoiceNumber": "A", "invoiceValue": 400}]}
+
+    assert _read(order, 3, status="handling", packageAttachment=shown) == before
+    (found,) = differences(order.chain_orders[0], SellerOrder(orderId="MKP-PER1-01", packageAttachment=shown))
+    tell(order, order.chain_orders[0], [found])
+
+    assert found.reason == told(order, an_invoice(value=400)).reason
+    assert (order.attention_code, order.chain_orders[0].invoiced_cents) == ("invoice-changed", 300)
+
+
+@pytest.mark.parametrize(
+    ("state", "shown", "differs"),
+    [
+        ("recorded", 1300, False), ("recorded", 800, False), ("recorded", 900, True), ("dismissed", 800, False),
+        ("dismissed", 700, True), ("refused", 800, True), ("accepted", 800, True),
+    ],
+)  # fmt: skip
+def test_what_a_person_knows_of_explains_another_value(state: str, shown: int, differs: bool) -> None:
+    order = an_order()
+    for cents in (300, 200):
+        told(order, note("pvt/orders/PER1/changes", {"requestId": str(cents), "discountValue": cents}, "change"))
+    for change in order.chain_orders[0].changes:
+        change.state = state
+
+    found = differences(order.chain_orders[0], SellerOrder(orderId="MKP-PER1-01", value=shown))
+
+    assert [one.code for one in found] == ["value-differs"] * differs
+
+
+def test_an_invoice_that_one_read_shows_twice_is_known_once() -> None:
+    order = an_order()
+    package = {"invoiceNumber": "A", "invoiceValue": 300}
+
+    _read(order, 1, status="handling", packageAttachment={"packages": [package, package]})
+
+    assert [one.number for one in order.chain_orders[0].invoices] == ["A"]
+
+
+@pytest.mark.parametrize("status", ["canceled", "handling"])
+def test_of_what_is_cancelled_no_value_is_compared(status: str) -> None:
+    order = an_order()
+    if status == "handling":
+        order.chain_orders[0].status = Status.CANCELLED
+
+    shown = SellerOrder(orderId="MKP-PER1-01", status=status, value=0)
+
+    assert differences(order.chain_orders[0], shown) == []
 
 
 def test_what_the_seller_no_longer_shows_is_told_once() -> None:

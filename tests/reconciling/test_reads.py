@@ -122,6 +122,46 @@ async def test_a_seller_that_is_never_trusted_is_read_before_its_cancellation_co
     assert [one["data"]["source"] for one in events if one["type"] == "chain-order.cancelled"] == ["read"]
 
 
+@pytest.mark.parametrize("code", ["value-differs", "invoice-changed"])
+async def test_another_value_at_the_seller_is_told_once_however_often_it_is_read(
+    marketplace: Marketplace, simulated: SimulatedSeller, code: str
+) -> None:
+    placed = await marketplace.place(order("READ10"))
+    if code == "value-differs":
+        await simulated.change("MKP-READ10-01", discountValue=300, times=0)
+    else:
+        await simulated.invoice("MKP-READ10-01", invoiceNumber="NF-1", value=100)
+        await marketplace.becomes(placed["id"], "partially-invoiced")
+        await simulated.invoice("MKP-READ10-01", invoiceNumber="NF-1", value=200, times=0)
+    await _asks_attention(marketplace, placed["id"], code)
+
+    version = f'"{(await marketplace.get(placed["id"]))["version"]}"'
+    decided = await marketplace.client.post(
+        f"/v1/orders/{placed['id']}/resolution",
+        json={"decision": "dismiss", "reason": "agreed by telephone"},
+        headers={"If-Match": version},
+    )
+    assert decided.status_code == 200, decided.text
+    await _reads(marketplace, 3)
+
+    events = (await marketplace.get(placed["id"], "/timeline"))["items"]
+    assert (await marketplace.get(placed["id"]))["attention"] is None
+    assert [one["data"]["code"] for one in events if one["type"] == "order.attention"] == [code]
+    assert sum(one["type"] == "chain-order.invoice-changed" for one in events) == (code == "invoice-changed")
+
+
+async def test_a_change_that_waits_to_be_decided_explains_another_value_at_the_seller(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ11"))
+
+    await simulated.change("MKP-READ11-01", discountValue=300)
+
+    await _asks_attention(marketplace, placed["id"], "change-received")
+    await _reads(marketplace, 3)
+    assert (await marketplace.story(placed["id"])).count("order.attention") == 1
+
+
 async def test_a_closed_order_is_read_no_more(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     placed = await marketplace.place(order("READ8"))
     await simulated.invoice("MKP-READ8-01")
@@ -141,6 +181,20 @@ async def _asks_attention(marketplace: Marketplace, order_id: str, code: str) ->
         return attention is not None and attention["code"] == code
 
     await until(asked)
+
+
+async def _reads(marketplace: Marketplace, times: int) -> None:
+    """Wait until the seller was read so many times more."""
+
+    async def read() -> int:
+        return sum(one.times for one in await _kept(marketplace))
+
+    before = await read()
+
+    async def enough() -> bool:
+        return await read() >= before + times
+
+    await until(enough)
 
 
 async def _kept(marketplace: Marketplace) -> list[Seen]:

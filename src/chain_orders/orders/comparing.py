@@ -1,16 +1,35 @@
-"""What a read of the seller says against what we know. Pure: moves an order in memory."""
+"""What a read of the seller says against what we know. Pure: moves an order in memory.
+
+`compare` applies what can be learnt. What the seller shows otherwise than it told us is a difference, which every read
+shows again: whoever reads looks whether a person has heard of it, and `tell` tells it once.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..vtex.messages import Invoice as InvoiceMessage
 from ..vtex.messages import Package, SellerOrder
 from .cancelling import deny, record_cancellation
-from .invoicing import record_invoice
+from .invoicing import other_value, record_invoice
 from .models import ChainOrder, Invoice, Order
 from .states import Status
 
 NOT_SHOWN = "not-shown"
 _CANCELLED = frozenset({"canceled", "cancelled", "cancel"})
+VALUE_DIFFERS, INVOICE_CHANGED = "value-differs", "invoice-changed"
+DIFFERENCES = (VALUE_DIFFERS, INVOICE_CHANGED)
+"""Codes of attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Another value at the seller than here: of a chain order, or of the invoice with this number."""
+
+    code: str
+    reason: str
+    invoice: str | None = None
 
 
 def compare(order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited_long_enough: bool) -> None:
@@ -43,6 +62,41 @@ def compare(order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited
     unseen = ", ".join(invoice.number for invoice in _unseen_returns(chain))
     if unseen and waited_long_enough:
         order.ask_attention("return-not-at-seller", f"the seller told us of the return {unseen}, and does not show it")
+
+
+def differences(chain: ChainOrder, seen: SellerOrder | None) -> list[Difference]:
+    """What the seller shows of a chain order with another value. Its own means nothing once it is cancelled."""
+    if seen is None:
+        return []
+    known = {(invoice.type, invoice.number): invoice for invoice in chain.invoices}
+    found = [
+        Difference(INVOICE_CHANGED, reason, package.invoice_number)
+        for package in seen.packages
+        if (invoice := known.get((package.type, package.invoice_number or ""))) is not None
+        if (reason := other_value(invoice, package.invoice_value)) is not None
+    ]
+    unchanged = seen.value is None or seen.value in _values(chain)
+    if not unchanged and not seen.cancelled and chain.status != Status.CANCELLED:
+        reason = f"{chain.chain_order_id} is worth {seen.value} at the seller, and {chain.value_cents} here"
+        found.append(Difference(VALUE_DIFFERS, reason))
+    return found
+
+
+def tell(order: Order, chain: ChainOrder, found: Sequence[Difference]) -> None:
+    """Tell these differences, and ask a person to look."""
+    for one in found:
+        if one.invoice is not None:
+            order.tell("chain-order.invoice-changed", "seller", chain_order=chain, number=one.invoice)
+        order.ask_attention(one.code, one.reason, chain)
+
+
+def _values(chain: ChainOrder) -> set[int]:
+    """What the chain order is worth, also with the changes that a person knows of and that do not count here."""
+    waiting, dismissed = (
+        sum(change.increment_cents - change.discount_cents for change in chain.changes if change.state == state)
+        for state in ("recorded", "dismissed")
+    )
+    return {max(chain.value_cents + cents, 0) for cents in (0, waiting, dismissed, waiting + dismissed)}
 
 
 def _judge_cancellation(order: Order, chain: ChainOrder, seen: SellerOrder, waited_long_enough: bool) -> None:

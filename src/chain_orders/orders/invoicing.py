@@ -37,7 +37,10 @@ def record_invoice(
     known = next((i for i in chain.invoices if (i.type, i.number) == (told.type, told.invoice_number)), None)
     if known is not None:
         if source == "read":
-            known.confirmed_at = known.confirmed_at or now()
+            if known.confirmed_at is None:  # it may be the database's clock, which is neither true nor false
+                known.confirmed_at = now()
+            if other_value(known, told.invoice_value) is not None:
+                return Ignored("the seller shows another value")  # as each read will: `comparing` tells it once
         return _merge(order, chain, known, told, receipt, nth)
     invoice = Invoice(
         type=told.type,
@@ -96,14 +99,20 @@ def _return(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
 def _merge(
     order: Order, chain: ChainOrder, known: Invoice, told: InvoiceMessage, receipt: str | None, nth: int | None
 ) -> Result:
-    if told.invoice_value != known.value_cents:
-        values = f"the value {written(told.invoice_value)} instead of {written(known.value_cents)}"
-        reason = f"invoice {known.number} came again with {values}"
+    reason = other_value(known, told.invoice_value)
+    if reason is not None:
         order.tell("chain-order.invoice-changed", "seller", chain_order=chain, number=known.number)
         order.ask_attention("invoice-changed", reason, chain)
         return Contradicts("invoice-changed", reason, chain.key)
     known.receipt = known.receipt or receipt
     return _add(order, chain, known, _still_news(known, told, nth), nth)
+
+
+def other_value(known: Invoice, cents: int) -> str | None:
+    """That an invoice is told with another value, in words; None where it is the known one."""
+    if cents == known.value_cents:
+        return None
+    return f"invoice {known.number} came again with the value {written(cents)} instead of {written(known.value_cents)}"
 
 
 def record_tracking(

@@ -28,7 +28,7 @@ from ..vtex import answers
 from ..vtex.messages import SellerOrder, read_order
 from . import authorizing, comparing, lookup, reads
 from . import seen as answered
-from .models import Order, Read
+from .models import ChainOrder, Order, Read
 from .reads import Due, Plan
 from .states import Status
 
@@ -128,6 +128,7 @@ class Reconciler:
         # What the seller told us while it was being read is confirmed by the next read; it is due already.
         outdated = row.asked_at is not None and row.asked_at > began
         last = row.asked_at is not None and not outdated and row.asked_reads >= len(self._plan.confirm_at)
+        different = False
         for chain in order.chain_orders:
             if chain.key in seen:
                 exchange, found = seen[chain.key]
@@ -136,18 +137,21 @@ class Reconciler:
                 comparing.compare(order, chain, found, waited_long_enough=last)
                 if chain.status != before:
                     await authorizing.overtake(session, order, chain, f"the seller shows it as {chain.status}")
+                different |= await _differs(session, order, chain, found, tell=last)
         order.settle_status()
         await lookup.save_names(session, [order])
         await session.flush()
         if not outdated:
-            await self._reschedule(session, order, row)
+            await self._reschedule(session, order, row, different=different and not last)
         await session.execute(_WAKE_VERIFYING, {"order_id": order_id})
 
-    async def _reschedule(self, session: AsyncSession, order: Order, row: Read) -> None:
+    async def _reschedule(self, session: AsyncSession, order: Order, row: Read, *, different: bool) -> None:
         at = await read_clock(session)
+        if different and row.asked_at is None:
+            row.asked_at, row.asked_reads = at, 0
         if row.asked_at is not None:
             waits = await session.scalar(_ANY_VERIFYING, {"order_id": order.id})
-            if waits or any(comparing.unconfirmed(chain) for chain in order.chain_orders):
+            if waits or different or any(comparing.unconfirmed(chain) for chain in order.chain_orders):
                 row.asked_reads += 1
                 after = self._plan.confirming(row.asked_reads, at - row.asked_at)
                 if after is not None:
@@ -169,6 +173,29 @@ class Reconciler:
             )
             await lanes.note(session, lane, why, troubled=True)
 
+
+async def _differs(
+    session: AsyncSession, order: Order, chain: ChainOrder, found: SellerOrder | None, *, tell: bool
+) -> bool:
+    """Whether the seller shows another value, of which no person has heard yet. One is told of it with `tell`, once:
+    what explains it had time to come."""
+    shown = comparing.differences(chain, found)
+    if shown:
+        codes = list(comparing.DIFFERENCES)
+        heard = set(await session.scalars(_HEARD_OF, {"order_id": order.id, "codes": codes}))
+        shown = [one for one in shown if one.reason not in heard]
+    if tell:
+        comparing.tell(order, chain, shown)
+    return bool(shown)
+
+
+# Served by events_order_idx.
+_HEARD_OF = text(
+    """
+    select data ->> 'reason' from events
+     where order_id = :order_id and type = 'order.attention' and data ->> 'code' = any(cast(:codes as text[]))
+    """
+)
 
 _ANY_VERIFYING = text(
     """
