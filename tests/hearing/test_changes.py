@@ -139,6 +139,28 @@ async def test_a_refused_change_is_answered_500_without_a_body_and_kept(
     assert found["chainOrders"][0]["changes"][0]["state"] == "refused"
 
 
+async def test_a_refused_change_is_taken_when_it_comes_again_under_another_policy(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    order_id, address = await _placed(marketplace, simulated, "refuse")
+    assert (await marketplace.notify(address, change())).status_code == 500
+    await marketplace.notified(order_id, "applied")
+    await marketplace.change_seller(changePolicy="accept")
+
+    answers = [await marketplace.notify(address, change()) for _ in range(2)]
+    await marketplace.change_seller(changePolicy="refuse")
+    answers.append(await marketplace.notify(address, change()))
+
+    assert [(answer.status_code, answer.json()["receipt"]) for answer in answers] == [(200, "chg-1")] * 3
+    assert len({answer.content for answer in answers}) == 1
+
+    async def moved() -> bool:
+        found = await marketplace.get(order_id)
+        return (found["money"]["total"], found["chainOrders"][0]["changes"][0]["state"]) == (1000, "accepted")
+
+    await until(moved)
+
+
 async def test_a_repeat_with_a_request_id_gets_the_same_bytes_and_moves_nothing(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -70,13 +71,13 @@ async def test_nothing_that_a_seller_tells_waits_for_an_operators_connection(dat
         async with database.transaction() as operator, _running(database, 5) as inbox:
             await operator.execute(text("select 1"))  # on the pool's only connection
             answers = await asyncio.gather(*(inbox.receive(_incoming(str(n))) for n in range(2 * inbox_module._BATCH)))
-            policy = await policies.of_changes(database, None, "nobody", "G1", seconds=4)
+            policy = await policies.of_change(database, None, "nobody", "G1", b"", seconds=4)
     finally:
         await empty(database)
         await database.close()
 
     assert len(set(answers)) == 2 * inbox_module._BATCH
-    assert policy == "record"
+    assert policy == ("record", b"")
 
 
 async def test_equal_notifications_in_one_batch_get_one_answer(database: Database) -> None:
@@ -203,6 +204,34 @@ async def test_what_arrives_does_not_wait_for_a_statement_that_is_slow(database:
 
             assert not slow.done()
         await asyncio.gather(slow, next_one)
+
+
+async def test_who_has_waited_for_others_is_not_granted_the_whole_time_again(database: Database) -> None:
+    async with _running(database, 1) as inbox, _held(database, "receipts"):
+        stuck = []
+        for name in ("first", "second"):
+            stuck.append(asyncio.create_task(inbox.receive(_incoming(name))))
+            await _under_way(database, len(stuck))
+
+        with pytest.raises(Unavailable):
+            await inbox.receive(_incoming("third"))
+
+        refused = await asyncio.gather(*stuck, return_exceptions=True)
+        assert [type(one) for one in refused] == [Unavailable] * 2
+        await _under_way(database, 2)  # the server knows of no third
+
+
+async def test_what_was_spent_before_the_queue_is_not_granted_again(database: Database) -> None:
+    async with _running(database, 4) as inbox, _held(database, "receipts"):
+        other = asyncio.create_task(inbox.receive(_incoming("first")))
+        await _under_way(database, 1)
+
+        with pytest.raises(Unavailable):
+            await inbox.receive(_incoming("late"), time.monotonic() - 2.9)
+
+        assert not other.done()
+    with contextlib.suppress(Unavailable):
+        await other
 
 
 @pytest.mark.parametrize(("seconds", "waiting"), [(0.0, 4000), (0.001, 4000), (0.1, 2000), (0.5, 400), (30.0, 200)])

@@ -2,7 +2,8 @@
 
 Whatever has arrived is gathered and stored by one autocommitted statement, at most two of them at a time. A
 notification that means the same as an earlier one finds the earlier answer and changes a counter. The answer leaves
-after the commit and only then: a statement that takes too long, fails, or commits with a warning is answered 503.
+after the commit and only then: a statement that takes too long, fails, or commits with a warning is answered 503. Each
+has one budget of time from its arrival on, for the queue, a connection and the commit together.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _PATIENCE_SECONDS = 0.05
 _MAXIMUM_WAITING = 4000
 _MAXIMUM_BYTES = 32 * 1024 * 1024
 _WAIT_SECONDS = 0.5  # what may be ahead of a notification that is let in
+_TOO_LATE = 0.75  # of the budget: what is left is not enough, and would be all that its whole batch has
 
 
 class _Waiting(NamedTuple):
@@ -85,14 +87,23 @@ class Inbox:
     def let_go(self, size: int) -> None:
         self._bytes -= size
 
-    async def receive(self, incoming: Incoming) -> bytes:
-        """Store a notification and return the answer's bytes: the first one's, for a repeat. Raises Unavailable."""
+    async def receive(self, incoming: Incoming, arrived: float | None = None) -> bytes:
+        """Store a notification and return the answer's bytes: the first one's, for a repeat. Raises Unavailable.
+
+        `arrived`: when, by the monotonic clock, if that was some time ago.
+        """
         self.admit()
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         key, receipt = incoming.dedupe_key, secrets.token_hex(16)
-        self._waiting.append(_Waiting(Given(incoming, key, receipt), answered, time.monotonic()))
+        self._waiting.append(_Waiting(Given(incoming, key, receipt), answered, arrived or time.monotonic()))
         self._arrived.set()
-        return await answered
+        if arrived is None:
+            return await answered
+        try:  # what it waits for here may have been asked before it had spent a part of its budget elsewhere
+            async with asyncio.timeout(arrived + self.commit_seconds - time.monotonic()):
+                return await answered
+        except TimeoutError:
+            raise _unavailable("the notification could not be stored") from None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Gather and store until `stop` is set and nothing waits."""
@@ -137,9 +148,9 @@ class Inbox:
             await asyncio.sleep(0)
 
     def _refuse_late(self) -> None:
-        """Whoever has waited for the whole budget is told so, and not stored for nothing: it will send again."""
-        late = time.monotonic() - self.commit_seconds
-        if self._waiting and self._waiting[0].since < late:
+        """Whoever has waited for most of the budget is told so, and not stored for nothing: it will send again."""
+        late = time.monotonic() - self.commit_seconds * _TOO_LATE
+        if any(one.since < late for one in self._waiting):
             self._refuse([one for one in self._waiting if one.since < late])
             self._waiting = [one for one in self._waiting if one.since >= late]
 
@@ -178,7 +189,9 @@ class Inbox:
                 one.answered.set_exception(_unavailable("the notification could not be stored"))
 
     async def _commit(self, batch: Sequence[_Waiting]) -> dict[bytes, bytes]:
-        return await self._store.commit([one.given for one in batch], self.commit_seconds)
+        """Within what the first of them has left."""
+        waited = time.monotonic() - min(one.since for one in batch)
+        return await self._store.commit([one.given for one in batch], max(0.0, self.commit_seconds - waited))
 
 
 def admitted(statement_seconds: float) -> int:

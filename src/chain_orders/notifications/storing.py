@@ -140,13 +140,14 @@ class Store:
         self._resting: list[_Line] = []
 
     async def commit(self, batch: Sequence[Given], seconds: float) -> dict[bytes, bytes]:
-        """Store the batch; the answer to each key. Waits for so long, and never cancels: a cancelled commit can report
-        success. Raises TimeoutError, Doubtful, and what the driver raises."""
+        """Store the batch; the answer to each key. Waits for so long, a new connection included, and never cancels: a
+        cancelled commit can report success. Raises TimeoutError, Doubtful, and what the driver raises."""
+        until = time.monotonic() + seconds
         line = await self._line(seconds)
         kept = False
         try:
             statement = asyncio.ensure_future(line.driver.fetch(_STORE, *_columns(batch)))
-            done, _ = await asyncio.wait([statement], timeout=seconds)
+            done, _ = await asyncio.wait([statement], timeout=max(0.0, until - time.monotonic()))
             if not done:
                 statement.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
                 raise TimeoutError

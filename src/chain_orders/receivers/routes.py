@@ -119,11 +119,12 @@ class Callbacks(BaseRoute):
         except Malformed:
             await self._keep(request, caller, raw)
             raise
+        arrived = time.monotonic()
         change = message if isinstance(message, Change) else None
-        policy = None
+        policy, meaning = None, _scope(caller, called) + meaning
         if change is not None:
-            policy = await policies.of_changes(
-                self._inbox.database, caller.ref, caller.seller_id, called.named, self._inbox.commit_seconds
+            policy, meaning = await policies.of_change(
+                self._inbox.database, caller.ref, caller.seller_id, called.named, meaning, self._inbox.commit_seconds
             )
         return await self._inbox.receive(
             Incoming(
@@ -134,11 +135,12 @@ class Callbacks(BaseRoute):
                 path=_path(caller),
                 headers=_headers(request),
                 body=raw,
-                meaning=_scope(caller, called) + meaning,
+                meaning=meaning,
                 seller_id=caller.seller_id,
                 policy=policy,
                 request_id=change.request_id if change is not None else None,
-            )
+            ),
+            arrived,
         )
 
     async def _refuse_path(self, request: Request, caller: Caller) -> bytes:
