@@ -137,10 +137,11 @@ async def serving(database: Database, settings: Settings, *, worker: bool = True
 
 
 @contextlib.asynccontextmanager
-async def serving_app(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """Serve an application in this loop as `chain-orders serve` does; the URL."""
+async def serving_app(app: Any, port: int = 0, *, rests: int | None = None) -> AsyncIterator[str]:
+    """Serve an application in this loop as `chain-orders serve` does; the URL. `rests`: seconds between requests."""
     with contextlib.closing(listen("127.0.0.1", port)) as listening:
         config = server.config(app)
+        config.timeout_keep_alive = rests or config.timeout_keep_alive
         config.timeout_graceful_shutdown = 1
         served = uvicorn.Server(config)
         task = asyncio.create_task(served._serve([listening]))

@@ -6,13 +6,16 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from itertools import repeat
 from urllib.parse import urlsplit
 
 import pytest
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from chain_orders import body
+from chain_orders.notifications import inbox
 from chain_orders.serving import connection
 
 from ..builders import Marketplace, SimulatedSeller, calling, invoice, order
@@ -36,6 +39,30 @@ async def url(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
 
     async with serving_app(app) as url:
         yield url
+
+
+async def _until_closed(url: str, *parts: bytes, after: Iterable[bytes] = ()) -> bytes:
+    """What comes back to these parts until the connection is closed; `after` is sent when the answer has come."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    got = b""
+    try:
+        async with asyncio.timeout(30):
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.05)
+            got = await reader.readuntil(b"}")
+            for part in after:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0)
+                if reader.at_eof():
+                    break
+            return got + await reader.read()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return got
+    finally:
+        writer.close()
 
 
 async def _exchange(url: str, *parts: bytes, pause: float = 0.0) -> tuple[int | None, dict[str, object]]:
@@ -75,6 +102,44 @@ async def test_a_drip_of_headers_does_not_extend_the_deadline(url: str) -> None:
 
 async def test_a_connection_that_says_nothing_is_closed(url: str) -> None:
     assert await _exchange(url) == (None, {})
+
+
+ENDLESS = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+AFTER: dict[str, Iterable[bytes]] = {
+    "nothing": (),
+    "a byte": (b"1",),
+    "a body without end": repeat(b"4000\r\n" + b" " * 0x4000 + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+async def test_what_is_answered_before_its_body_ends_is_closed_whatever_comes(
+    url: str, monkeypatch: pytest.MonkeyPatch, after: Iterable[bytes]
+) -> None:
+    monkeypatch.setattr(connection, "REST_SECONDS", 0.3)
+
+    answer = await _until_closed(url, b"POST /early HTTP/1.1\r\nHost: x\r\n" + ENDLESS, after=after)
+
+    assert answer.startswith(b"HTTP/1.1 405 ")
+
+
+async def test_a_body_that_ends_soon_after_its_answer_lets_the_connection_go_on(url: str) -> None:
+    whole = b"POST /early HTTP/1.1\r\nHost: x\r\n" + ENDLESS
+
+    answers = await _until_closed(url, whole, b"0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert [one[:3] for one in answers.split(b"HTTP/1.1 ")[1:]] == [b"405", b"200"]
+
+
+async def test_line_feeds_between_two_requests_do_not_hold_a_connection() -> None:
+    app = FastAPI()
+    app.state.stopping = asyncio.Event()
+    async with serving_app(app, rests=1) as url:
+        answer = await _until_closed(url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", after=repeat(b"\r\n"))
+
+    assert answer.startswith(b"HTTP/1.1 404 ")
 
 
 async def test_a_connection_may_rest_between_requests_for_longer_than_a_head_may_take(url: str) -> None:
@@ -167,6 +232,37 @@ async def test_answers_to_a_seller_keep_the_rules_of_a_connection(
     assert b"connection: close" not in one + other
     assert one.partition(b"\r\n\r\n")[2] == last.partition(b"\r\n\r\n")[2]
     assert int(one.partition(b"content-length: ")[2].split(b"\r\n")[0]) == len(one.partition(b"\r\n\r\n")[2])
+
+
+@pytest.mark.parametrize(
+    ("status", "address", "header"),
+    [
+        (404, "/cb/k1/nobody/nothing/pvt/orders/X/invoice", b""),
+        (415, None, b"Content-Encoding: gzip\r\n"),
+        (503, None, b""),
+        (408, None, b""),
+    ],
+)
+async def test_a_caller_that_is_sent_away_before_its_body_ended_is_told_so_and_cut_off(
+    marketplace: Marketplace,
+    simulated: SimulatedSeller,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    address: str | None,
+    header: bytes,
+) -> None:
+    await marketplace.place(order("REST1"))
+    monkeypatch.setattr(connection, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(body, "SECONDS", 0.3)
+    monkeypatch.setattr(inbox, "_MAXIMUM_BYTES", 0 if status == 503 else 1000)
+    path = address or f"{urlsplit(await simulated.base('REST1')).path}/pvt/orders/REST1/invoice"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\n".encode() + header + ENDLESS
+
+    for after in AFTER.values():
+        answer = await _until_closed(marketplace.url, head, after=after)
+
+        assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+        assert b"connection: close\r\n" in answer.lower()
 
 
 async def test_nothing_of_a_request_stays_until_the_collector_comes(

@@ -1,7 +1,8 @@
 """One HTTP connection, guarded: a head has a deadline and a size, and too many requests at once are sent away.
 
 uvicorn bounds neither: a caller could hold a connection open with half a head for ever, or fill the memory with
-headers. What is refused here is told as a problem document like every other refusal; the application is not asked.
+headers. Nor does it bound what comes of a body after its answer: that has a deadline, too, and no byte extends it.
+What is refused here is told as a problem document like every other refusal; the application is not asked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .. import body, errors, headers, strict_json
 from ..errors import Malformed, Problem, Unavailable
 
 HEAD_SECONDS = 5.0
+REST_SECONDS = 2.0
+"""For the rest of a body that was answered before its end: a caller that is cut off at once never sees the answer."""
 HEAD_BYTES = 16 * 1024
 TARGET_BYTES = 4 * 1024
 """Of the path and the query together."""
@@ -77,7 +80,6 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
             self._head += len(data)
-        self._unset_keepalive_if_required()
         self._feed(data)
         if self._head is None:
             return
@@ -109,10 +111,26 @@ class Connection(HttpToolsProtocol):
         return b"\r\n".join((first, *headers, b"", b""))
 
     def on_message_complete(self) -> None:
-        if not self._upgrading:
-            super().on_message_complete()
+        if self._upgrading:
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._rest_has_come()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(REST_SECONDS, self.transport.close)
+
+    def _rest_has_come(self) -> None:
+        """Of a body that nobody waited for. What comes next is another head, soon, unless the answer said otherwise."""
+        self._head_is_over()
+        self._head = 0
+        if not self.cycle.keep_alive:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
+        self._unset_keepalive_if_required()  # by a request only: no other byte extends the rest between two
         super().on_message_begin()
         self._head = self._head or 0
 
@@ -178,10 +196,12 @@ def _answer(held: weakref.ref[RequestResponseCycle], status: int, told: headers.
         return False
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
+    if cycle.more_body:
+        cycle.keep_alive = False
     last = b"" if cycle.keep_alive else b"connection: close\r\n"
     cycle.transport.write(b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(document), last, document))
     cycle.message_event.set()
-    if not cycle.keep_alive:
+    if not cycle.keep_alive and not cycle.more_body:
         cycle.transport.close()
     cycle.on_response()
     return True
