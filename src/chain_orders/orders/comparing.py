@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..money import written
 from ..vtex.messages import Invoice as InvoiceMessage
 from ..vtex.messages import Package, SellerOrder
 from .cancelling import deny, record_cancellation
@@ -75,9 +76,10 @@ def differences(chain: ChainOrder, seen: SellerOrder | None) -> list[Difference]
         if (invoice := known.get((package.type, package.invoice_number or ""))) is not None
         if (reason := other_value(invoice, package.invoice_value)) is not None
     ]
-    unchanged = seen.value is None or seen.value in _values(chain)
-    if not unchanged and not seen.cancelled and chain.status != Status.CANCELLED:
-        reason = f"{chain.chain_order_id} is worth {seen.value} at the seller, and {chain.value_cents} here"
+    counts = not seen.cancelled and chain.status != Status.CANCELLED
+    if counts and seen.value is not None and seen.value not in _values(chain):
+        ours = written(chain.value_cents)
+        reason = f"{chain.chain_order_id} is worth {written(seen.value)} at the seller, and {ours} here"
         found.append(Difference(VALUE_DIFFERS, reason))
     return found
 
