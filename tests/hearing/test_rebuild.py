@@ -163,7 +163,7 @@ SPOILED = {
     "another value_cents": "update invoices set value_cents = 7",
     "another tracking_number": "update invoices set tracking_number = 'TR-9'",
     "state is accepted": "update changes set state = 'accepted'",
-    "a change of +0 and -300 cents is missing": "delete from changes",
+    "a change of +0.00 and -3.00 is missing": "delete from changes",
     "was never told": "insert into invoices (chain_order_key, type, number, value_cents) "
     "select key, 'Output', 'NF-0', 1 from chain_orders",
 }
