@@ -252,6 +252,11 @@ class SimulatedSeller:
         found: dict[str, int] = (await self.client.get("/control/calls")).json()["calls"]
         return found
 
+    async def arrived(self, group: str) -> list[str]:
+        """One hash for each placement of a group that came, also for those that a fault struck: its query and bytes."""
+        found: list[str] = (await self.client.get("/control/arrived", params={"group": group})).json()
+        return found
+
     async def base(self, group: str) -> str:
         """The callback base that the order was placed with."""
         (booked,) = await self.book(group)

@@ -355,21 +355,38 @@ async def test_a_seller_that_long_does_not_know_the_chain_order_asks_for_attenti
     assert (await marketplace.becomes(placed["id"], "authorized"))["attention"] is None
 
 
-@pytest.mark.parametrize(
-    "switches",
-    [{"loseAnswer": 1}, {"failAfterCreating": 1}, {"garbage": 1}],
-    ids=["lost", "failed-after-doing", "garbage"],
-)
+@pytest.mark.parametrize("fault", ["loseAnswer", "failAfterCreating", "garbage"])
 async def test_an_unclear_authorization_is_read_and_never_sent_again(
-    marketplace: Marketplace, simulated: SimulatedSeller, switches: dict[str, Any]
+    marketplace: Marketplace, simulated: SimulatedSeller, fault: str
 ) -> None:
-    await simulated.behave(applyTo=["authorize"], **switches)
+    await simulated.behave(applyTo=["authorize"], **{fault: 1})
     placed = await marketplace.place(order("AUTH9"))
 
     await marketplace.authorize(placed["id"], authorizationReceipt=RECEIPT)
 
     await marketplace.becomes(placed["id"], "authorized")
     assert len(await _given(simulated, "AUTH9")) == 1
+
+
+async def test_an_authorization_that_was_lost_is_sent_again_with_the_receipt_that_was_given(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(applyTo=["authorize"], resetBefore=1)
+    placed = await marketplace.place(order("AUTHE"))
+    given = (await marketplace.authorize(placed["id"])).json()["authorizationReceipt"]
+
+    async def outcomes() -> list[str]:
+        return [one["outcome"] for one in (await _authorization(marketplace, placed["id"]))["attempts"]]
+
+    async def unclear() -> bool:
+        return "ambiguous" in await outcomes()
+
+    await until(unclear)
+    await simulated.behave(resetBefore=0)
+
+    await marketplace.becomes(placed["id"], "authorized")
+    assert (await outcomes())[-3:] == ["absent", "absent", "answered"]
+    assert [body["authorizationReceipt"] for body in await _given(simulated, "AUTHE")] == [given]
 
 
 async def test_a_foreign_group_in_the_body_is_refused(marketplace: Marketplace) -> None:

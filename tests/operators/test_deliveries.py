@@ -14,13 +14,15 @@ from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 
 
 @pytest.fixture
-def options() -> dict[str, Any]:
-    return {"retry_schedule": "0.05"}
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {"retry_schedule": "0.05", **getattr(request, "param", {})}
 
 
-async def _dead(marketplace: Marketplace, simulated: SimulatedSeller, group: str) -> dict[str, Any]:
+async def _dead(
+    marketplace: Marketplace, simulated: SimulatedSeller, group: str, fault: str = "fail"
+) -> dict[str, Any]:
     """A placement whose retries are used up: its delivery."""
-    await simulated.behave(fail=1, failStatus=500)
+    await simulated.behave(**{fault: 1}, failStatus=500)
     accepted = (await marketplace.post_order(order(group))).json()
 
     async def found() -> dict[str, Any] | None:
@@ -28,7 +30,7 @@ async def _dead(marketplace: Marketplace, simulated: SimulatedSeller, group: str
         return delivery if delivery["state"] == "dead" else None
 
     dead: dict[str, Any] = await until(found)
-    await simulated.behave(fail=0)
+    await simulated.behave(**{fault: 0})
     return dead
 
 
@@ -54,6 +56,20 @@ async def test_a_retry_reads_first_and_then_places(marketplace: Marketplace, sim
     since = [one["phase"] for one in delivery["attempts"][len(dead["attempts"]) :]]
     assert since[0] == "verify"
     assert since[-1] == "send"
+
+
+@pytest.mark.parametrize("options", [{"retry_schedule": ""}], indirect=True)
+async def test_a_retry_of_what_the_seller_has_already_sends_nothing(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(dedupe=False, readLagSeconds=600)
+    dead = await _dead(marketplace, simulated, "DEAD8", fault="failAfterCreating")
+    await simulated.behave(readLagSeconds=0)
+
+    await marketplace.client.post(f"/v1/deliveries/{dead['id']}/retry", json={"reason": "it is there"})
+
+    assert (await marketplace.becomes(dead["orderId"], "placed"))["attention"] is None
+    assert len(await simulated.arrived("DEAD8")) == len(await simulated.book("DEAD8")) == 1
 
 
 async def test_a_contradiction_behind_a_dead_call_stands_once_the_call_is_tried_again(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import socket
+from itertools import count
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from chain_orders.database import Database
 from chain_orders.deliveries.models import Lane
+from chain_orders.settings import Settings
 
-from ..builders import Marketplace, SimulatedSeller, order, until
+from ..builders import KEY_BYTES, KEYS, Marketplace, SimulatedSeller, order, settings_for, until
+from ..conftest import serving
+
+NEW_KEY = "k2:" + base64.urlsafe_b64encode(KEY_BYTES[::-1]).decode().rstrip("=")
 
 DONE_BUT_UNHEARD: list[dict[str, Any]] = [
     {"loseAnswer": 1},
@@ -31,7 +39,9 @@ async def test_an_order_whose_answer_was_lost_is_found_and_not_sent_again(
 
     await marketplace.becomes(accepted["id"], "placed")
     assert await simulated.puts() == {"LOST1": 1}
-    assert "order.placement-unknown" in await marketplace.story(accepted["id"])
+    told = {one["type"]: one["data"] for one in (await marketplace.get(accepted["id"], "/timeline"))["items"]}
+    assert "order.placement-unknown" in told
+    assert told["order.placed"]["verified"] is True
 
 
 async def test_an_order_is_shown_as_unknown_meanwhile(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
@@ -69,6 +79,55 @@ async def test_an_order_that_is_nowhere_is_sent_again_after_two_reads(
     assert told[0] == ("send", "ambiguous")
     assert first_absences.count(("verify", "absent")) >= 2
     assert len(await simulated.book("LOST4")) == 1
+    arrived = await simulated.arrived("LOST4")
+    assert (len(arrived), len(set(arrived))) == (told.count(("send", "ambiguous")) + 1, 1)
+
+
+async def test_what_is_sent_again_is_what_was_sent_whatever_was_changed_meanwhile(
+    database: Database, simulated: SimulatedSeller
+) -> None:
+    """The seller's settings, the key that makes callback bases, and the address of the service itself."""
+    await simulated.behave(fail=1)
+    async with serving(database, Settings(**settings_for(database.url))) as before:
+        await before.add_seller(simulated.url)
+        accepted = (await before.post_order(order("LOSTC"))).json()
+        await before.becomes(accepted["id"], "placement-unknown")
+        await before.client.post("/v1/sellers/acme/pause")
+        await before.change_seller(salesChannel="2", affiliateId="NEW", callbackBase="https://elsewhere.example")
+    await simulated.behave(fail=0)
+
+    rotated = settings_for(database.url, callback_keys=f"{NEW_KEY},{KEYS}")
+    async with serving(database, Settings(**rotated)) as after:
+        await after.client.post("/v1/sellers/acme/resume")
+        await after.becomes(accepted["id"], "placed")
+
+    first, *again = await simulated.arrived("LOSTC")
+    assert again
+    assert set(again) == {first}
+
+
+async def test_a_name_that_does_not_resolve_is_sent_nothing_and_tried_again(
+    marketplace: Marketplace, simulated: SimulatedSeller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve, asked = socket.getaddrinfo, count(1)
+
+    def resolver(host: Any, *rest: Any, **options: Any) -> Any:
+        if host == "moved.example":
+            if next(asked) <= 2:
+                raise socket.gaierror(socket.EAI_NONAME, "nobody knows it")
+            host = "127.0.0.1"
+        return resolve(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    await marketplace.change_seller(baseUrl=simulated.url.replace("127.0.0.1", "moved.example"))
+
+    accepted = (await marketplace.post_order(order("LOSTD"))).json()
+
+    await marketplace.becomes(accepted["id"], "placed")
+    (delivery,) = (await marketplace.get(accepted["id"], "/deliveries"))["items"]
+    told = [(one["phase"], one["outcome"]) for one in delivery["attempts"]]
+    assert told == [("send", "again"), ("send", "again"), ("send", "answered")]
+    assert len(await simulated.arrived("LOSTD")) == 1
 
 
 async def test_a_seller_that_says_it_is_already_there_is_read(

@@ -68,15 +68,25 @@ class Seller:
         if given != (self.app_key, self.app_token) or self.behaviour.credentials == "revoked":
             raise Refusal(401, "1", "Acesso não autorizado")
 
+    async def note(self, request: Request) -> None:
+        """Keep of a placement what tells whether a later one is the same, also where it is lost before it is read."""
+        try:
+            document = await request.json()
+        except ValueError:
+            return
+        if isinstance(document, dict):
+            group = str(document.get("marketplaceOrderGroup"))
+            self.book.note(group, request.scope["query_string"], await request.body())
+
     async def place(self, request: Request) -> Response:
         document = await _document(request)
         affiliate, channel = request.query_params.get("affiliateId"), request.query_params.get("sc")
         self._check_placement(document, affiliate, channel)
         group = document["marketplaceOrderGroup"]
         self.book.puts[group] += 1
-        if self.behaviour.reject_code:
+        if code := self.behaviour.refusal(group):
             buyer = (document.get("clientProfileData") or {}).get("email")
-            raise Refusal(400, self.behaviour.reject_code, f"refused as configured: {buyer}")
+            raise Refusal(400, code, f"refused as configured: {buyer}")
         if self.behaviour.dedupe and self.book.of_group(group):
             raise Refusal(self.behaviour.duplicate_status, "CHK0085", "order already exists")
         orders = new_orders(
@@ -143,14 +153,12 @@ class Seller:
 
     async def read(self, request: Request) -> Response:
         order = self._find(request.path_params["order_id"])
-        if order.visible_at > time.time():
+        if self._is_hidden(order):
             raise Refusal(404, "CHK0201", "order not found")
         return JSONResponse(self._shown(order))
 
     async def read_group(self, request: Request) -> Response:
-        orders = [
-            order for order in self.book.of_group(request.path_params["group"]) if order.visible_at <= time.time()
-        ]
+        orders = [order for order in self.book.of_group(request.path_params["group"]) if not self._is_hidden(order)]
         return JSONResponse([self._shown(order) for order in orders])
 
     async def simulate(self, request: Request) -> Response:
@@ -234,6 +242,9 @@ class Seller:
         order.last_notification = {"method": method, "url": url, "headers": headers, "body": body}
         self.book.save(order)
         return {"sent": order.last_notification, "answers": await self.notifier.send(order.last_notification, times)}
+
+    def _is_hidden(self, order: BookedOrder) -> bool:
+        return self.behaviour.read_lag_seconds > 0 and order.visible_at > time.time()
 
     def _find(self, chain_order_id: str) -> BookedOrder:
         order = self.book.get(chain_order_id)
@@ -329,6 +340,8 @@ def _misbehaving(
     async def handle(request: Request) -> Response:
         behaviour = seller.behaviour
         seller.calls[call] += 1
+        if call == "place":
+            await seller.note(request)
         if behaviour.slow_seconds and call in behaviour.apply_to:
             await asyncio.sleep(behaviour.slow_seconds)
         headers = {"Retry-After": behaviour.retry_after} if behaviour.retry_after is not None else {}

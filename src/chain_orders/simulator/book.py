@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -48,6 +49,8 @@ class Book:
     def __init__(self, path: Path | None = None) -> None:
         self._orders: dict[str, list[BookedOrder]] = {}
         self.puts: Counter[str] = Counter()
+        self.arrived: dict[str, list[str]] = {}
+        """By order group, the SHA-256 of each placement that came, whatever became of it: its query and its bytes."""
         self._file = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,10 @@ class Book:
     def get(self, chain_order_id: str) -> BookedOrder | None:
         found = self._orders.get(chain_order_id)
         return found[0] if found else None
+
+    def note(self, group: str, query: bytes, body: bytes) -> None:
+        """A placement has come."""
+        self.arrived.setdefault(group, []).append(hashlib.sha256(query + b"\n" + body).hexdigest())
 
     def add(self, orders: list[BookedOrder]) -> None:
         for order in orders:

@@ -38,6 +38,11 @@ def serve_control(app: FastAPI, seller: Seller) -> None:
         """How often each group was PUT, and how many calls of each kind came, whatever became of them."""
         return {"puts": dict(seller.book.puts), "calls": dict(seller.calls)}
 
+    @app.get("/control/arrived")
+    async def arrived(group: str) -> list[str]:
+        """The SHA-256 of query and bytes of each PUT of a group, also of those that a fault struck."""
+        return seller.book.arrived.get(group, [])
+
     @app.post("/control/orders/{chain_order_id}/invoice")
     async def invoice(chain_order_id: str, wanted: InvoiceOrder | None = None) -> dict[str, Any]:
         return await seller.invoice(booked(chain_order_id), wanted or InvoiceOrder())

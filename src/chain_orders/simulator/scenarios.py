@@ -40,7 +40,7 @@ class Behaviour(BaseModel):
     garbage: Chance = Field(0, ge=0, le=1)
     """Do what is asked, then answer 200 with a page of HTML."""
     read_lag_seconds: float = Field(0, ge=0, le=600)
-    """How long a new order stays invisible to reads."""
+    """How long a new order stays invisible to reads; none does while it is 0."""
     dedupe: bool = True
     """Refuse an order group that is known. Without it every PUT creates another order."""
     duplicate_status: int = Field(409, ge=400, le=599)
@@ -60,6 +60,8 @@ class Behaviour(BaseModel):
     """How the token is sent."""
     reject_code: str | None = None
     """Refuse every placement with this code."""
+    reject_groups: str = ""
+    """Refuse only the placements whose order group begins so."""
     credentials: Literal["ok", "revoked"] = "ok"
     cancellation: Literal["accept", "decide", "deny", "refuse"] = "accept"
     """What becomes of a request to cancel: done at once, left to be decided, denied, or refused with 400."""
@@ -96,6 +98,10 @@ class Behaviour(BaseModel):
                 return [*placed, {**placed[-1], "orderId": f"{placed[-1]['orderId'][:-2]}99", "items": []}]
             case _:
                 return placed
+
+    def refusal(self, group: str) -> str | None:
+        """The code that a placement of this group is refused with, if it is."""
+        return self.reject_code if group.startswith(self.reject_groups) else None
 
     def happens(self, fault: str, call: str) -> bool:
         """Whether a fault strikes this call."""
