@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -147,7 +148,7 @@ class _Pinned(httpcore.AsyncNetworkBackend):
             addresses = await self._names.addresses(host, port, timeout)
         except TimeoutError as slow:
             raise httpcore.ConnectTimeout("the name does not resolve in time") from slow
-        except OSError as unknown:
+        except (OSError, UnicodeError) as unknown:  # the latter for what cannot be a name
             raise httpcore.ConnectError("the name does not resolve") from unknown
         if not self._allow_private and not all(is_public(address) for address in addresses):
             raise httpcore.ConnectError("the name leads to an address that is not public")
@@ -165,19 +166,37 @@ class _Pinned(httpcore.AsyncNetworkBackend):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP literal is a public unicast address, also behind its IPv6 disguises."""
+    """Whether an IP literal is a public unicast address, also behind the two IPv6 forms that lead to one of IPv4.
+
+    Whatever else may hold an address of IPv4 (compatible, translated, a network's own NAT64) or tunnels to one (6to4,
+    Teredo) is refused unread: it may lead inside, and nobody who is called is to be reached by it alone.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        inside = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _nat64(ip)
+        inside = ip.ipv4_mapped or _nat64(ip)
         if inside is not None:
             return is_public(str(inside))
+        if ip not in _UNICAST or any(ip in tunnel for tunnel in _TUNNELS):
+            return False
     return ip.is_global and not ip.is_multicast
 
 
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is assigned for it; `is_global` is true of what nobody assigned
+_TUNNELS = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("2001::/32"))
+_NAT64_PREFIX = ipaddress.IPv6Network("64:ff9b::/96")
+
+
 def _nat64(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if ip in ipaddress.ip_network("64:ff9b::/96"):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
+    return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64_PREFIX else None
+
+
+def is_host(name: str) -> bool:
+    """Whether it is an IP literal, or a name that can be looked up."""
+    return _is_literal(name) or (_NAME.fullmatch(name) is not None and len(name) <= _LONGEST_NAME)
+
+
+_LONGEST_NAME = 253
+_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*")
 
 
 class Wire:
@@ -185,6 +204,9 @@ class Wire:
 
     def __init__(self, *, deadline: float, connect: float, allow_private: bool, concurrency: int = 64) -> None:
         self._deadline = deadline
+        # A read or a write may take what is left of the deadline, which ends the whole exchange however it is spent:
+        # an answer that is slow but comes is worth more than an unclear outcome. Until there is a connection nothing
+        # has been sent, so that there waiting ends sooner.
         timeout = httpx.Timeout(deadline, connect=connect, pool=connect)
         self._names = _Names(concurrency)
         backend = _Pinned(self._names, allow_private=allow_private)

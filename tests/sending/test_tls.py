@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -86,8 +88,9 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authori
 
 
 @contextlib.asynccontextmanager
-async def _seller(shown: Authority, folder: Path) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server on this machine that shows a certificate; its URL, and the requests that reached it."""
+async def _seller(shown: Authority, folder: Path, *, old: bool = False) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server on this machine that shows a certificate; its URL, and the requests that reached it. `old`: it speaks
+    TLS 1.1 and no later one."""
     pem = folder / "shown.pem"
     key = shown.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -95,6 +98,8 @@ async def _seller(shown: Authority, folder: Path) -> AsyncIterator[tuple[str, li
     pem.write_bytes(key + shown.certificate.public_bytes(serialization.Encoding.PEM))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem)
+    if old:
+        _make_old(context)
     seen: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,6 +112,28 @@ async def _seller(shown: Authority, folder: Path) -> AsyncIterator[tuple[str, li
     server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
     async with server:
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}/", seen
+
+
+def _make_old(context: ssl.SSLContext) -> None:
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+
+async def test_a_seller_that_speaks_only_a_tls_of_old_is_sent_nothing(trusted: Authority, tmp_path: Path) -> None:
+    as_old = ssl.create_default_context(cafile=tmp_path / "trusted.pem")
+    _make_old(as_old)
+    wire = Wire(deadline=30, connect=30, allow_private=True)
+    async with _seller(_signed("localhost", trusted), tmp_path, old=True) as (url, seen):
+        exchange = await wire.exchange("PUT", url, headers={"X-VTEX-API-AppToken": "secret"}, content=b"{}")
+        refused = list(seen)
+        async with httpx.AsyncClient(verify=as_old, trust_env=False) as client:
+            spoken_to = await client.get(url)
+    await wire.close()
+
+    assert (exchange.status, exchange.sent, refused) == (None, False, [])
+    assert isinstance(answers.read(exchange), Again)
+    assert (spoken_to.status_code, len(seen)) == (200, 1)
 
 
 async def test_a_seller_whose_certificate_is_good_is_called(trusted: Authority, tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import now
 from ..errors import Conflict, Fault, Invalid, Unknown
-from ..outbound import Wire
+from ..outbound import Wire, is_host
 from ..vtex.client import Credentials, SellerClient
 from .models import Seller
 from .vault import Vault
 
 VTEX_HOST = "vtexcommercestable.com.br"
+HTTPS = 443
 
 
 def default_base_url(account_name: str) -> str:
@@ -28,18 +29,23 @@ def default_base_url(account_name: str) -> str:
 
 
 def check_base_url(base_url: str, *, hosts: list[str], development: bool) -> str:
-    """The base URL without a trailing slash. Raises Invalid unless it leads to VTEX or to an allowed host."""
+    """The base URL without a trailing slash. Raises Invalid unless it leads to VTEX or to an allowed host.
+
+    Outside development it is that host and nothing else: another port or a path would be another server's.
+    """
     address = _parsed(base_url)
     host = (address.hostname or "").lower() if address else ""
     wrong = None
     if address is None or address.scheme not in {"https", "http"} or not host:
         wrong = "must be an absolute https URL"
-    elif address.username or address.password or address.query or address.fragment:
+    elif any(mark in base_url for mark in "@?#"):
         wrong = "must hold no user, query or fragment"
     elif address.scheme == "http" and not development:
         wrong = "must be https"
     elif not development and not _allowed(host, hosts):
         wrong = f"must be a host under {VTEX_HOST}, or one that CHAIN_ORDERS_SELLER_HOSTS allows"
+    elif not development and (address.port not in {None, HTTPS} or address.path.strip("/")):
+        wrong = f"must hold no path, and no port but {HTTPS}"
     if wrong:
         raise Invalid("base-url-refused", f"/baseUrl: {wrong}", faults=[Fault("/baseUrl", "base-url-refused", wrong)])
     return base_url.rstrip("/")
@@ -49,7 +55,7 @@ def check_callback_base(base: str, development: bool) -> str:
     """The callback base without a trailing slash. Raises Invalid unless it is an absolute https URL."""
     address = _parsed(base)
     plain = address is not None and address.scheme == "http" and development
-    if address is None or not (address.scheme == "https" or plain) or address.query or address.fragment:
+    if address is None or not (address.scheme == "https" or plain) or any(mark in base for mark in "?#"):
         wrong = "must be an absolute https URL without a query"
         raise Invalid(
             "callback-base-refused",
@@ -65,7 +71,7 @@ def _parsed(url: str) -> SplitResult | None:
         return None
     try:
         address = urlsplit(url)
-        usable = address.hostname and (address.port is None or address.port > 0)
+        usable = is_host(address.hostname or "") and (address.port is None or address.port > 0)
     except ValueError:
         return None
     return address if usable else None

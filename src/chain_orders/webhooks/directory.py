@@ -7,7 +7,6 @@ it is made and never again; it is opened only while a message is signed.
 from __future__ import annotations
 
 import ipaddress
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from ..database import now, read_clock
 from ..deliveries import lanes
 from ..errors import Conflict, Fault, Invalid, Unknown
 from ..events import feed
-from ..outbound import is_public
+from ..outbound import is_host, is_public
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from . import outbox, signing
@@ -32,7 +31,6 @@ from .models import Subscription
 TABLE = "subscriptions"
 OVERLAP = timedelta(hours=24)
 BY_OPERATOR = "an operator disabled it"
-_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*")
 
 
 def check_url(url: str, *, development: bool) -> str:
@@ -47,7 +45,7 @@ def check_url(url: str, *, development: bool) -> str:
         _ = address.port
     except ValueError:
         raise _refused("is not a URL") from None
-    if any(one.isspace() or not one.isprintable() for one in url) or (host and not _is_host(host)):
+    if any(one.isspace() or not one.isprintable() for one in url) or (host and not is_host(host)):
         wrong = "is not a URL"
     elif address.scheme not in {"https", "http"} or not host:
         wrong = "must be an absolute https URL"
@@ -64,13 +62,6 @@ def check_url(url: str, *, development: bool) -> str:
 
 def _refused(wrong: str) -> Invalid:
     return Invalid("webhook-url-refused", f"/url: {wrong}", faults=[Fault("/url", "webhook-url-refused", wrong)])
-
-
-def _is_host(host: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(host))
-    except ValueError:
-        return _NAME.fullmatch(host) is not None
 
 
 def _may_be_public(host: str) -> bool:
