@@ -13,8 +13,10 @@ from sqlalchemy.exc import DBAPIError
 
 from chain_orders import database as module
 from chain_orders.database import Bell, Database
+from chain_orders.settings import Settings
 
-from .builders import until
+from .builders import settings_for, until
+from .conftest import serving
 
 
 @pytest.fixture
@@ -97,6 +99,32 @@ async def test_a_database_that_is_away_passes() -> None:
             await session.execute(text("select 1"))
 
     assert module.is_passing(failure.value)
+
+
+async def test_a_process_whose_connections_are_all_busy_says_when_to_come_again_and_stays_ready(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POOL_SECONDS", 0.3)
+    settings = Settings(**settings_for(database.url, pool_size=2))
+    async with serving(database, settings, worker=False) as marketplace:
+        async with database.transaction() as session:
+            await session.execute(text("lock table sellers in access exclusive mode"))
+            waiting = [asyncio.create_task(marketplace.client.get("/v1/sellers")) for _ in range(2)]
+            await until(lambda: _wait_for_a_lock(database, 2))
+
+            refused = await marketplace.client.get("/v1/orders")
+            ready = await marketplace.client.get("/readyz")
+        answers = await asyncio.gather(*waiting)
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    assert ready.status_code == 200
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def _wait_for_a_lock(database: Database, statements: int) -> bool:
+    async with database.transaction() as session:
+        found = await session.scalar(text("select count(*) from pg_locks where not granted"))
+    return bool(found == statements)
 
 
 async def test_a_ring_wakes_each_process_once(database_url: str) -> None:

@@ -42,6 +42,10 @@ _SERVER_SETTINGS = {
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
 }
+POOL_SECONDS = 5.0
+"""How long the API, the console and the loops of a process wait for a connection of their common pool. A loop that
+gives up may lose what a call to a seller came to, and the seller is read; a caller is answered 503, and comes again.
+What sellers tell us has a pool and a shorter budget of its own."""
 _TRANSACTION_SECONDS = 30
 _RESTED_SECONDS = 20.0
 _NOTIFY_AFTER = 0.01  # seconds over which rings are gathered into one NOTIFY
@@ -120,7 +124,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10, intake_size: int = 3) -> None:
         self.url = url
         options: dict[str, Any] = {
-            "pool_timeout": 5,
+            "pool_timeout": POOL_SECONDS,
             "pool_recycle": 600,
             "connect_args": {"server_settings": _SERVER_SETTINGS, "timeout": 5, "command_timeout": 30},
         }
@@ -132,8 +136,11 @@ class Database:
             url, pool_size=intake_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
         )
         _distrust_rested(self._intake)
-        self.connections = pool_size + intake_size + 1
-        """What this process may have open, the listening one included."""
+        # Nor does a balancer's question: that every other connection is busy does not make the process useless.
+        self._asked = create_async_engine(url, pool_size=1, max_overflow=0, isolation_level="AUTOCOMMIT", **options)
+        _distrust_rested(self._asked)
+        self.connections = pool_size + intake_size + 2
+        """What this process may have open, those that listen and that are asked included."""
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
 
     @contextlib.asynccontextmanager
@@ -152,9 +159,14 @@ class Database:
         async with AsyncSession(self._intake, autoflush=False) as session:
             yield session
 
+    async def ask(self) -> None:
+        """Return when the server has answered, over a connection that nothing else uses."""
+        async with self._asked.connect() as connection:
+            await connection.execute(select(1))
+
     async def close(self) -> None:
-        await self.engine.dispose()
-        await self._intake.dispose()
+        for engine in (self.engine, self._intake, self._asked):
+            await engine.dispose()
 
 
 def _bound_transactions(engine: AsyncEngine) -> None:

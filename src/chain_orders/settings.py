@@ -189,7 +189,7 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     listen_url: SecretStr | None = None
     """Where to LISTEN for wake-ups; the database when unset, empty behind a transaction pooler (polling only)."""
     pool_size: int = Field(default=10, ge=2, le=200)
-    """Database connections of one process, beside three for what sellers tell and one that listens."""
+    """Database connections of one process, beside three for what sellers tell, one that listens and one for /readyz."""
     public_url: str
     """Where sellers reach the callbacks, without a path that ends in a slash."""
     callback_keys: Keys

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import text
 
 from .. import logs
 from . import edges
@@ -22,13 +21,12 @@ async def livez() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """The process can serve: it is not stopping, and the database answers."""
+    """The process can serve: it is not stopping, and the database answers, however busy the process's own pools are."""
     if request.app.state.stopping.is_set():
         return edges.Answer({"status": "stopping"}, 503)
     try:
         async with asyncio.timeout(2):
-            async with request.app.state.database.transaction() as session:
-                await session.execute(text("select 1"))
+            await request.app.state.database.ask()
     except Exception as failure:  # whatever it is, this process cannot serve now
         log.warning("not-ready", exc_info=failure)
         return edges.Answer({"status": "database unreachable"}, 503, {"Retry-After": "2"})
