@@ -119,10 +119,10 @@ class Callbacks(BaseRoute):
         except Malformed:
             await self._keep(request, caller, raw)
             raise
-        arrived = time.monotonic()
         change = message if isinstance(message, Change) else None
-        policy, meaning = None, _scope(caller, called) + meaning
+        arrived, policy, meaning = None, None, _scope(caller, called) + meaning
         if change is not None:
+            arrived = time.monotonic()
             policy, meaning = await policies.of_change(
                 self._inbox.database, caller.ref, caller.seller_id, called.named, meaning, self._inbox.commit_seconds
             )
