@@ -14,8 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain_orders.outbound import TOO_LATE, Exchange
-from chain_orders.outcome import Again, AlreadyThere, Ambiguous, Denied, GivenBack, Outcome, Refused, Throttled
+from chain_orders.outbound import BAD_CERTIFICATE, TOO_LATE, Exchange
+from chain_orders.outcome import (
+    Again,
+    AlreadyThere,
+    Ambiguous,
+    Denied,
+    GivenBack,
+    Outcome,
+    Refused,
+    Throttled,
+    Untrusted,
+)
 from chain_orders.vtex import answers, codes
 from chain_orders.vtex.answers import LONGEST_PAUSE, SHORTEST_PAUSE, Unread, asked_pause, found, read, retry_after
 from chain_orders.vtex.messages import read_group, read_order
@@ -120,6 +130,10 @@ def test_the_sellers_own_words_are_not_repeated() -> None:
         (Exchange(None, sent=False, error="ConnectError"), Again("the request did not leave (ConnectError)")),
         (Exchange(None, sent=False, error="deadline"), Again("the request did not leave (deadline)")),
         (Exchange(None, sent=False, error=TOO_LATE), GivenBack()),
+        (
+            Exchange(None, sent=False, error=BAD_CERTIFICATE),
+            Untrusted("the seller's certificate proves nothing; nothing was sent"),
+        ),
     ],
 )
 def test_silence_is_unclear_only_when_a_byte_has_left(exchange: Exchange, outcome: Outcome) -> None:
@@ -218,6 +232,7 @@ def test_a_read_that_is_told_404_shows_nothing(body: bytes) -> None:
     [
         (Exchange(None, error="deadline"), "deadline"),
         (Exchange(None, sent=False, error="ConnectError"), "ConnectError"),
+        (Exchange(None, sent=False, error=BAD_CERTIFICATE), "certificate"),
         (answered(401), "401"),
         (answered(429), "429"),
         (answered(500), "500"),

@@ -35,6 +35,7 @@ from chain_orders.outcome import (
     Recalled,
     Refused,
     Throttled,
+    Untrusted,
 )
 from chain_orders.settings import Settings
 
@@ -58,6 +59,7 @@ SENDS: list[Outcome] = [
     Throttled("busy"),
     Throttled("busy", 7.0),
     Denied("who?"),
+    Untrusted("who are you?"),
     GivenBack(),
     Recalled("cancelled before it left"),
     Ambiguous("silence"),
@@ -173,13 +175,13 @@ def test_only_what_failed_for_good_is_dead() -> None:
 
 
 def test_a_peer_that_makes_us_wait_burns_nothing() -> None:
-    verdicts = [verdict for _, _, verdict in after_sends(Throttled, Denied, GivenBack)]
+    verdicts = [verdict for _, _, verdict in after_sends(Throttled, Denied, Untrusted, GivenBack)]
 
     assert {(type(verdict), getattr(verdict, "burns", None)) for verdict in verdicts} == {(Retry, False)}
 
 
 def test_a_peer_that_makes_us_wait_leaves_an_unclear_delivery_unclear() -> None:
-    verdicts = [verdict for _, _, verdict in after_reads(Throttled, Denied, GivenBack)]
+    verdicts = [verdict for _, _, verdict in after_reads(Throttled, Denied, Untrusted, GivenBack)]
 
     assert {(type(v), getattr(v, "fresh", None), getattr(v, "absent", None)) for v in verdicts} == {
         (Verify, False, False)
@@ -197,7 +199,7 @@ def test_what_was_turned_away_to_the_end_is_known_undone_only_if_it_was_sent(out
 
 @pytest.mark.parametrize(
     ("outcome", "wait"),
-    [(Throttled("busy", 7.0), 7), (Throttled("busy"), 0), (Denied("who?"), 0), (GivenBack(), 0)],
+    [(Throttled("busy", 7.0), 7), (Throttled("busy"), 0), (Denied("who?"), 0), (Untrusted("?"), 0), (GivenBack(), 0)],
 )
 @pytest.mark.parametrize("verifying", [False, True])
 def test_only_a_named_pause_is_waited_for(outcome: Outcome, wait: float, verifying: bool) -> None:

@@ -27,6 +27,7 @@ from . import tracing
 
 RESPONSE_CAP = 1024 * 1024
 TOO_LATE = "too-late"
+BAD_CERTIFICATE = "bad-certificate"
 _ADDRESSES_TRIED = 3
 
 
@@ -265,7 +266,7 @@ class Wire:
         except _BodyTooLarge:
             error = "answer-too-large"
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as failure:
-            error = type(failure).__name__
+            error = BAD_CERTIFICATE if _is_of_a_certificate(failure) else type(failure).__name__
             left = left or isinstance(failure, _AFTER_SENDING)
         elapsed = int((time.monotonic() - started) * 1000)
         return Exchange(status, body, received, sent=left, error=error, duration_ms=elapsed)
@@ -291,6 +292,13 @@ _AFTER_SENDING = (
     httpx.ReadTimeout,
     httpx.RemoteProtocolError,
 )
+
+
+def _is_of_a_certificate(failure: BaseException | None) -> bool:
+    """Whether whoever answered could not prove to be who was called."""
+    while failure is not None and not isinstance(failure, ssl.SSLCertVerificationError):
+        failure = failure.__cause__ or failure.__context__
+    return failure is not None
 
 
 async def _read_capped(response: httpx.Response) -> bytes:

@@ -59,6 +59,13 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
+class Untrusted:
+    """It was not done: whoever answered cannot prove to be the peer. Costs no attempt; the whole lane stops."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class GivenBack:
     """It was not begun: the time for it was over before the first byte. Costs no attempt."""
 
@@ -106,6 +113,7 @@ Outcome = (
     | Again
     | Throttled
     | Denied
+    | Untrusted
     | GivenBack
     | Recalled
     | Ambiguous

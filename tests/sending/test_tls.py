@@ -17,11 +17,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sqlalchemy import select
 
 from chain_orders import outbound
+from chain_orders.alerts.alarm import Alarm
+from chain_orders.alerts.models import Alert
+from chain_orders.database import Bell
+from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.outbound import Wire
-from chain_orders.outcome import Again
+from chain_orders.outcome import Again, Untrusted
 from chain_orders.vtex import answers
+
+from ..builders import Marketplace, order, until
 
 TODAY = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -162,4 +169,29 @@ async def test_a_seller_whose_certificate_proves_nothing_is_sent_nothing(
     await wire.close()
 
     assert (exchange.status, exchange.sent, seen) == (None, False, [])
-    assert isinstance(answers.read(exchange), Again)
+    assert isinstance(answers.read(exchange), Untrusted)
+
+
+async def test_a_certificate_that_proves_nothing_is_one_alert_at_once_and_burns_no_attempt(
+    marketplace: Marketplace, tmp_path: Path
+) -> None:
+    alarm = Alarm(marketplace.database, Bell(""), None, every=DAY, patience=DAY)
+
+    async def stopped() -> bool:
+        async with marketplace.database.transaction() as session:
+            return bool(await session.scalar(select(Lane.breaker == "open").where(Lane.lane == "seller:own")))
+
+    async with _seller(_signed("localhost", None), tmp_path) as (url, seen):
+        await marketplace.add_seller(url.rstrip("/"), "own")
+        answer = await marketplace.post_order(order(), seller_id="own")
+        await until(stopped)
+        for _ in range(2):
+            await alarm.step()
+
+    async with marketplace.database.transaction() as session:
+        (alert,) = await session.scalars(select(Alert))
+        assert list(await session.scalars(select(Delivery.failures))) == [0]
+    assert (alert.code, alert.subject) == ("breaker-open", "seller:own")
+    assert "certificate" in alert.reason
+    assert "certificate" in (await marketplace.get(answer.json()["id"]))["lastError"]["detail"]
+    assert seen == []

@@ -52,7 +52,8 @@ RULES: Mapping[str, Rule] = {
         0,
         "failures in a row; calls are stopped, save one probe at a time",
         "See GET /v1/stats and the latest attempts for why. If it is down, wait: calls go on by themselves once one is "
-        "answered. If credentials are refused, give it new ones with PATCH /v1/sellers/{id}.",
+        "answered. If credentials are refused, give it new ones with PATCH /v1/sellers/{id}; if its certificate proves "
+        "nothing, tell the seller.",
     ),
     "webhook-disabled": Rule(
         0,

@@ -232,6 +232,7 @@ OUTCOMES: Mapping[str, Word] = Told(
         "ambiguous": Word(N_("unclear"), "wait"),
         "throttled": Word(N_("told to wait"), "wait"),
         "denied": Word(N_("credentials refused"), "bad"),
+        "untrusted": Word(N_("certificate refused"), "bad"),
         "given-back": Word(N_("not sent"), "quiet"),
         "recalled": Word(N_("taken back"), "quiet"),
         "abandoned": Word(N_("the worker stopped"), "wait"),

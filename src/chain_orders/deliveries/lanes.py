@@ -1,9 +1,9 @@
 """The gate in front of each peer that is called. A success does not touch it; trouble, and the end of trouble, do.
 
-429 and 503 stop the lane for as long as the seller asks, and count for nothing. Refused credentials and a burst of
-failures open its breaker: then one call at a time goes through, as a probe, and the first probe that is answered closes
-it. A lane of which nothing good is known (it is new, was given another key or address, was asked to wait, or has long
-been idle) lets one call through, and opens by degrees.
+429 and 503 stop the lane for as long as the seller asks, and count for nothing. Refused credentials, a certificate that
+proves nothing, and a burst of failures open its breaker: then one call at a time goes through, as a probe, and the
+first probe that is answered closes it. A lane of which nothing good is known (it is new, was given another key or
+address, was asked to wait, or has long been idle) lets one call through, and opens by degrees.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from sqlalchemy import Interval, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..outcome import Absent, Again, Ambiguous, Denied, GivenBack, Outcome, Recalled, Throttled
+from ..outcome import Absent, Again, Ambiguous, Denied, GivenBack, Outcome, Recalled, Throttled, Untrusted
 
 BURST = 10  # failures in a row that open the breaker
 PROBE_AFTER = timedelta(seconds=15)
@@ -77,8 +77,11 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
             await session.execute(
                 _PAUSE_UNTIL, {"lane": lane, "after": timedelta(seconds=after or 1), "reason": reason}
             )
-        case Denied(reason):
-            await session.execute(_OPEN, {"lane": lane, "after": PROBE_AFTER_DENIED, "reason": reason})
+        case Denied(reason) | Untrusted(reason):
+            denied = isinstance(outcome, Denied)
+            await session.execute(
+                _OPEN, {"lane": lane, "after": PROBE_AFTER_DENIED, "reason": reason, "denied": denied}
+            )
         case Again(reason, answered=False) | Ambiguous(reason):
             await session.execute(
                 _COUNT_FAILURE, {"lane": lane, "after": PROBE_AFTER, "reason": reason, "burst": BURST}
@@ -113,7 +116,7 @@ _PAUSE_UNTIL = text(
 _OPEN = text(
     """
     update lanes
-       set breaker = 'open', denied = true, failures = failures + 1, next_at = clock_timestamp() + :after,
+       set breaker = 'open', denied = :denied, failures = failures + 1, next_at = clock_timestamp() + :after,
            reason = :reason
      where lane = :lane
     """

@@ -152,7 +152,7 @@ _CLAIM = text(
            (others_pass and attempts > 1
             and exists (select 1 from attempts a
                          where a.delivery_id = taken.id and a.number = taken.attempts - 1
-                           and a.outcome in ('denied', 'throttled'))) as others_pass
+                           and a.outcome in ('denied', 'throttled', 'untrusted'))) as others_pass
       from taken
      order by id
     """

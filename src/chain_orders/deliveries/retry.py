@@ -23,6 +23,7 @@ from ..outcome import (
     Recalled,
     Refused,
     Throttled,
+    Untrusted,
 )
 
 RETRIES_USED_UP = "retries-used-up"
@@ -124,7 +125,7 @@ def decide(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
             return Withdrawn(reason)
         case Throttled(reason, after):
             return _turned_away(course, policy, timedelta(seconds=after or 0), reason)
-        case Denied(reason):
+        case Denied(reason) | Untrusted(reason):
             return _turned_away(course, policy, timedelta(), reason)
         case GivenBack(reason):
             return _wait(course, timedelta(), reason)

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from ..outbound import TOO_LATE, Exchange
-from ..outcome import Again, AlreadyThere, Ambiguous, Denied, GivenBack, Outcome, Refused, Throttled
+from ..outbound import BAD_CERTIFICATE, TOO_LATE, Exchange
+from ..outcome import Again, AlreadyThere, Ambiguous, Denied, GivenBack, Outcome, Refused, Throttled, Untrusted
 from . import codes
 from .messages import Unreadable, read_error
 
@@ -21,6 +21,7 @@ Facts = TypeVar("Facts")
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 900.0
 _DEFAULT_PAUSE = 60.0
+_UNTRUSTED = Untrusted("the seller's certificate proves nothing; nothing was sent")
 
 
 def read(exchange: Exchange) -> Outcome | None:
@@ -35,7 +36,7 @@ def read(exchange: Exchange) -> Outcome | None:
     return by_code if by_code is not None else _by_status(status, code, exchange)
 
 
-Unread = Again | Throttled | Denied
+Unread = Again | Throttled | Denied | Untrusted
 """A read that says nothing, and why."""
 
 
@@ -43,6 +44,8 @@ def found(exchange: Exchange, reader: Callable[[bytes], Facts]) -> Facts | Unrea
     """What a read of the seller shows: its facts; None: there is no such thing."""
     if exchange.status == 404:
         return None
+    if exchange.error == BAD_CERTIFICATE:
+        return _UNTRUSTED
     if exchange.status in {401, 403}:
         return Denied(f"the seller answered {_named(exchange.status)}")
     if exchange.status in {429, 503}:
@@ -58,6 +61,8 @@ def found(exchange: Exchange, reader: Callable[[bytes], Facts]) -> Facts | Unrea
 def _silence(exchange: Exchange) -> Outcome:
     if exchange.error == TOO_LATE:
         return GivenBack()
+    if exchange.error == BAD_CERTIFICATE:
+        return _UNTRUSTED
     if exchange.sent:
         return Ambiguous(f"no complete answer ({exchange.error})")
     return Again(f"the request did not leave ({exchange.error})")
