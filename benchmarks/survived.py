@@ -44,7 +44,20 @@ def generated() -> str:
 
 def _how(name: str, found: Mapping[str, Any]) -> str:
     seed = "" if found["seed"] is None else f" SEED={found['seed']}"
-    return f"`make faults-{name} RESULT=1{seed}` took {found['seconds']:,.0f} s on {machine_in_words(found)}.\n"
+    took = f"`make faults-{name} RESULT=1{seed}` took {found['seconds']:,.0f} s on {machine_in_words(found)}.\n"
+    return "\n".join([took, *_certainty(found.get("secondsToCertainty", {}))])
+
+
+_PHASES = {"inTheCalm": "before anything was killed or frozen", "underFire": "while workers were killed and frozen"}
+
+
+def _certainty(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """How long orders were unclear, where that was measured."""
+    return [
+        f"Until it was known whether an ambiguous placement had been done, {_PHASES[phase]}: p50 {waits['p50']:.0f} s, "
+        f"p99 {waits['p99']:.0f} s, at most {waits['max']:.0f} s of the default waits.\n"
+        for phase, waits in found.items()
+    ]
 
 
 def _runs(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ from sqlalchemy import Select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chain_orders import cli, database, strict_json
-from chain_orders.deliveries import queue, retry, settling, worker
+from chain_orders.deliveries import lanes, queue, retry, settling, worker
 from chain_orders.notifications import applier, inbox
 from chain_orders.operators import imports
 from chain_orders.orders import lookup, taking
@@ -36,6 +36,8 @@ FREEZE_AT = 10
 """The call at which a failpoint stops its process."""
 FEW = 5
 """How many calls wait for one another where they are committed together: a kill must not undo all that ever happens."""
+FACTOR = "FAULT_RUN_FACTOR"
+"""Names the environment's word for what the waits of a run are divided by."""
 SMALL_COMMIT = 20
 """How many lines of an import one failpoint commits together."""
 
@@ -301,6 +303,12 @@ def slow_store() -> None:
 
     replace(inbox, "_BATCH", 4)
     replace(inbox.Inbox, "_commit", slowly)
+
+
+@sabotage
+def scaled_probes() -> None:
+    """A lane that is stopped is tried again sooner, by the factor that all settings of this process are divided by."""
+    replace(lanes, "PROBE_AFTER", lanes.PROBE_AFTER / float(os.environ[FACTOR]))
 
 
 @sabotage

@@ -29,14 +29,16 @@ from chain_orders.operators import access
 
 from ..builders import Marketplace, SimulatedSeller, calling, order, until
 from .controls import CONTROLS, marked
-from .havoc import wreak
+from .havoc import PATIENCE, wreak
 from .own_server import own_server
 from .process import ServiceProcess, free_port
 from .record import Ending, add_option
 from .told import NOMINAL_START, QUICKEST, Plan, Told, Waits
+from .unclear import unclear
 
 FAULTS = {"resetBefore": 0.10, "loseAnswer": 0.18, "failAfterCreating": 0.12, "garbage": 0.06, "drip": 0.03}
 SILENCE = 60.0  # seconds without progress after which a run is over
+_AT_ONCE_IN_THE_CALM = 20
 LONGEST_CONTROL = 600.0  # seconds after which a broken build was not seen
 
 
@@ -52,9 +54,7 @@ async def run(plan: Plan, database: Database, folder: Path) -> Told:
         await seller.behave(dedupe=False, slowSeconds=0.1, seed=plan.seed, **FAULTS, readLagSeconds=lag)
         await marketplace.add_seller(seller.url, concurrency=20, ratePerSecond=5000)
         started = time.monotonic()
-        for worker in workers:
-            await worker.start()
-        havoc = asyncio.create_task(wreak(workers, chance, database, told))
+        havoc = asyncio.create_task(_havoc(workers, chance, database, told))
         posting = asyncio.create_task(_post(marketplace, told, havoc))
         try:
             await _over(database, told, book, posting, havoc)
@@ -102,9 +102,8 @@ async def _serving(database: Database, told: Told) -> AsyncIterator[tuple[Market
     plan, settings = told.plan, told.waits.settings
     serve = ServiceProcess(database.url, free_port(), None, settings, options=["--no-worker"])
     public = {**settings, "CHAIN_ORDERS_PUBLIC_URL": serve.url}
-    builds = [plan.build, plan.build]
-    if "freezes" in plan.havoc:
-        builds[0] = ",".join(filter(None, [plan.build, "freeze-before-send"]))
+    build = ",".join(filter(None, [plan.build, "scaled-probes"]))
+    builds = [f"{build},freeze-before-send" if "freezes" in plan.havoc else build, build]
     workers = [ServiceProcess(database.url, 0, build, public, "work") for build in builds]
     async with database.transaction() as session:
         key = await access.create_key(session, f"sending-{serve.port}", "admin")
@@ -116,6 +115,21 @@ async def _serving(database: Database, told: Told) -> AsyncIterator[tuple[Market
         for process in (serve, *workers):
             process.kill()
             process.forget()
+
+
+async def _havoc(workers: list[ServiceProcess], chance: random.Random, database: Database, told: Told) -> None:
+    """A calm, with one worker, until what came in it is settled; then all that a run does to both of them."""
+    one, other = workers
+    await other.start()
+    await until(lambda: _all_ended(told), PATIENCE + told.plan.calm)
+    async with database.transaction() as session:
+        told.calm = list(await session.scalars(text("select id from deliveries")))
+    await one.start()
+    await wreak(workers, chance, database, told)
+
+
+async def _all_ended(told: Told) -> bool:
+    return len(told.accepted) >= told.plan.calm and told.ended >= len(told.accepted)
 
 
 async def hand_over(marketplace: Marketplace, group: str) -> None:
@@ -153,6 +167,8 @@ async def _post(marketplace: Marketplace, told: Told, havoc: asyncio.Task[None])
 
 
 async def _room(told: Told) -> bool:
+    if told.calm is None:
+        return len(told.accepted) < told.plan.calm and len(told.accepted) - told.ended < _AT_ONCE_IN_THE_CALM
     return len(told.accepted) - told.ended <= told.plan.at_once
 
 
@@ -206,6 +222,7 @@ async def _count(database: Database, seller: SimulatedSeller, told: Told) -> Non
         told.left = {row.state: row.n for row in states}
         sent = (await session.execute(_SENT)).one()
         told.attempts, told.sends, told.ambiguous = sent.attempts, sent.n, sent.unclear
+    told.unclear = await unclear(database, told.calm or [])
 
 
 class _Book:
@@ -244,7 +261,8 @@ def main() -> None:
     asked = options.parse_args()
     if not asked.controls:
         ending = Ending("send", asked)
-        ending.judge(asyncio.run(on_own_server(Plan(asked.orders, asked.seed, asked.sabotage))))
+        plan = Plan(asked.orders, asked.seed, asked.sabotage, calm=min(500, asked.orders // 10))
+        ending.judge(asyncio.run(on_own_server(plan)))
         return
     if blind := [name for name in CONTROLS if not _caught(asked, name)]:
         raise SystemExit(f"the harness does not see: {', '.join(blind)}")

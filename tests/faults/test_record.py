@@ -11,6 +11,7 @@ from benchmarks import survived
 
 from .importing import Plan, Said, Told
 from .record import Ending
+from .unclear import Unclear
 
 
 def _a_run_of_four_lines() -> Told:
@@ -33,6 +34,14 @@ def test_a_run_that_held_is_told_with_its_counts_and_its_bound(tmp_path: Path) -
     assert json.loads((tmp_path / "faults-import.json").read_text())["atMost"]["lines of an import"] == 0.75
     line = survived.short(tmp_path).splitlines()[-1]
     assert line.startswith("| 4 lines of an import; 2 there before its last run | 1 kills of the service | doubled 0;")
+
+
+def test_how_long_orders_were_unclear_is_told_in_the_services_own_waits() -> None:
+    found = {"secondsToCertainty": Unclear(calm=[3.0, 3.1, 4.0], under_fire=[]).told(factor=20)}
+
+    (line,) = survived._certainty(found["secondsToCertainty"])
+
+    assert "before anything was killed or frozen: p50 62 s, p99 80 s, at most 80 s" in line
 
 
 def test_a_run_in_which_something_was_lost_leaves_no_record(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from .controls import CONTROLS, SLOW_SELLER
 from .record import Figures, bound
+from .sabotage import FACTOR
+from .unclear import Unclear
 
 LEAST_AMBIGUOUS = 0.30
 QUICKEST = 20.0
@@ -37,6 +39,7 @@ class Waits:
     @property
     def settings(self) -> dict[str, str]:
         return {
+            FACTOR: str(self.factor),
             "CHAIN_ORDERS_EXCHANGE_SECONDS": str(35 / self.factor),
             "CHAIN_ORDERS_LEASE_SECONDS": str(self.lease),
             "CHAIN_ORDERS_VERIFY_AT": ",".join(map(str, self.verify_at)),
@@ -55,6 +58,8 @@ class Plan:
     kills: int = 3
     """At least so many kills of workers, and so many freezes that others outlive."""
     freezes: int = 2
+    calm: int = 0
+    """So many orders come before anything happens to the workers, few at a time."""
 
     @property
     def build(self) -> str | None:
@@ -91,6 +96,9 @@ class Told:
     ambiguous: int = 0
     kills: int = 0
     freezes: int = 0
+    calm: list[int] | None = None
+    """The deliveries that were made before anything happened to the workers; None while that lasts."""
+    unclear: Unclear = field(default_factory=Unclear)
     seconds: float = 0.0
 
     @property
@@ -130,7 +138,10 @@ class Told:
             wrong={"doubled": len(self.doubled), "lost": len(self.lost), "left unknown": len(self.unknown)},
             seconds=self.seconds,
             seed=self.plan.seed,
-            more={"waitsDividedBy": round(self.waits.factor, 2)},
+            more={
+                "waitsDividedBy": round(self.waits.factor, 2),
+                "secondsToCertainty": self.unclear.told(self.waits.factor),
+            },
         )
 
     def __str__(self) -> str:
@@ -143,7 +154,8 @@ class Told:
             f"{self.ambiguous} answered ambiguously ({share:.0%}), {self.kills} kills, {self.freezes} freezes, "
             f"{self.seconds:.0f} s: doubled {len(self.doubled)}, lost {len(self.lost)}, "
             f"left unknown {len(self.unknown)} {self.left or ''}, "
-            f"marked {len(self.marked)} (0 of n is at most {bound(len(self.accepted)):.2%} at 95 %)"
+            f"marked {len(self.marked)}, seconds to certainty {self.unclear.told(self.waits.factor)} "
+            f"(0 of n is at most {bound(len(self.accepted)):.2%} at 95 %)"
         )
 
     def hold(self) -> None:
