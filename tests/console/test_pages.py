@@ -105,6 +105,21 @@ async def test_a_page_of_a_long_story_stays_small(
     assert "Order taken" in await admin.page(earlier)
 
 
+async def test_what_a_read_of_the_seller_asked_for_is_shown(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await simulated.behave(loseAnswer=1)
+    taken = (await marketplace.post_order(order("READ-1"))).json()
+    await marketplace.becomes(taken["id"], "placed")
+    (call,) = (await marketplace.get(taken["id"], "/deliveries"))["items"]
+
+    for path in (f"/console/orders/{taken['id']}", f"/console/deliveries/{call['id']}"):
+        page = await admin.page(path)
+        for asked in ("MKP-READ-1-01", "order-group/MKP-READ-1", "order-group/READ-1"):
+            assert f">GET /api/oms/pvt/orders/{asked}<" in page
+        assert ">PUT /api/checkout/pvt/orders?sc=1&amp;affiliateId=MKP<" in page
+
+
 async def test_a_story_of_one_moment_is_told_whole(marketplace: Marketplace, admin: Visitor, monkeypatch: Any) -> None:
     """Entries of the same moment are not lost between two pages."""
     monkeypatch.setattr(story, "PAGE", 3)

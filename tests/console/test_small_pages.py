@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html import unescape
 
+import pytest
 from sqlalchemy import text
 
-from ..builders import Marketplace
-from .visitor import LARGEST, Visitor, addresses
+from chain_orders.console import rendering
+
+from ..builders import Marketplace, SimulatedSeller, order
+from .visitor import LARGEST, Visitor, addresses, fields
 
 _MANY_SELLERS = (
     """
@@ -62,3 +67,112 @@ async def test_the_page_of_an_order_does_not_grow_with_its_invoices(marketplace:
 
     assert len(page.encode()) < LARGEST
     assert page.count("The latest 3 of 30 invoices") == 9
+
+
+_DENSE = ["a"] * 20_000
+"""JSON of which nearly every character takes five bytes of a page."""
+_TRIED = """
+    insert into attempts (delivery_id, number, phase, worker, status, outcome, error, response)
+    select id, n, 'send', 'w', 500, 'again', repeat('"', 500),
+           convert_to('{"items":[' || repeat('{"id":"8"},', 3000) || '{"id":"8"}]}', 'UTF8')
+      from deliveries, generate_series(2, 31) n
+"""
+_TOLD = """
+    insert into events (type, order_id, seller_id, order_group, actor, data)
+    select 'order.resolved', id, seller_id, order_group, 'operator:' || repeat('"', 50),
+           jsonb_build_object('reason', repeat('"', 500), 'decision', repeat('<', 200), 'courier', repeat('&', 200))
+      from orders, generate_series(1, 60) n
+"""
+
+
+@pytest.mark.parametrize("raw", [b"plain", b'"' * 100, "\u00e9".encode() * 100, b"\xff" * 100, b"a" * 39 + b"<" * 9])
+def test_a_text_is_cut_by_what_it_takes_of_the_page(raw: bytes) -> None:
+    whole, cut = rendering.text_of(raw, 1000), rendering.text_of(raw, 40)
+
+    assert "cut here" not in whole
+    assert rendering.size(cut.partition("\n")[0]) <= 40
+    assert rendering.size(rendering.within('"' * 9, 40)) == 40
+    assert cut.endswith(f"there are {len(raw)} bytes of it") or cut == "plain"
+
+
+async def test_a_call_of_many_tries_and_much_text_is_shown_in_parts(marketplace: Marketplace, admin: Visitor) -> None:
+    placed = await marketplace.place(order(extra=_DENSE))
+    (call,) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+    path = f"/console/deliveries/{call['id']}"
+    async with marketplace.database.transaction() as session:
+        await session.execute(text(_TRIED))
+
+    pages = [await admin.page(path), (await admin.send(f"{path}/whole", reason="a dispute")).text]
+    (following,) = [one for one in addresses(pages[0]) if "cursor=" in one]
+    pages += [await admin.page(following), await admin.page(f"/console/orders/{placed['id']}")]
+    tries = [re.findall(r"<h3>(\d+)\. ", page) for page in (pages[0], pages[2])]
+
+    assert [len(page.encode()) < LARGEST for page in pages] == [True] * 4
+    assert [int(one) for one in tries[0] + tries[1]] == list(range(31, 0, -1))
+    assert "… cut here: there are " in pages[1]
+    assert "What was sent and answered is too long for this page." in pages[3]
+
+
+async def test_a_story_of_long_facts_goes_on_over_pages(marketplace: Marketplace, admin: Visitor) -> None:
+    placed = await marketplace.place()
+    async with marketplace.database.transaction() as session:
+        await session.execute(text(_TOLD))
+        many = await session.scalar(text("select (select count(*) from events) + (select count(*) from attempts)"))
+
+    seen, path = list[str](), f"/console/orders/{placed['id']}"
+    while path:
+        page = await admin.page(path)
+        assert len(page.encode()) < LARGEST
+        seen += re.findall(r'data-key="([^"]*)"', page)
+        earlier = re.search(r'href="([^"#]*before=[^"#]*)', page)
+        path = unescape(earlier[1]) if earlier else ""
+
+    assert len(seen) == len(set(seen)) == many
+
+
+async def test_a_document_is_corrected_here_as_long_as_it_fits_a_page(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await simulated.behave(rejectCode="ORD027")
+    ids = []
+    for number in (3000, 20_000):
+        ids.append((await marketplace.post_order(order(f"DENSE-{number}", extra=_DENSE[:number]))).json()["id"])
+        await marketplace.becomes(ids[-1], "rejected")
+    await simulated.behave(rejectCode=None)
+    paths = [f"/console/orders/{one}/correct" for one in ids]
+
+    filled = [await admin.send(path, fill="yes", reason="to correct it") for path in paths]
+    documents = [
+        unescape(re.findall(r'<textarea[^>]*name="document"[^>]*>(.*?)</textarea>', one.text, re.DOTALL)[0])
+        for one in filled
+    ]
+    corrected = json.dumps({**json.loads(documents[0]), "marketplacePaymentValue": 1300}, separators=(",", ":"))
+    preview = await admin.send(paths[0], document=corrected)
+    refused = await admin.send(paths[1], document=json.dumps(order("DENSE-20000", extra=_DENSE)))
+    done = await admin.post(paths[0], **fields(preview.text), confirm="yes")
+
+    assert [len(one.content) < LARGEST for one in (*filled, preview, refused)] == [True] * 4
+    assert documents[1].strip() == ""
+    for one in (filled[1], refused):
+        assert "The document is too large for this page." in one.text
+    assert refused.status_code == 413
+    assert done.status_code == 303, done.text
+    await marketplace.becomes(ids[0], "placed")
+
+
+async def test_keys_go_on_over_pages(marketplace: Marketplace, admin: Visitor) -> None:
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("insert into api_keys (id, name, role, digest) " + _KEYS))
+
+    seen, path = list[str](), "/console/keys"
+    while path:
+        page = await admin.page(path)
+        assert len(page.encode()) < LARGEST
+        seen += re.findall(r">(till [0-9]+)<", page)
+        following = [one for one in addresses(page) if "cursor=" in one]
+        path = following[0] if following else ""
+
+    assert len(seen) == len(set(seen)) == 100
+
+
+_KEYS = "select gen_random_uuid(), 'till ' || n, 'viewer', sha256(n::text::bytea) from generate_series(1, 100) n"

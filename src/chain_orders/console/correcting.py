@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from .. import body, masking, strict_json
-from ..errors import Conflict, Malformed, Problem, Unavailable
+from ..errors import Conflict, Malformed, Problem, TooLarge, Unavailable
 from ..operators import audit, revealing
 from ..operators.orders import receipt_of
 from ..operators.revealing import MASKED, Wish
@@ -20,10 +20,14 @@ from ..orders.states import Status
 from ..outcome import Absent, Answered, Conflicting
 from ..sellers.models import Seller
 from ..vtex.placement import ENDPOINT
-from . import acts, mistakes, once, words
+from . import acts, mistakes, once, rendering, words
 from .order import refusal_of
-from .texts import _
+from .texts import N_, _
 from .visits import Visit
+
+_LARGEST = 60_000
+"""How many bytes of a page a document takes that can be corrected here: it is shown twice, and posted back."""
+TOO_LARGE = N_("The document is too large for this page. Correct it over the API: PUT /v1/orders/{order_id}/placement.")
 
 
 async def show(
@@ -38,6 +42,8 @@ async def show(
         sent = await session.scalar(select(Order.placement_body).where(Order.id == order.id))
         refusal = await session.scalar(refusal_of(order.id))
         whole = revealing.grant(session, visit.operator, wished, [audit.name_of(order)])
+    document = _pretty(sent or b"") if whole else visit.typed("document")
+    fits, wrong = rendering.size(document) <= _LARGEST, mistakes.beside(problem)
     return visit.render(
         "act_correct.html",
         200 if problem is None else problem.status,
@@ -46,11 +52,14 @@ async def show(
         seen=seen,
         refusal=refusal,
         meaning=words.code(refusal.last_code) if refusal is not None else "",
-        document=_pretty(sent or b"") if whole else visit.typed("document"),
+        document=document if fits else "",
+        fits=fits,
+        too_large=_(TOO_LARGE),
         sent=masking.mask_body(sent or b""),
         reason=visit.typed("reason"),
         banner=_above(problem),
-        wrong=mistakes.beside(problem),
+        wrong=wrong,
+        faults=list(wrong.items()),
         preview=preview,
         body=preview.order.placement_body if preview else None,
     )
@@ -91,6 +100,8 @@ async def correct(visit: Visit) -> Response:
 
 
 def _document(visit: Visit) -> dict[str, Any]:
+    if rendering.size(visit.typed("document")) > _LARGEST:
+        raise TooLarge("document-too-large", _(TOO_LARGE))
     found = body.parse(visit.typed("document").encode())
     if not isinstance(found, dict):
         raise Malformed("not-json", _("The document must be a JSON object."))

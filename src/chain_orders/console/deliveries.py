@@ -20,11 +20,14 @@ from ..sellers import directory
 from ..sellers.models import Seller
 from ..webhooks.models import LANE
 from . import filters, words
-from .story import leaves
+from .story import leaves, requests
 from .texts import _
 from .visits import Visit
 
 PAGE = 40
+_ATTEMPTS = 20
+_ANSWERS = 24_000
+"""How many bytes of the page all answers together take."""
 RETRIABLE = (*WAITING, "dead")
 
 
@@ -103,11 +106,12 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
     async with visit.desk.database.transaction() as session:
         delivery = await found_one(session, visit)
         whole = revealing.grant(session, visit.operator, wished, revealing.about([delivery]))
-        attempts = list(
-            await session.scalars(
-                select(Attempt).where(Attempt.delivery_id == delivery.id).order_by(Attempt.id.desc()).limit(25)
-            )
-        )
+        before = edges.number(visit.given("cursor") or None)
+        tried = select(Attempt).where(Attempt.delivery_id == delivery.id)
+        if before:
+            tried = tried.where(Attempt.number < before)
+        found = list(await session.scalars(tried.order_by(Attempt.number.desc()).limit(_ATTEMPTS + 1)))
+        attempts = found[:_ATTEMPTS]
         order, seller, body = await about(session, delivery)
         held = (await holding.at_gates(session, [delivery])).get(delivery.id) if seller is not None else None
 
@@ -117,7 +121,9 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
     return visit.render(
         "delivery.html",
         delivery=delivery,
-        attempts=attempts,
+        attempts=[(one, requests(order, delivery, one)) for one in attempts],
+        following=edges.encode_cursor(attempts[-1].number) if len(found) > _ATTEMPTS else "",
+        started=bool(before),
         order=order,
         seller=seller,
         body=shown(body),
@@ -127,7 +133,7 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         meaning=words.code(delivery.last_code),
         retriable=delivery.state in RETRIABLE and visit.may("operator"),
         # Answers are shown whole up to here; together they must stay a page that loads at once.
-        clipped=max(600, 30_000 // max(len(attempts), 1)),
+        clipped=_ANSWERS // max(len(attempts), 1),
         held=held,
         leaves=leaves(delivery, held) if delivery.state in WAITING else "",
     )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ..database import now
 from ..errors import Conflict, Fault, Invalid, Problem, Unknown
-from ..operators import access, audit
+from ..operators import access, audit, edges
 from ..operators.models import ApiKey
 from ..operators.roles import ROLES
 from ..operators.schemas import KeyRotation
@@ -20,6 +20,7 @@ from .models import ConsoleSession
 from .texts import _
 from .visits import Visit
 
+_PAGE = 40
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,62}", re.ASCII)
 
 
@@ -29,12 +30,10 @@ async def show(visit: Visit) -> Response:
 
 
 async def _page(visit: Visit, made: str = "", problem: Problem | None = None) -> Response:
+    begin = edges.number(visit.given("cursor") or None)
+    ordered = select(ApiKey).order_by(ApiKey.revoked_at.is_not(None), ApiKey.created_at.desc(), ApiKey.id)
     async with visit.desk.database.transaction() as session:
-        keys = list(
-            await session.scalars(
-                select(ApiKey).order_by(ApiKey.revoked_at.is_not(None), ApiKey.created_at.desc()).limit(200)
-            )
-        )
+        keys = list(await session.scalars(ordered.offset(begin).limit(_PAGE + 1)))
         rows = await session.execute(
             select(ConsoleSession.key_id, func.count().label("sessions"))
             .where(ConsoleSession.expires_at > now())
@@ -44,7 +43,9 @@ async def _page(visit: Visit, made: str = "", problem: Problem | None = None) ->
     return visit.render(
         "keys.html",
         200 if problem is None else problem.status,
-        keys=keys,
+        keys=keys[:_PAGE],
+        following=edges.encode_cursor(begin + _PAGE) if len(keys) > _PAGE else "",
+        started=begin > 0,
         sessions=sessions,
         made=made,
         banner=mistakes.banner(problem),

@@ -35,7 +35,7 @@ async def show(visit: Visit) -> Response:
         seller = await directory.get(session, order.seller_id)
         stuck = await holding.look(session, order.id)
         held = stuck.held if stuck is not None else None
-        told = await story.tell(session, order.id, seller.currency, visit.zone, before, held)
+        told = await story.tell(session, order, seller.currency, visit.zone, before, held)
         dead = (await session.scalars(dead_of(order.id))).all()
         refused = order.status == Status.REJECTED
         refusal = await session.scalar(refusal_of(order.id)) if refused else None
@@ -48,6 +48,7 @@ async def show(visit: Visit) -> Response:
         currency=seller.currency,
         held=held,
         story=told,
+        story_brief=story.BRIEF,
         invoices_each=max(_INVOICES // max(len(order.chain_orders), 1), 1),
         before=before,
         dead=dead,

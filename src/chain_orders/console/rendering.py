@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from ..money import written
@@ -106,26 +107,40 @@ def link(url: str | None) -> Markup | str:
     """A seller's URL: a link only over https, with its host shown and nothing handed on; text otherwise."""
     if not url:
         return ""
-    shown = told(url)
     try:
         parts = urlsplit(url)
-        safe = parts.scheme == "https" and bool(parts.hostname) and shown == url and not parts.username
+        safe = parts.scheme == "https" and bool(parts.hostname) and told(url) == url and not parts.username
     except ValueError:
         safe = False
     if not safe:
-        return shown
+        return brief(url, 80)
     label = parts.hostname or ""
     pattern = '<a href="{}" rel="noopener noreferrer nofollow" target="_blank">{}<span class="unseen"> {}</span></a>'
     # The pattern is ours, and what is put into it is escaped.
     return Markup(pattern).format(url, label, _("(another site, in a new tab)"))  # noqa: S704
 
 
-def text_of(raw: bytes | None, limit: int = 40_000) -> str:
-    """Bytes as text to look at: what is not UTF-8 is shown as escapes, and a long one is cut."""
+def text_of(raw: bytes | None, limit: int = 24_000) -> str:
+    """Bytes as text to look at: what is not UTF-8 is shown as escapes. What would take more than `limit` bytes of the
+    page is cut, and says so."""
     if not raw:
         return ""
-    shown = told(raw[:limit].decode("utf-8", "backslashreplace"))
-    return shown + (_("\n… %s more bytes") % f"{len(raw) - limit:,}" if len(raw) > limit else "")
+    text = told(raw[:limit].decode("utf-8", "backslashreplace"))
+    shown = within(text, limit)
+    whole = len(raw) <= limit and len(shown) == len(text)
+    return shown + ("" if whole else _("\n… cut here: there are %s bytes of it") % f"{len(raw):,}")
+
+
+def size(text: str) -> int:
+    """How many bytes of a page a text takes: a quotation mark takes five."""
+    return len(escape(text).encode())
+
+
+def within(text: str, limit: int) -> str:
+    """The beginning of a text that takes at most so many bytes of a page."""
+    if size(text) <= limit:
+        return text
+    return text[: bisect_right(range(len(text)), limit, key=lambda end: size(text[:end])) - 1]
 
 
 def dump(raw: bytes, limit: int = 512) -> str:

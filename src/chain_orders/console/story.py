@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
-from markupsafe import escape
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +17,7 @@ from ..events.models import Event
 from ..notifications.models import Notification
 from ..operators.holding import Held
 from ..orders.models import Order
+from ..vtex import addresses
 from . import facts, rendering, words
 from .texts import _
 from .words import Word
@@ -25,7 +25,11 @@ from .words import Word
 PAGE = 50
 _CLIPPED = 600
 _TOGETHER = 24_000
-"""How much of a body the story shows; the delivery's and the notification's own pages show the whole."""
+"""How many bytes of bodies the story shows, each and together; the delivery's and the notification's own pages show
+more."""
+_FACTS_TOGETHER = 32_000
+BRIEF = 120
+"""How many characters of a fact are shown."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,6 +78,8 @@ class Entry:
     folds: list[tuple[str, str]] = field(default_factory=list)
     link: str = ""
     link_label: str = ""
+    left_out: bool = False
+    """Whether there are bodies that are not shown for the page's sake."""
 
     @property
     def at(self) -> datetime:
@@ -95,33 +101,37 @@ class Story:
 
 async def tell(
     session: AsyncSession,
-    order_id: uuid.UUID,
+    order: Order,
     currency: str | None,
     zone: tzinfo,
     before: Place | None = None,
     held: Held | None = None,
 ) -> Story:
-    """The latest part of an order's story, or what came before a place. Bodies are masked. `held`: what holds its
+    """The latest part of a loaded order's story, or what came before a place. Bodies are masked. `held`: what holds its
     calls back."""
     entries = [
-        *[of_event(event, currency, zone) for event in await _events(session, order_id, before)],
-        *await _calls(session, order_id, before, held),
-        *[_of_notification(note) for note in await _notifications(session, order_id, before)],
+        *[of_event(event, currency, zone) for event in await _events(session, order.id, before)],
+        *await _calls(session, order, before, held),
+        *[_of_notification(note) for note in await _notifications(session, order.id, before)],
     ]
     entries.sort(key=lambda entry: entry.place, reverse=True)
     shown = _affordable(entries[:PAGE])
-    return Story(shown, shown[-1].place if len(entries) > PAGE else None)
+    return Story(shown, shown[-1].place if len(entries) > len(shown) else None)
 
 
 def _affordable(entries: list[Entry]) -> list[Entry]:
-    """The entries with the bodies that the page can afford: the latest ones, as long as they are together small."""
-    left, found = _TOGETHER, []
+    """The latest entries that the page can afford, with the latest bodies that it can: what is left out is said, and
+    the entries go on with the next page."""
+    bodies, rest, found = _TOGETHER, _FACTS_TOGETHER, list[Entry]()
     for entry in entries:
+        rest -= sum(rendering.size(rendering.brief(text, BRIEF)) for _name, text in entry.facts)
+        if rest < 0 and found:
+            break
         folds = []
         for title, text in entry.folds:
-            left -= len(escape(text))
-            folds += [(title, text)] if left > 0 else []
-        found.append(replace(entry, folds=folds))
+            bodies -= rendering.size(text)
+            folds += [(title, text)] if bodies > 0 else []
+        found.append(replace(entry, folds=folds, left_out=len(folds) < len(entry.folds)))
     return found
 
 
@@ -140,23 +150,26 @@ async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: Pla
     return (await session.scalars(latest.limit(PAGE + 1))).all()
 
 
-async def _calls(session: AsyncSession, order_id: uuid.UUID, before: Place | None, held: Held | None) -> list[Entry]:
+async def _calls(session: AsyncSession, order: Order, before: Place | None, held: Held | None) -> list[Entry]:
     """Attempts of the order's calls, and the calls of which none has been made yet."""
     query = select(Attempt, Delivery).join(Delivery, Delivery.id == Attempt.delivery_id)
-    query = query.where(Delivery.order_id == order_id)
-    unmade = select(Delivery).where(Delivery.order_id == order_id, Delivery.attempts == 0)
+    query = query.where(Delivery.order_id == order.id)
+    unmade = select(Delivery).where(Delivery.order_id == order.id, Delivery.attempts == 0)
     if before is not None:
         query = query.where(before.precedes(ATTEMPT, Attempt.at, Attempt.id))
         unmade = unmade.where(before.precedes(OWED, Delivery.created_at, Delivery.id))
     latest = query.order_by(Attempt.at.desc(), Attempt.id.desc())
     rows = (await session.execute(latest.limit(PAGE + 1))).all()
     owed = await session.scalars(unmade.order_by(Delivery.created_at.desc(), Delivery.id.desc()).limit(PAGE + 1))
-    placed = await session.scalar(select(Order.placement_body).where(Order.id == order_id))
+    placed = await session.scalar(select(Order.placement_body).where(Order.id == order.id))
 
     def sent(delivery: Delivery) -> str:
         return _shown(placed if delivery.kind == "place" else delivery.body)
 
-    made = [_of_attempt(attempt, delivery, sent(delivery), held) for attempt, delivery in rows]
+    made = [
+        _of_attempt(attempt, delivery, requests(order, delivery, attempt), sent(delivery), held)
+        for attempt, delivery in rows
+    ]
     return [*made, *[_of_owed(one, sent(one), held) for one in owed]]
 
 
@@ -181,14 +194,25 @@ def actor(name: str) -> str:
     return {"operator": who, "service": _("the service"), "seller": _("the seller")}.get(kind, name)
 
 
-def _of_attempt(attempt: Attempt, delivery: Delivery, sent: str, held: Held | None) -> Entry:
+def requests(order: Order | None, delivery: Delivery, attempt: Attempt) -> list[str]:
+    """What an attempt asked for: the call, or what reading the seller asks for until something is found."""
+    if attempt.phase != "verify" or order is None:
+        return [f"{delivery.method} {delivery.target}"]
+    if delivery.kind != "place":
+        named = [chain.chain_order_id for chain in order.chain_orders if chain.key == delivery.chain_order_key]
+        return [f"GET {addresses.order(one)}" for one in named]
+    name = f"{order.affiliate_id}-{order.order_group}"
+    read = (addresses.order(f"{name}-01"), addresses.order_group(name), addresses.order_group(order.order_group))
+    return [f"GET {address}" for address in read]
+
+
+def _of_attempt(attempt: Attempt, delivery: Delivery, asked: list[str], sent: str, held: Held | None) -> Entry:
     outcome = words.word(words.OUTCOMES, attempt.outcome) if attempt.outcome else Word(_("under way"), "busy")
     read = attempt.phase == "verify"
     title = _("Read the seller") if read else words.KINDS.get(delivery.kind, delivery.kind)
     number = {"number": attempt.number}
     told: list[tuple[str, str]] = [(_("attempt"), str(attempt.number))]
-    if not read:
-        told.append((_("request"), f"{delivery.method} {delivery.target}"))
+    told += [(_("request") if at == 0 else _("else"), one) for at, one in enumerate(asked)]
     if attempt.status:
         told.append((_("answer"), str(attempt.status)))
     if attempt.duration_ms is not None:
