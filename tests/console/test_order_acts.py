@@ -148,14 +148,36 @@ async def test_deciding_shows_both_facts_and_records_the_reason(
     assert "the seller called: it is cancelled" in await admin.page(f"/console/orders/{order_id}")
 
 
+async def test_what_differs_at_the_seller_is_shown_beside_what_is_held(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """No notification contradicts it: what stands against it is what the seller answered."""
+    await simulated.behave(surcharge=7)
+    placed = await marketplace.place()
+    (call,) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+
+    page = await admin.page(f"/console/orders/{placed['id']}/resolve")
+
+    held, against = page[: page.index('id="against"')], page[page.index('id="against"') :]
+    assert placed["attention"]["code"] == "value-differs"
+    assert re.search(r"As it was sold</h3>.*?<dd>13\.00</dd>", held, re.DOTALL)
+    assert re.search(r"<dd>1 . <span[^>]*>8</span></dd>", held)
+    assert f'<a href="/console/deliveries/{call["id"]}">Answered when it was placed</a>' in against
+    assert "No notification contradicts it." in against
+    assert "1307" in against
+    assert "Iara" not in page
+
+
 async def test_a_dead_call_is_tried_again(marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor) -> None:
     order_id = await dead(marketplace, simulated)
     page = await admin.page(f"/console/orders/{order_id}")
     (path,) = {one for one in addresses(page) if one.endswith("/retry")}
 
+    asked = await admin.page(path)
     without = await admin.send(path, confirm="yes")
     answer = await admin.send(path, reason="its host is back", confirm="yes")
 
+    assert "whatever may be personal are masked here" in asked
     assert without.status_code == 422
     assert 'aria-invalid="true"' in without.text
     assert answer.headers["location"] == f"/console/orders/{order_id}"

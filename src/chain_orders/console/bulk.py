@@ -9,18 +9,21 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..deliveries.models import Delivery
-from ..errors import Conflict, Problem, Unknown
+from ..errors import Conflict, Problem, Stale, Unknown
 from ..operators import again, edges
 from ..operators.schemas import CancellationBody, ResolutionBody
+from ..orders import lookup
 from ..orders.models import Order
 from ..orders.states import Status
+from ..sellers import directory
 from ..sellers.models import Seller
-from . import acts, deciding, mistakes, once, words
+from . import acts, deciding, meanwhile, mistakes, once, words
 from .order import dead_of
 from .retrying import Result
 from .texts import N_, _
@@ -29,7 +32,7 @@ from .words import Told
 
 _AT_ONCE = 40
 _LIST = "/console/orders"
-_ANY_REASON = "-"
+_ANY_REASON = _NOTHING = "-"
 ACTS = Told(
     {
         "retry": N_("Try dead calls again"),
@@ -47,6 +50,7 @@ class Planned:
     group: str
     status: str
     version: int
+    seen: str
     calls: list[str] = field(default_factory=list)
     told: str = ""
     refused: bool = False
@@ -64,14 +68,14 @@ async def act(visit: Visit) -> Response:
     except Problem as problem:
         return await _preview(visit, what, problem)
     await once.begin(visit)
-    results = [await _result(visit, *_looked_at(one), move) for one in visit.form.get("order", [])[:_AT_ONCE]]
+    results = [await _result(visit, _looked_at(one), move) for one in visit.form.get("order", [])[:_AT_ONCE]]
     visit.desk.bell.ring("deliveries")
     return visit.render("results.html", results=results, back=list_at(visit, _LIST), what=ACTS[what])
 
 
 async def _preview(visit: Visit, what: str, problem: Problem | None = None) -> Response:
     """Each order as the act would leave it; nothing is kept of that."""
-    chosen = [_looked_at(one)[0] for one in (visit.form.get("order") or [])[:_AT_ONCE]]
+    chosen = [_looked_at(one).id for one in (visit.form.get("order") or [])[:_AT_ONCE]]
     move = _MOVES[what](visit, visit.typed("reason") or _ANY_REASON)
     planned = [await _plan(visit, order_id, what, move) for order_id in chosen]
     return visit.render(
@@ -88,22 +92,32 @@ async def _preview(visit: Visit, what: str, problem: Problem | None = None) -> R
     )
 
 
-def _looked_at(text: str) -> tuple[uuid.UUID, str]:
-    """The order's id, and the version of it that was looked at."""
-    order_id, _blank, version = text.partition(" ")
-    return edges.order_id(order_id), version
+class _LookedAt(NamedTuple):
+    """An order, the version of it that was looked at, and what was seen of it."""
+
+    id: uuid.UUID
+    version: str
+    seen: str
+
+
+def _looked_at(text: str) -> _LookedAt:
+    order_id, version, seen = [*text.split(" ", 2), "", ""][:3]
+    return _LookedAt(edges.order_id(order_id), version, seen)
 
 
 async def _plan(visit: Visit, order_id: uuid.UUID, what: str, move: acts.Move) -> Planned:
-    before = await _standing(visit, order_id)
+    async with visit.desk.database.transaction() as session:
+        event = await meanwhile.latest(session, order_id)
+        before = await lookup.loaded(session, order_id)
+    known = (order_id, before.order_group, before.status, before.version, meanwhile.seen(before, event))
     try:
         rehearsed = await acts.rehearse(visit, move, order_id)
     except Problem as refused:
         told = words.refusal(refused)
-        return Planned(order_id, before.order_group, before.status, before.version, told=told, refused=True)
+        return Planned(*known, told=told, refused=True)
     calls = [f"{one.method} {one.target.partition('?')[0]}" for one in rehearsed.owed]
     told = _foretold(what, rehearsed)
-    return Planned(order_id, before.order_group, before.status, before.version, calls, told)
+    return Planned(*known, calls, told)
 
 
 def _foretold(what: str, after: acts.Rehearsed) -> str:
@@ -117,21 +131,27 @@ def _foretold(what: str, after: acts.Rehearsed) -> str:
     return _("Becomes: %s") % status
 
 
-async def _standing(visit: Visit, order_id: uuid.UUID) -> Order:
+async def _result(visit: Visit, one: _LookedAt, move: acts.Move) -> Result:
     async with visit.desk.database.transaction() as session:
-        found = await session.get(Order, order_id)
-    if found is None:
-        raise Unknown("order-unknown", _("There is no such order."))
-    return found
-
-
-async def _result(visit: Visit, order_id: uuid.UUID, version: str, move: acts.Move) -> Result:
-    group = (await _standing(visit, order_id)).order_group
+        group = (await lookup.loaded(session, one.id)).order_group
+    link = f"/console/orders/{one.id}"
     try:
-        await acts.perform_on(visit, order_id, version, move)
+        await acts.perform_on(visit, one.id, one.version, move)
+    except Stale as stale:
+        return Result(group, link, False, f"{words.refusal(stale)} {await _moved(visit, one)}")
     except Problem as refused:
-        return Result(group, f"/console/orders/{order_id}", False, words.refusal(refused))
-    return Result(group, f"/console/orders/{order_id}", True, _("Done. The order shows what comes of it."))
+        return Result(group, link, False, words.refusal(refused))
+    return Result(group, link, True, _("Done. The order shows what comes of it."))
+
+
+async def _moved(visit: Visit, one: _LookedAt) -> str:
+    """What changed since the preview, in a line: what differs, else what happened."""
+    async with visit.desk.database.transaction() as session:
+        order = await lookup.loaded(session, one.id)
+        seller = await directory.get(session, order.seller_id)
+        moved = await meanwhile.of_order(session, order, one.seen, seller.currency, visit.zone)
+    differs = [f"{label}: {was or _NOTHING} → {is_now or _NOTHING}" for label, was, is_now in moved.differs]
+    return "; ".join(differs or [event.title for event in moved.events])
 
 
 def _retry(visit: Visit, reason: str) -> acts.Move:

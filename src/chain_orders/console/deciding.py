@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from .. import masking
+from ..deliveries.models import Attempt, Delivery
 from ..errors import Problem
 from ..notifications.models import Notification
 from ..operators import audit, edges
 from ..operators.schemas import ResolutionBody
 from ..orders import resolving
 from ..orders.models import ChainOrder, Order
+from ..orders.seen import Seen
 from ..orders.states import Status
 from ..sellers.models import Seller
 from . import acts, mistakes
@@ -34,6 +37,16 @@ class Choice:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the seller itself showed last: of a chain order, or of the whole when it was placed or looked for."""
+
+    what: str
+    at: datetime
+    answer: bytes
+    link: str = ""
+
+
 async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehearsed | None = None) -> Response:
     """What is held, what contradicts it, and what may be decided."""
     order, seller, seen = await acts.looked_at(visit)
@@ -46,6 +59,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
                 .limit(_SHOWN)
             )
         )
+        shown = await _shown(session, order)
     return visit.render(
         "act_resolve.html",
         200 if problem is None else problem.status,
@@ -54,6 +68,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         seen=seen,
         currency=seller.currency,
         against=[(note, masking.mask_body(note.body)) for note in against],
+        shown=shown,
         choices=choices(order),
         chosen=visit.typed("decision", _DISMISS),
         reason=visit.typed("reason"),
@@ -61,6 +76,23 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         wrong=mistakes.beside(problem),
         preview=preview,
     )
+
+
+async def _shown(session: AsyncSession, order: Order) -> list[Shown]:
+    """The seller's own word, masked: what stands against what is held where no notification does."""
+    found = []
+    for chain in order.chain_orders[:_SHOWN]:
+        latest = select(Seen).where(Seen.chain_order_key == chain.key).order_by(Seen.id.desc()).limit(1)
+        if (seen := await session.scalar(latest)) is not None:
+            found.append(Shown(chain.chain_order_id, seen.last_at, seen.answer))
+    placing = select(Attempt).join(Delivery, Delivery.id == Attempt.delivery_id)
+    placing = placing.where(Delivery.order_id == order.id, Delivery.kind == "place", Attempt.response.is_not(None))
+    attempt = await session.scalar(placing.order_by(Attempt.id.desc()).limit(1))
+    if attempt is not None:
+        what = _("Read when it was looked for") if attempt.phase == "verify" else _("Answered when it was placed")
+        link = f"/console/deliveries/{attempt.delivery_id}"
+        found.append(Shown(what, attempt.at, masking.mask_body(attempt.response or b""), link))
+    return found
 
 
 def choices(order: Order) -> list[Choice]:
