@@ -18,6 +18,7 @@ from .alerts.alarm import Alarm
 from .alerts.mail import Mail
 from .capability import Keyring
 from .database import Bell, Database, check, connections
+from .deliveries.room import BESIDE
 from .deliveries.upkeep import Upkeep
 from .deliveries.worker import Limits, Worker
 from .errors import Stopped
@@ -85,7 +86,7 @@ def assemble(settings: Settings) -> Parts:
         deadline=settings.exchange_seconds,
         connect=settings.connect_seconds,
         allow_private=settings.development,
-        concurrency=settings.worker_slots,
+        concurrency=settings.worker_slots * (1 + BESIDE),
     )
     plan = Plan(timedelta(seconds=settings.reconcile_seconds), settings.confirm_at)
     place = Place(database, wire, vault, bases, settings.verify_at[-1], plan)

@@ -206,7 +206,8 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     log_format: Literal["json", "console"] = "json"
 
     worker_slots: int = Field(default=64, ge=1, le=1000)
-    """Calls to sellers that one process has in flight at most."""
+    """Calls that one process has in flight at most; those that take longer than a second may be three times as many
+    beside them."""
     poll_seconds: Seconds = 1.0
     """How often queues are looked at when no wake-up comes."""
     sweep_seconds: Seconds = 30.0

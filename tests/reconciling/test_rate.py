@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +18,7 @@ from chain_orders.orders.models import ChainOrder, Order, Read
 from chain_orders.sellers.models import Seller
 
 from ..builders import Marketplace, SimulatedSeller, order
+from ..silent import silent
 
 LEASE = timedelta(seconds=60)
 
@@ -177,21 +176,6 @@ async def test_what_is_told_anew_has_its_whole_time_to_show(database: Database) 
         assert row.next_at - row.asked_at < timedelta(minutes=1)
 
 
-@contextlib.asynccontextmanager
-async def _mute() -> AsyncIterator[str]:
-    """Somebody who takes calls and says nothing."""
-    lines: list[asyncio.StreamWriter] = []
-
-    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines.append(writer)
-
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for line in lines:
-            line.transport.abort()
-
-
 async def test_a_seller_that_says_nothing_delays_no_read_of_another(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
@@ -199,7 +183,7 @@ async def test_a_seller_that_says_nothing_delays_no_read_of_another(
     for n in range(6):
         answer = await marketplace.post_order(order(f"MUTE{n}"), wait=10, seller_id="mute")
         assert answer.status_code == 201
-    async with _mute() as nowhere:
+    async with silent() as nowhere:
         await marketplace.change_seller("mute", baseUrl=nowhere)
         async with marketplace.database.transaction() as session:
             await session.execute(text("update lanes set ramp = null"))

@@ -17,6 +17,7 @@ from chain_orders.deliveries.lanes import BURST
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from ..faults.process import free_port
+from ..silent import silent
 
 QUEUED = 5_000
 PLACED = int(os.environ.get("SEEN_PLACED", "100"))
@@ -39,23 +40,25 @@ _QUEUE = text(
                convert_to(replace(convert_from(o.placement_body, 'UTF8'), o.order_group, o.order_group || '-' || n),
                           'UTF8'),
                o.placement_digest, o.total_cents, o.items
-          from orders o, generate_series(2, :many) n where o.order_group = :group
+          from orders o, generate_series(2, :many) n where o.order_group = :group and o.seller_id = :seller
         returning id
     )
     insert into deliveries (lane, sequence, kind, order_id, method, target)
-    select d.lane, 'order:' || c.id, d.kind, c.id, d.method, d.target from deliveries d, copies c
+    select d.lane, 'order:' || c.id, d.kind, c.id, d.method, d.target
+      from deliveries d, copies c where d.lane = 'seller:' || :seller
     """
 )
 
 
-async def _queue(marketplace: Marketplace, many: int) -> None:
+async def _queue(marketplace: Marketplace, many: int, seller_id: str = "acme") -> None:
     """Orders that wait behind a paused lane, and then may go."""
-    await marketplace.client.post("/v1/sellers/acme/pause")
-    assert (await marketplace.post_order(order("MANY"))).status_code == 202
+    await marketplace.client.post(f"/v1/sellers/{seller_id}/pause")
+    assert (await marketplace.post_order(order("MANY"), seller_id=seller_id)).status_code == 202
     async with marketplace.database.transaction() as session:
-        await session.execute(_QUEUE, {"many": many, "group": "MANY"})
-    async with marketplace.database.transaction() as session:
-        await session.execute(text("analyze"))
+        await session.execute(_QUEUE, {"many": many, "seller": seller_id, "group": "MANY"})
+    if many == QUEUED:
+        async with marketplace.database.transaction() as session:
+            await session.execute(text("analyze"))
 
 
 async def _count(database: Database, what: str) -> int:
@@ -172,6 +175,36 @@ _INSIDE_A_PAUSE = """
      and sent.at < asked.at + asked.duration_ms * interval '1 ms' + interval '2 seconds'
      where asked.outcome = 'throttled'
 """
+
+
+@pytest.mark.parametrize("options", [{"exchange_seconds": 40.0, "lease_seconds": 60.0}], indirect=True)
+@pytest.mark.parametrize(("sellers", "concurrency"), [(1, 1000), (8, 10)], ids=["one-of-many-calls", "many-sellers"])
+async def test_sellers_that_hang_keep_no_other_waiting(
+    marketplace: Marketplace, simulated: SimulatedSeller, sellers: int, concurrency: int
+) -> None:
+    database = marketplace.database
+    async with silent() as nowhere:
+        for n in range(sellers):
+            await marketplace.add_seller(nowhere, f"mute{n}", concurrency=concurrency, ratePerSecond=1000)
+            await _queue(marketplace, 80 // sellers, f"mute{n}")
+        async with database.transaction() as session:  # all has gone well so far
+            await session.execute(text("update lanes set ramp = null, tokens = 1000, paused = false"))
+
+        async def all_hang() -> bool:
+            return await _count(database, _UNDER_WAY) >= 64
+
+        await until(all_hang)
+        for n in range(10):
+            assert (await marketplace.post_order(order(f"HEALTHY{n}"))).status_code == 202
+
+        async def placed() -> bool:
+            return await _count(database, "orders where status = 'placed'") == 10
+
+        await until(placed)
+        assert await _count(database, _UNDER_WAY) >= 64
+
+
+_UNDER_WAY = "deliveries where state = 'sending' and lane like 'seller:mute%'"
 
 
 @pytest.mark.parametrize("options", [{"exchange_seconds": 2.5, "lease_seconds": 4.0}], indirect=True)

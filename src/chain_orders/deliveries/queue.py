@@ -7,6 +7,7 @@ through, and writes lease, attempt number and attempt row before anything is sen
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -58,6 +59,7 @@ _LOCK_GATES = text(
                           order by d.next_at limit 1) due
      where not l.paused
        and starts_with(l.lane, :whose)
+       and l.lane <> all(cast(:but as text[]))
        and (l.next_at is null or l.next_at <= clock_timestamp())
      order by l.refilled_at
      limit :lanes
@@ -160,13 +162,20 @@ _CLAIM = text(
 
 
 async def claim(
-    session: AsyncSession, *, worker: str, slots: int, lease: timedelta, lanes: int = 16, whose: str = ""
+    session: AsyncSession,
+    *,
+    worker: str,
+    slots: int,
+    lease: timedelta,
+    lanes: int = 16,
+    whose: str = "",
+    but: Collection[str] = (),
 ) -> list[Claimed]:
-    """Take up to `slots` due deliveries of up to `lanes` lanes, of those whose names begin with `whose`.
+    """Take up to `slots` due deliveries of up to `lanes` lanes, of those whose names begin with `whose`, `but` some.
 
     Commit before sending any of them.
     """
-    gates = list(await session.scalars(_LOCK_GATES, {"lanes": lanes, "whose": whose}))
+    gates = list(await session.scalars(_LOCK_GATES, {"lanes": lanes, "whose": whose, "but": list(but)}))
     if not gates:
         return []
     rows = await session.execute(_CLAIM, {"worker": worker, "slots": slots, "lease": lease, "gates": gates})

@@ -26,8 +26,9 @@ from ..database import Bell, Database, is_passing, wait_for
 from ..outbound import Exchange
 from ..outcome import Again, Ambiguous, GivenBack, Outcome, name
 from ..sellers.models import Seller
-from . import queue, retry
+from . import queue, retry, room
 from .queue import Claimed
+from .room import Call, Room
 from .settling import Ended, LockFree, Recorder, Settler
 
 log = logs.get("worker")
@@ -69,7 +70,7 @@ class Handler(Recorder, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a worker takes on, and for how long."""
+    """How much a worker takes on, and for how long. Calls that hang hold no slot: see `room`."""
 
     slots: int
     lease: timedelta
@@ -100,8 +101,7 @@ class Worker:
         self._limits = limits
         self._policy = retry.Policy(schedule, verify_at, random.random)
         self._abandon_at = 0.0
-        self._running: set[asyncio.Task[None]] = set()
-        self._telling: set[asyncio.Task[None]] = set()  # those of them that call subscribers
+        self._running: dict[asyncio.Task[None], Call] = {}
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -121,7 +121,7 @@ class Worker:
 
     async def _pause(self) -> float:
         """Sleep until the next delivery is due, a ring, or one polling interval."""
-        if len(self._running) >= self._limits.slots:
+        if not self._room().slots:
             return self._limits.poll_seconds
         try:
             async with self._database.transaction() as session:
@@ -132,23 +132,23 @@ class Worker:
         return self._limits.poll_seconds if due is None else min(max(due, 0.005), self._limits.poll_seconds)
 
     async def _round(self) -> int:
-        slots = self._limits.slots - len(self._running)
-        if slots <= 0:
+        free = self._room()
+        if not free.slots:
             return 0
         claimed_at = boottime()
         async with self._database.transaction() as session:
             await self._abandon(session)
-            claimed = await self._claim(session, slots)
+            claimed = await self._claim(session, free)
             prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
             sellers = await _sellers(session, prepared)
         for one in prepared:
             task = asyncio.create_task(self._attempt(one, sellers.get(one.lane), claimed_at))
-            self._running.add(task)
+            self._running[task] = Call(one.lane, claimed_at)
             task.add_done_callback(self._finished)
-            if one.lane.startswith(_SUBSCRIBERS):
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
         return len(prepared)
+
+    def _room(self) -> Room:
+        return room.left(self._running.values(), self._limits.slots, boottime())
 
     async def _abandon(self, session: AsyncSession) -> None:
         """Once in a while: what a worker held when it died is unclear."""
@@ -158,12 +158,13 @@ class Worker:
             await self._handlers[kind].unclear(session, orders)
         self._abandon_at = boottime() + _ABANDON_EVERY
 
-    async def _claim(self, session: AsyncSession, slots: int) -> list[Claimed]:
+    async def _claim(self, session: AsyncSession, free: Room) -> list[Claimed]:
         """Sellers first, with all there is; subscribers with what their share leaves, however slow they are."""
-        asked: dict[str, Any] = {"worker": self._name, "lease": self._limits.lease}
-        claimed = await queue.claim(session, slots=slots, whose=_SELLERS, **asked)
-        share = max(1, int(self._limits.slots * _SUBSCRIBERS_SHARE)) - len(self._telling)
-        left = min(slots - len(claimed), share)
+        asked: dict[str, Any] = {"worker": self._name, "lease": self._limits.lease, "but": free.full}
+        claimed = await queue.claim(session, slots=free.slots, whose=_SELLERS, **asked)
+        telling = sum(call.lane.startswith(_SUBSCRIBERS) for call in self._running.values())
+        share = max(1, int(self._limits.slots * _SUBSCRIBERS_SHARE)) - telling
+        left = min(free.slots - len(claimed), share)
         return claimed + (await queue.claim(session, slots=left, whose=_SUBSCRIBERS, **asked) if left > 0 else [])
 
     async def _prepare(self, session: AsyncSession, kind: str, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
@@ -171,7 +172,7 @@ class Worker:
         return await self._handlers[kind].prepare(session, mine) if mine else []
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self._heard.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("attempt-crashed", exc_info=task.exception())
