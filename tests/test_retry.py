@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -149,6 +151,19 @@ def test_what_was_not_done_is_sent_again_within_the_schedules_wait(failures: int
 
     assert waits == [SCHEDULE[failures] * draw for draw in DRAWS]
     assert all(timedelta() <= wait < SCHEDULE[failures] for wait in waits)
+
+
+def test_calls_that_failed_together_do_not_come_back_together() -> None:
+    """2,000 of them, which wait ten minutes at most: no minute gets two minutes' share."""
+    draw = random.Random(33).random
+    minutes: Counter[int] = Counter()
+    for _ in range(2000):
+        verdict = decide(Again("away"), Course(), Policy(seconds(600), VERIFY_AT, draw))
+        assert isinstance(verdict, Retry)
+        minutes[int(verdict.after.total_seconds() // 60)] += 1
+
+    assert len(minutes) == 10
+    assert max(minutes.values()) <= 2 * 2000 / 10
 
 
 @pytest.mark.parametrize("failures", [len(SCHEDULE), len(SCHEDULE) + 1])

@@ -120,6 +120,32 @@ async def test_calls_that_are_under_way_when_a_key_is_revoked_burn_nothing_and_a
     assert [tuple(one) for one in alerts] == [("breaker-open", "seller:acme")]
 
 
+async def test_orders_that_the_seller_refuses_cost_a_call_each_and_stop_no_other(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """More in a row than the failures that open the breaker: a refusal is an answer, and no failure."""
+    database = marketplace.database
+    await simulated.behave(rejectCode="CHK0198", rejectGroups="POISON")
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    groups = []
+    for kind in ("POISON", "HEALTHY"):
+        named = [f"{kind}{n}" for n in range(BURST + 2)]
+        taken = await asyncio.gather(*(marketplace.post_order(order(group)) for group in named))
+        assert {answer.status_code for answer in taken} == {202}
+        groups += named
+    await marketplace.client.post("/v1/sellers/acme/resume")
+
+    async def settled() -> bool:
+        assert await _count(database, "lanes where breaker = 'closed' and failures = 0 and next_at is null") == 1
+        return await _count(database, "deliveries where state in ('rejected', 'delivered')") == len(groups)
+
+    await until(settled, 60)
+    assert await simulated.puts() == dict.fromkeys(groups, 1)
+    assert await _count(database, "attempts") == len(groups)
+    for kind, status in (("POISON", "rejected"), ("HEALTHY", "placed")):
+        assert await _count(database, f"orders where order_group ~ '{kind}' and status = '{status}'") == BURST + 2
+
+
 async def test_nothing_is_sent_while_the_seller_asks_to_wait(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
