@@ -3,9 +3,105 @@
 from __future__ import annotations
 
 import re
+from html import unescape
+from typing import Any
 
-from ..builders import Marketplace
+import pytest
+from sqlalchemy import text
+
+from ..builders import Marketplace, SimulatedSeller
+from .day import dead
 from .visitor import Visitor
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"retry_schedule": "0.05"}
+
+
+def _figures(page: str) -> dict[str, str]:
+    """The numbers at the top, by their labels."""
+    found = re.findall(r'class="label">([^<]*)</span><span class="value">([^<]*)<', page)
+    return {unescape(label): number for label, number in found}
+
+
+def _rows(page: str, section: str) -> list[list[str]]:
+    """The rows of a card's table, as texts."""
+    begin = page.index(f'id="{section}"')
+    body = page[page.index("<tbody>", begin) : page.index("</tbody>", begin)]
+    rows = [re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr>.*?</tr>", body, re.DOTALL)]
+    return [[" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in row] for row in rows]
+
+
+async def _orders(marketplace: Marketplace, simulated: SimulatedSeller) -> list[str]:
+    """One each that is placed, authorized, invoiced and cancelled."""
+    ids = [(await marketplace.place())["id"] for _ in range(4)]
+    for one in ids[1:3]:
+        await marketplace.authorize(one)
+        await marketplace.becomes(one, "authorized")
+    await simulated.invoice((await marketplace.get(ids[2]))["chainOrders"][0]["chainOrderId"])
+    await marketplace.becomes(ids[2], "invoiced")
+    await marketplace.ask_to_cancel(ids[3])
+    await marketplace.becomes(ids[3], "cancelled")
+    return ids
+
+
+async def test_orders_are_counted_by_state_and_by_turn(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await _orders(marketplace, simulated)
+    page = await admin.page("/console")
+
+    counted = {status: int(number) for status, _bar, number in _rows(page, "states")}
+    figures = _figures(page)
+    assert {status: number for status, number in counted.items() if number} == {
+        "Placed": 1, "Authorized": 1, "Invoiced": 1, "Cancelled": 1,
+    }  # fmt: skip
+    assert len(counted) == 11
+    shown = [figures[turn] for turn in ("Your turn", "Our turn", "Seller's turn", "Nobody's turn")]
+    assert shown == ["1", "0", "1", "2"]
+
+
+_ASKED = """
+    update orders set attention_code = 'reverted', attention_reason = 'it came again',
+                      attention_since = clock_timestamp() - make_interval(hours => :hours)
+     where id = :id
+"""
+_STOPPED = "update lanes set breaker = 'open', next_at = clock_timestamp() + interval '1 hour'"
+
+
+async def test_what_needs_attention_stands_with_the_oldest_first(marketplace: Marketplace, admin: Visitor) -> None:
+    placed = [await marketplace.place() for _ in range(3)]
+    async with marketplace.database.transaction() as session:
+        for order, hours in zip(placed, (2, 5, 1), strict=True):
+            await session.execute(text(_ASKED), {"hours": hours, "id": order["id"]})
+
+    page = await admin.page("/console")
+
+    listed = [row[0] for row in _rows(page, "attention")]
+    assert listed == [placed[at]["orderGroup"] for at in (1, 0, 2)]
+    assert _figures(page)["Need attention"] == "3"
+    assert "oldest 5 h" in page
+
+
+async def test_queues_are_shown_with_their_oldest_and_sellers_with_how_they_fare(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    await dead(marketplace, simulated)
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update deliveries set created_at = created_at - interval '3 hours'"))
+        await session.execute(text(_STOPPED))
+    (lane,) = (await marketplace.client.get("/v1/stats")).json()["sellers"]
+
+    page = await admin.page("/console")
+    (acme,) = _rows(page, "sellers")
+
+    assert [row for row in _rows(page, "queues") if row[0] == "Deliveries Dead"] == [["Deliveries Dead", "1", "3 h"]]
+    assert _figures(page)["Dead calls"] == "1"
+    assert lane["failedCalls"] > 0
+    assert acme[0].startswith("acme")
+    assert acme[1].startswith("Stopped")
+    assert acme[4:] == [str(lane["calls"]), f"{100 * lane['failedCalls'] / lane['calls']:.1f} %", "50/s, 10 at once"]
 
 
 async def test_the_pictures_say_in_words_what_they_show(marketplace: Marketplace, admin: Visitor) -> None:

@@ -30,7 +30,8 @@ _SELLERS = 12
 _MINUTES = 60
 _HOURS = 24
 _LATEST_INVOICES = 1000
-_OPEN = [status for status in Status if status not in {Status.INVOICED, Status.CANCELLED}]
+_OVER = (Status.INVOICED, Status.CANCELLED)
+_OPEN = [status for status in Status if status not in _OVER]
 # Served by the primary key: ids are ordered by time.
 _TAKEN = text(
     """
@@ -93,6 +94,7 @@ async def show(visit: Visit) -> Response:
     return visit.render(
         "overview.html",
         statuses=[(status, by_status[status]) for status in _OPEN],
+        done=[(status, by_status[status]) for status in _OVER],
         most=max((by_status[status] for status in _OPEN), default=0),
         share=charts.share,
         turns=orders.by_turn,
