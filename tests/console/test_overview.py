@@ -19,6 +19,13 @@ def options() -> dict[str, Any]:
     return {"retry_schedule": "0.05"}
 
 
+CHECKS = (
+    "Database", "Commits are kept", "Workers", "Calls to sellers", "Calls to webhooks", "What sellers told us",
+    "Events on their way to the feed", "Dead calls to sellers", "Dead calls to webhooks",
+    "Parked, contradicting or unreadable notifications",
+)  # fmt: skip
+
+
 def _figures(page: str) -> dict[str, str]:
     """The numbers at the top, by their labels."""
     found = re.findall(r'class="label">([^<]*)</span><span class="value">([^<]*)<', page)
@@ -119,3 +126,38 @@ async def test_an_empty_console_says_what_to_do(admin: Visitor) -> None:
     assert "There are no orders yet." in await admin.page("/console/orders")
     assert "Nothing is owed to any seller." in await admin.page("/console/deliveries")
     assert "Everything that sellers told us is applied." in await admin.page("/console/notifications")
+
+
+async def test_the_health_page_says_who_works_and_what_waits(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    idle = dict(_checks(await admin.page("/console/health")))
+    await dead(marketplace, simulated)
+    busy = dict(_checks(await admin.page("/console/health")))
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update attempts set at = at - interval '1 hour'"))
+        await session.execute(text(_OVERDUE))
+    alone = dict(_checks(await admin.page("/console/health")))
+
+    assert idle["Workers"].endswith("none needed")
+    assert idle["Dead calls to sellers"] == "none"
+    assert re.search(r"last call .* ago one seen lately", busy["Workers"])
+    assert re.fullmatch(r"1 wait, the oldest for .* wait for you", busy["Dead calls to sellers"])
+    assert alone["Workers"].endswith("none seen")
+    assert alone["Calls to webhooks"] == "1 wait, the oldest for 1 h behind"
+
+
+def _checks(page: str) -> list[tuple[str, str]]:
+    """The findings of the health page: each name, and what is said of it."""
+    found = []
+    for about, badge in _rows(page, "checks"):
+        (name,) = [one for one in CHECKS if about.startswith(one)]
+        found.append((name, f"{about.removeprefix(name)} {badge}".strip()))
+    return found
+
+
+_OVERDUE = """
+    with lane as (insert into lanes (lane, paused) values ('subscription:' || gen_random_uuid(), true) returning lane)
+    insert into deliveries (lane, kind, method, target, body, created_at)
+    select lane, 'webhook', 'POST', 'test_1', '{}', clock_timestamp() - interval '1 hour' from lane
+"""

@@ -94,7 +94,7 @@ async def show(visit: Visit) -> Response:
     return visit.render(
         "overview.html",
         statuses=[(status, by_status[status]) for status in _OPEN],
-        done=[(status, by_status[status]) for status in _OVER],
+        over=[(status, by_status[status]) for status in _OVER],
         most=max((by_status[status] for status in _OPEN), default=0),
         share=charts.share,
         turns=orders.by_turn,
