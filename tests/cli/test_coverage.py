@@ -54,6 +54,7 @@ COMMANDS = {
     "POST /v1/deliveries/retry": "delivery retry",
     "POST /v1/deliveries/{delivery_id}/retry": "delivery retry",
     "GET /v1/notifications": "notification list",
+    "GET /v1/notifications/{notification_id}": "notification show",
     "POST /v1/notifications/{notification_id}/replay": "notification replay",
     "GET /v1/events": "events list",
     "GET /v1/events/stream": "events follow",

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from chain_orders.console import rendering
 
-from ..builders import Marketplace, SimulatedSeller, order
+from ..builders import Marketplace, SimulatedSeller, invoice, order
 from .visitor import LARGEST, Visitor, addresses, fields
 
 _MANY_SELLERS = (
@@ -176,3 +176,51 @@ async def test_keys_go_on_over_pages(marketplace: Marketplace, admin: Visitor) -
 
 
 _KEYS = "select gen_random_uuid(), 'till ' || n, 'viewer', sha256(n::text::bytea) from generate_series(1, 100) n"
+
+
+async def test_nothing_grows_with_what_a_seller_sends(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    placed = await marketplace.place(order("LONG1"))
+    address = f"{await simulated.base('LONG1')}/pvt/orders/LONG1/invoice"
+    bomb = b"[" + b",".join([b"1e131000"] * 100) + b"]"  # as numbers of a jsonb they would be 13 MB
+    long = "x" * (4 * 1024 * 1024 - 1000)
+    told = [bomb, invoice("NF-1", 1300, fiscalDocument=long), invoice("NF-1", 400, fiscalDocument=long)]
+    assert [(await marketplace.notify(address, one)).status_code for one in told] == [400, 200, 200]
+    await marketplace.notified(placed["id"], "conflict")
+    listed = (await marketplace.client.get("/v1/notifications")).json()["items"]
+
+    order_page = f"/console/orders/{placed['id']}"
+    singles = [f"/console/notifications/{one['id']}" for one in listed]
+    for path in ("/console/notifications?state=all", order_page, f"{order_page}/resolve", *singles):
+        assert len((await admin.page(path)).encode()) < LARGEST, path
+    for path in ("/v1/notifications", f"/v1/orders/{placed['id']}/notifications"):
+        masked = await marketplace.client.get(path)
+        whole = await marketplace.client.get(path, params={"whole": "true", "reason": "an audit"})
+        assert (len(masked.content) < 10_000, len(whole.content) < 50_000) == (True, True), path
+        cut = {one["bodyLength"] > 4_000_000: (one["truncated"], len(one["body"])) for one in whole.json()["items"]}
+        assert cut == {False: (False, len(bomb)), True: (True, 16 * 1024)}
+    one = await marketplace.client.get(
+        f"/v1/notifications/{listed[0]['id']}", params={"whole": "true", "reason": "an audit"}
+    )
+    assert (one.json()["truncated"], long in one.json()["body"]) == (False, True)
+
+
+async def test_a_story_says_how_often_the_seller_repeated_itself_and_what_was_found_by_reading(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    placed = await marketplace.place(order("AGAIN1"))
+    address = f"{await simulated.base('AGAIN1')}/pvt/orders/AGAIN1/invoice"
+    for _ in range(3):
+        await marketplace.notify(address, invoice())
+    note = await marketplace.notified(placed["id"], "applied")
+
+    told = await admin.page(f"/console/orders/{placed['id']}")
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update invoices set source = 'read'"))
+    found = await admin.page(f"/console/orders/{placed['id']}")
+
+    assert (told.count("2 times"), note["repeats"]) == (1, 2)
+    assert "2 times" in await admin.page(f"/console/notifications/{note['id']}")
+    read = "found by a read of the seller"
+    assert (read in told, read in found) == (False, True)

@@ -90,7 +90,12 @@ async def test_answers_are_what_their_description_says(marketplace: Marketplace,
         method, path = operation.split()
         if method != "GET":
             continue
-        address = path.format(seller_id="acme", order_id=placed["id"], delivery_id=await _a_delivery(marketplace))
+        address = path.format(
+            seller_id="acme",
+            order_id=placed["id"],
+            delivery_id=await _one_of(marketplace, "deliveries"),
+            notification_id=await _one_of(marketplace, "notifications"),
+        )
         found = (await marketplace.client.get(address)).json()
         for one in found.get("items", [found]):
             assert set(one) == {field.alias for field in model.model_fields.values()}, operation
@@ -108,5 +113,5 @@ def _form(value: Any) -> Any:
     return [_form(one) for one in value] if isinstance(value, list) else type(value).__name__
 
 
-async def _a_delivery(marketplace: Marketplace) -> int:
-    return int((await marketplace.client.get("/v1/deliveries")).json()["items"][0]["id"])
+async def _one_of(marketplace: Marketplace, list_: str) -> int:
+    return int((await marketplace.client.get(f"/v1/{list_}")).json()["items"][0]["id"])

@@ -45,6 +45,7 @@ LEAST = {
     "POST /v1/deliveries/retry": "operator",
     "POST /v1/deliveries/{delivery_id}/retry": "operator",
     "GET /v1/notifications": "viewer",
+    "GET /v1/notifications/{notification_id}": "viewer",
     "POST /v1/notifications/{notification_id}/replay": "operator",
     "GET /v1/events": "viewer",
     "GET /v1/events/stream": "viewer",

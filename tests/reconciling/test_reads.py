@@ -26,7 +26,8 @@ async def test_a_lost_invoice_is_found(marketplace: Marketplace, simulated: Simu
     await simulated.invoice("MKP-READ1-01", invoiceNumber="NF-LOST", trackingNumber="TR-LOST", times=0)
 
     found = await marketplace.becomes(placed["id"], "invoiced")
-    assert [one["invoiceNumber"] for one in found["chainOrders"][0]["invoices"]] == ["NF-LOST"]
+    invoices = found["chainOrders"][0]["invoices"]
+    assert [(one["invoiceNumber"], one["source"]) for one in invoices] == [("NF-LOST", "read")]
 
 
 async def test_a_lost_cancellation_is_found(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

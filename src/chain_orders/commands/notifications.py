@@ -12,7 +12,7 @@ from .orders import NOTIFICATIONS
 from .show import AsJson
 from .typed import Commands
 
-app = Commands(name="notification", help="What sellers told us: list it, apply it again.")
+app = Commands(name="notification", help="What sellers told us: list it, show one, apply it again.")
 
 
 @app.command("list")
@@ -32,6 +32,22 @@ def list_notifications(
     with Api() as api:
         filters = {"state": state or None, "kind": kind or None, "seller": seller, **wholly(whole, reason)}
         api.listed("/v1/notifications", NOTIFICATIONS, limit, json_, **filters)
+
+
+@app.command("show")
+def show_notification(
+    notification: Annotated[int, typer.Argument(help="The notification's id.")],
+    whole: Whole = False,
+    reason: WhyWhole = None,
+    json_: AsJson = False,
+) -> None:
+    """Show one notification with its body, however long it is; masked unless --whole.
+
+    Example: chain-orders notification show 17
+    """
+    with Api() as api:
+        found = api.get(f"/v1/notifications/{notification}", **wholly(whole, reason))
+    show.item(found, json_)
 
 
 @app.command()

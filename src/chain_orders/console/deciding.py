@@ -12,7 +12,7 @@ from starlette.responses import Response
 from .. import masking
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Problem
-from ..notifications.models import Notification
+from ..notifications.models import LISTED, Notification
 from ..operators import audit, edges
 from ..operators.schemas import ResolutionBody
 from ..orders import resolving
@@ -57,6 +57,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
                 .where(Notification.order_id == order.id, Notification.state == "conflict")
                 .order_by(Notification.id.desc())
                 .limit(_SHOWN)
+                .options(*LISTED)
             )
         )
         shown = await _shown(session, order)
@@ -67,7 +68,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         seller=seller,
         seen=seen,
         currency=seller.currency,
-        against=[(note, masking.mask_body(note.body)) for note in against],
+        against=[(note, b"" if note.is_long else masking.mask_body(note.beginning)) for note in against],
         shown=shown,
         choices=choices(order),
         chosen=visit.typed("decision", _DISMISS),

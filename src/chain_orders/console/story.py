@@ -8,18 +8,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import masking
 from ..deliveries.models import WAITING, Attempt, Delivery
 from ..events.models import Event
-from ..notifications.models import Notification
+from ..notifications.models import LISTED, Notification, Receipt
 from ..operators.holding import Held
 from ..orders.models import Order
 from ..vtex import addresses
 from . import facts, rendering, words
-from .texts import _
+from .texts import _, ngettext
 from .words import Word
 
 PAGE = 50
@@ -112,7 +112,7 @@ async def tell(
     entries = [
         *[of_event(event, currency, zone) for event in await _events(session, order.id, before)],
         *await _calls(session, order, before, held),
-        *[_of_notification(note) for note in await _notifications(session, order.id, before)],
+        *[_of_notification(note, repeats or 0) for note, repeats in await _notifications(session, order.id, before)],
     ]
     entries.sort(key=lambda entry: entry.place, reverse=True)
     shown = _affordable(entries[:PAGE])
@@ -142,12 +142,16 @@ async def _events(session: AsyncSession, order_id: uuid.UUID, before: Place | No
     return (await session.scalars(query.order_by(Event.at.desc(), Event.id.desc()).limit(PAGE + 1))).all()
 
 
-async def _notifications(session: AsyncSession, order_id: uuid.UUID, before: Place | None) -> Sequence[Notification]:
-    query = select(Notification).where(Notification.order_id == order_id)
+async def _notifications(
+    session: AsyncSession, order_id: uuid.UUID, before: Place | None
+) -> Sequence[Row[Notification, int]]:
+    """Each with how often it was repeated."""
+    query = select(Notification, Receipt.repeats).outerjoin(Receipt, Receipt.dedupe_key == Notification.dedupe_key)
+    query = query.where(Notification.order_id == order_id).options(*LISTED)
     if before is not None:
         query = query.where(before.precedes(NOTIFICATION, Notification.received_at, Notification.id))
     latest = query.order_by(Notification.received_at.desc(), Notification.id.desc())
-    return (await session.scalars(latest.limit(PAGE + 1))).all()
+    return (await session.execute(latest.limit(PAGE + 1))).all()
 
 
 async def _calls(session: AsyncSession, order: Order, before: Place | None, held: Held | None) -> list[Entry]:
@@ -261,14 +265,16 @@ def _of_owed(delivery: Delivery, sent: str, held: Held | None) -> Entry:
     return Entry(at, "out", title, state.tone, _("the service"), state, told, folds, *link)
 
 
-def _of_notification(note: Notification) -> Entry:
+def _of_notification(note: Notification, repeats: int) -> Entry:
     state = words.word(words.NOTIFICATION_STATES, note.state)
     told: list[tuple[str, str]] = [(_("path"), rendering.text_of(masking.mask_path(note.path), 200))]
     if note.reason:
         told.append((_("reason"), words.PARKED.get(note.reason, note.reason)))
     told.append((_("receipt"), note.receipt))
+    if repeats:
+        told.append((_("repeated"), ngettext("%(num)d time", "%(num)d times", repeats) % {"num": repeats}))
     title = _("Told by the seller: %s") % words.NOTIFICATION_KINDS.get(note.kind, note.kind).lower()
-    folds = [(_("What it said"), _shown(note.body))]
+    folds = [(_("What it said"), _shown(note.beginning))] if not note.is_long else []
     link = (f"/console/notifications/{note.id}", _("Notification %s") % note.id)
     at = Place(note.received_at, NOTIFICATION, note.id)
     return Entry(at, "in", title, state.tone, _("the seller"), state, told, folds, *link)

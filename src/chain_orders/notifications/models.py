@@ -5,14 +5,16 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Identity, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, Identity, Index, LargeBinary, func, text
+from sqlalchemy.orm import Mapped, column_property, defer, mapped_column, undefer
 
 from ..database import Base
 
 STATES = ("received", "applied", "parked", "conflict", "ignored", "unreadable")
 # What people look for among millions that were applied.
 _TROUBLED = "state in ('parked', 'conflict', 'unreadable')"
+LISTED_BYTES = 16 * 1024
+"""How much of a body is shown where there are many: all of most, and little of one with a fiscal document in it."""
 
 
 class Receipt(Base):
@@ -71,7 +73,7 @@ class Notification(Base):
     order_id: Mapped[uuid.UUID | None]
     path: Mapped[bytes]
     headers: Mapped[bytes] = mapped_column(deferred=True)
-    body: Mapped[bytes]
+    body: Mapped[bytes] = mapped_column()
     state: Mapped[str] = mapped_column(server_default="received")
     reason: Mapped[str | None]
     contradicts: Mapped[str | None]
@@ -83,3 +85,14 @@ class Notification(Base):
     applied_seq: Mapped[int | None]
     received_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     applied_at: Mapped[datetime | None]
+    beginning: Mapped[bytes] = column_property(func.substring(body, 1, LISTED_BYTES, type_=LargeBinary), deferred=True)
+    size: Mapped[int] = column_property(func.octet_length(body), deferred=True)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the beginning of the body is not all of it."""
+        return len(self.beginning) < self.size
+
+
+LISTED = (defer(Notification.body), undefer(Notification.beginning), undefer(Notification.size))
+"""Options of a query for many: 200 whole bodies could be 800 MiB."""

@@ -92,6 +92,8 @@ class Invoice(_Answer):
     tracking_url: str | None
     delivered_at: datetime | None
     receipt: str | None
+    source: Literal["callback", "read"]
+    """Whether the seller told it, or a read of the seller found it first."""
     items: list[Any] | None
 
 
@@ -183,6 +185,11 @@ class Notification(_Answer):
     repeats: int
     path: str
     body: str
+    """As it came, or masked. In a list at most the first 16 KiB, and nothing of a longer one that is masked."""
+    body_length: int
+    """Bytes, as it came."""
+    truncated: bool
+    """Whether the body is shown in part only; the notification by itself has all of it."""
     received_at: datetime
     applied_at: datetime | None
 
@@ -217,6 +224,7 @@ _ONE: dict[str, type[_Answer]] = {
     "PUT /v1/orders/{order_id}/placement": Order,
     "GET /v1/deliveries/{delivery_id}": Delivery,
     "POST /v1/deliveries/{delivery_id}/retry": Delivery,
+    "GET /v1/notifications/{notification_id}": Notification,
     "POST /v1/notifications/{notification_id}/replay": Notification,
 }
 _PAGES: dict[str, type[_Answer]] = {

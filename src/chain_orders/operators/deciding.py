@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import Unknown
 from ..notifications.inbox import TOPIC
-from ..notifications.models import Notification, Receipt
+from ..notifications.models import LISTED, Notification, Receipt
 from ..orders import lookup, resolving
 from ..orders.models import Order
 from . import access, again, audit, edges, idempotency, revealing, schemas, versions
@@ -67,7 +67,10 @@ async def list_notifications(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """What sellers told us, newest first, masked. An admin gets it as it came with `whole=true` and a `reason`."""
+    """What sellers told us, newest first, masked; of a long body only its length.
+
+    An admin gets it as it came, up to 16 KiB of each, with `whole=true` and a `reason`, which is audited.
+    """
     before = edges.number(cursor)
     async with request.app.state.database.transaction() as session:
         found = await heard(session, limit + 1, states=state or (), kinds=kind or (), seller=seller, before=before)
@@ -76,8 +79,30 @@ async def list_notifications(
         keys = [note.dedupe_key for note in shown]
         rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
         repeats = {row.dedupe_key: row.repeats for row in rows}
-    views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
+    views = [schemas.listed_notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
     return edges.page(request, views, shown[-1].id if len(found) > limit else None)
+
+
+@router.get("/notifications/{notification_id:int}")
+async def get_notification(
+    request: Request,
+    operator: Annotated[Operator, Depends(access.allow("viewer"))],
+    notification_id: edges.RowId,
+    wished: Annotated[Wish, Depends(revealing.wish)],
+) -> Response:
+    """One of them, its body masked from end to end; as it came for an admin, with `whole=true` and a `reason`."""
+    async with request.app.state.database.transaction() as session:
+        note = await _found(session, notification_id)
+        whole = revealing.grant(session, operator, wished, revealing.about([note]))
+        repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
+    return edges.Answer(schemas.notification_view(note, repeats or 0, whole=whole))
+
+
+async def _found(session: AsyncSession, notification_id: int) -> Notification:
+    note = await session.get(Notification, notification_id) if notification_id < 2**63 else None
+    if note is None:
+        raise Unknown("notification-unknown", f"there is no notification {notification_id}")
+    return note
 
 
 async def heard(
@@ -89,7 +114,7 @@ async def heard(
     seller: str | None = None,
     before: int = 0,
 ) -> list[Notification]:
-    """What sellers told us, or one of them, newest first. Empty `states` and `kinds` are all."""
+    """What sellers told us, or one of them, newest first, loaded as `LISTED`. Empty `states` and `kinds` are all."""
     conditions = [
         *([Notification.state.in_(states)] if states else ()),
         *([Notification.kind.in_(kinds)] if kinds else ()),
@@ -98,7 +123,7 @@ async def heard(
     query = select(Notification).where(*conditions)
     if seller is not None:
         query = select(Notification).where(Notification.id.in_(_heard_from(seller, conditions, limit)))
-    return list(await session.scalars(query.order_by(Notification.id.desc()).limit(limit)))
+    return list(await session.scalars(query.options(*LISTED).order_by(Notification.id.desc()).limit(limit)))
 
 
 def _heard_from(seller: str, conditions: Sequence[ColumnElement[bool]], limit: int) -> Select[int]:
@@ -127,9 +152,7 @@ async def replay_notification(
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:
             return once.answer
-        note = await session.get(Notification, notification_id) if notification_id < 2**63 else None
-        if note is None:
-            raise Unknown("notification-unknown", f"there is no notification {notification_id}")
+        note = await _found(session, notification_id)
         await again.notification(session, note, operator, body.reason)
         repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
         view = schemas.notification_view(note, repeats or 0)

@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 
 from ..deliveries.models import Attempt, Delivery
 from ..events.models import Event
-from ..notifications.models import Notification, Receipt
+from ..notifications.models import LISTED, Notification, Receipt
 from ..orders import lookup
 from ..orders.models import Order
 from . import access, edges, holding, revealing, schemas
@@ -71,15 +71,16 @@ async def get_deliveries(
 async def get_notifications(
     request: Request, operator: Viewing, order_id: str, wished: Wished, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """What the seller told us about this order, masked, oldest first.
+    """What the seller told us about this order, masked, oldest first; of a long body only its length.
 
-    An admin gets it as it came with `whole=true` and a `reason`, which is audited.
+    An admin gets it as it came, up to 16 KiB of each, with `whole=true` and a `reason`, which is audited.
     """
     after = edges.number(cursor)
     query = (
         select(Notification)
         .where(Notification.order_id == edges.order_id(order_id), Notification.id > after)
         .order_by(Notification.id)
+        .options(*LISTED)
     )
     notes = await _page_of(request, order_id, query, limit)
     shown = notes[:limit]
@@ -89,7 +90,7 @@ async def get_notifications(
         rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
         repeats = {row.dedupe_key: row.repeats for row in rows}
     following = shown[-1].id if len(notes) > limit else None
-    views = [schemas.notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
+    views = [schemas.listed_notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
     return edges.page(request, views, following)
 
 

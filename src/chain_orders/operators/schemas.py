@@ -264,6 +264,7 @@ def _invoice_view(invoice: Invoice) -> dict[str, Any]:
         "trackingUrl": invoice.tracking_url,
         "deliveredAt": moment(invoice.delivered_at),
         "receipt": invoice.receipt,
+        "source": invoice.source,
         "items": invoice.items,
     }
 
@@ -350,9 +351,21 @@ def _attempt_view(attempt: Attempt, whole: bool) -> dict[str, Any]:
 
 def notification_view(notification: Notification, repeats: int, *, whole: bool = False) -> dict[str, Any]:
     """What a seller told, masked unless `whole`."""
-    path, body = notification.path, notification.body
-    if not whole:
-        path, body = masking.mask_path(path), masking.mask_body(body)
+    return _notification_view(notification, repeats, notification.body, len(notification.body), whole=whole)
+
+
+def listed_notification_view(notification: Notification, repeats: int, *, whole: bool = False) -> dict[str, Any]:
+    """The same of one that was loaded as `LISTED`. Of a long body `whole` shows the beginning, and the mask nothing:
+    what a part of a document holds cannot be told."""
+    body = b"" if notification.is_long and not whole else notification.beginning
+    return _notification_view(notification, repeats, body, notification.size, whole=whole)
+
+
+def _notification_view(
+    notification: Notification, repeats: int, body: bytes, size: int, *, whole: bool
+) -> dict[str, Any]:
+    path = notification.path if whole else masking.mask_path(notification.path)
+    shown = body if whole else masking.mask_body(body)
     return {
         "id": notification.id,
         "orderId": str(notification.order_id) if notification.order_id else None,
@@ -362,7 +375,9 @@ def notification_view(notification: Notification, repeats: int, *, whole: bool =
         "receipt": notification.receipt,
         "repeats": repeats,
         "path": path.decode("ascii", "replace"),
-        "body": body.decode("utf-8", "replace"),
+        "body": shown.decode("utf-8", "replace"),
+        "bodyLength": size,
+        "truncated": len(body) < size,
         "receivedAt": moment(notification.received_at),
         # One that is parked keeps when it was tried.
         "appliedAt": moment(notification.applied_at) if notification.state == "applied" else None,
