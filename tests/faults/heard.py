@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -221,15 +221,22 @@ async def count(database: Database, told: Told, ledger: Ledger) -> None:
     """Compare what was acknowledged with what is stored, and what is stored with what it must come to."""
     acknowledged = ledger.read()
     assert len(acknowledged) == told.acknowledged, "the ledger is not what was sent"
-    wanted = {"parts": PARTS, "value": VALUE, "contested": told.plan.contested}
+    told.twice, told.misapplied, told.cancelled = await applied(database, told.plan.contested, PARTS)
     async with database.transaction() as session:
         stored = (await session.execute(_STORED)).all()
-        told.twice = await session.scalar(_TWICE) or 0
-        told.misapplied = await session.scalar(_MISAPPLIED, wanted) or 0
-        told.cancelled = await session.scalar(_CANCELLED) or 0
     kept = {(row.order_group, row.name) for row in stored}
     told.lost = len({(group, named(number)) for group, number, _ in acknowledged} - kept)
     told.unfounded = len({receipt for _, _, receipt in acknowledged} - {row.receipt for row in stored})
+
+
+async def applied(database: Database, contested: Sequence[str], parts: int) -> tuple[int, int, int]:
+    """What was applied twice, how many orders are not what their `parts` and cancellations make of them, and how many
+    are cancelled."""
+    wanted = {"parts": parts, "value": VALUE, "contested": contested}
+    async with database.transaction() as session:
+        twice = await session.scalar(_TWICE) or 0
+        misapplied = await session.scalar(_MISAPPLIED, wanted) or 0
+        return twice, misapplied, await session.scalar(_CANCELLED) or 0
 
 
 def deliveries(plan: Plan, chance: random.Random) -> Iterator[tuple[str, int]]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from chain_orders.database import Database
+from chain_orders.database import Bell, Database
 from chain_orders.notifications import applier
+from chain_orders.notifications.inbox import Inbox
+from chain_orders.notifications.storing import Incoming
 
-from ..builders import Marketplace, SimulatedSeller, invoice, order, until
+from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
+from ..faults import sabotage
+from ..faults.heard import applied
 from ..faults.notifying import placed_orders
 
 
@@ -62,6 +72,67 @@ async def test_one_that_cannot_be_applied_is_parked_alone_and_tried_again(
 
     await until(applied, 60)
     assert (await marketplace.get(broken))["money"]["invoiced"] == 300
+
+
+async def _overtaken(database: Database, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int]:
+    """An applier is about to apply an order's invoice when the order is cancelled, and another one hears of that, which
+    goes on only when the first is done. What `applied` says of it."""
+    (path,) = (await placed_orders(database, ["RACE1"])).values()
+    bell, stop, due = Bell(""), asyncio.Event(), applier._due
+    inbox = Inbox(database, bell, commit_seconds=10)
+    waits = {"poll_seconds": 0.1, "sweep": timedelta(seconds=1), "patience": timedelta(seconds=1)}
+    one, other = (applier.Applier(database, bell, **waits) for _ in range(2))
+    ready, reached, running = asyncio.Event(), asyncio.Event(), asyncio.create_task(inbox.run(stop))
+
+    async def meet(session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> list[int]:
+        if asyncio.current_task() is second:
+            reached.set()
+            await first
+            return await due(session, order_ids)
+        found = await due(session, order_ids)
+        if not ready.is_set():
+            ready.set()
+            await reached.wait()
+        return found
+
+    async def tell(kind: str, below: str, body: dict[str, Any]) -> None:
+        sent = json.dumps(body).encode()
+        await inbox.receive(Incoming(kind, "base", path.split("/")[-2], "RACE1", below.encode(), b"{}", sent, sent))
+
+    async def step() -> None:
+        try:
+            await other.step()
+        finally:
+            reached.set()  # or it has found nobody there
+
+    monkeypatch.setattr(applier, "_due", meet)
+    await tell("invoice", "pvt/orders/RACE1/invoice", invoice())
+    first, second = asyncio.create_task(one.step()), None
+    await ready.wait()
+    await tell("cancellation", "pvt/orders/order-group/RACE1/notifications", cancellation("MKP-RACE1-01"))
+    second = asyncio.create_task(step())
+    await asyncio.gather(first, second)
+    await one.step()
+    stop.set()
+    await running
+    return await applied(database, ["RACE1"], 1)
+
+
+async def test_a_cancellation_in_the_middle_of_an_invoice_is_applied_after_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await _overtaken(database, monkeypatch) == (0, 0, 0)
+
+
+async def test_an_applier_without_the_orders_lock_is_caught(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sabotage, "replace", monkeypatch.setattr)
+    sabotage.no_order_lock()
+
+    _, misapplied, cancelled = await _overtaken(database, monkeypatch)
+
+    assert (misapplied, cancelled) == (1, 1)
 
 
 _HEARD = text(
