@@ -44,6 +44,10 @@ faults-send: $(VENV)/ready  ## Placements under fire. Options: ORDERS= SEED= SAB
 faults-send-sabotage: $(VENV)/ready  ## The same on broken builds, each of which must fail. Options: ORDERS= SEED=
 	$(BIN)/python -m tests.faults.sending --controls --orders $(or $(ORDERS),200) $(if $(SEED),--seed $(SEED))
 
+faults-steps: $(VENV)/ready  ## Workers that die at each step of a call. Options: ROUNDS= SABOTAGE= RESULT=1
+	$(BIN)/python -m tests.faults.dying --rounds $(or $(ROUNDS),20) $(if $(SABOTAGE),--sabotage $(SABOTAGE)) \
+		$(if $(RESULT),--result)
+
 faults-key: $(VENV)/ready  ## 5,000 orders behind a revoked key: three calls until it is changed, then all are placed
 	SEEN_PLACED=5000 $(BIN)/python -m pytest tests/sending/test_manners.py -k revoked_key $(ARGS)
 
@@ -72,8 +76,8 @@ faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEB
 faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Options: ARGS=
 	$(BIN)/python -m tests.alerts.outage $(ARGS)
 
-LONG := faults-send faults-send-sabotage faults-key faults-hear faults-hear-sabotage faults-overload faults-import \
-	faults-import-sabotage faults-webhooks faults-alerts fuzz fuzz-api \
+LONG := faults-send faults-send-sabotage faults-steps faults-key faults-hear faults-hear-sabotage faults-overload \
+	faults-import faults-import-sabotage faults-webhooks faults-alerts fuzz fuzz-api \
 	bench-hear bench-send bench-claim bench-find bench-console
 .PHONY: prove $(LONG)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .common import RESULTS, machine_in_words
 
-_NAMES = ("send", "hear", "import", "webhooks")
+_NAMES = ("send", "steps", "hear", "import", "webhooks")
 _TELLING = 0.1
 """A bound above it says nothing: after three kills without harm nearly every kill may still do some."""
 _NOTHING = "No run at full length is on record.\n"

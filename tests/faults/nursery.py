@@ -77,7 +77,7 @@ def _nursery() -> subprocess.Popen[bytes]:
 
 
 def main() -> None:
-    for name in ("asyncpg", "httptools", "uvloop", "tests.faults.sabotage"):
+    for name in ("asyncpg", "httptools", "uvloop", "tests.faults.failpoints"):
         importlib.import_module(name)
     gc.freeze()  # what is shared stays shared
     living: set[int] = set()
