@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from chain_orders import body as reading
 from chain_orders.vtex import addresses
@@ -76,6 +77,7 @@ async def test_the_corpus_is_refused_and_kept_and_harms_nobody(
     marketplace: Marketplace, base: str, receiver: str
 ) -> None:
     method, path, good = RECEIVERS[receiver]
+    refused = 0
     async with calling(timeout=30) as stranger:
         for name, body in CORPUS.items():
             answer = await stranger.request(method, base + path, content=body)
@@ -83,9 +85,13 @@ async def test_the_corpus_is_refused_and_kept_and_harms_nobody(
             allowed = {expected, 413} if len(body) > 16_384 else {expected}
             assert answer.status_code in allowed, (name, answer.status_code, answer.text)
             assert answer.status_code == 200 or answer.headers["content-type"] == "application/problem+json"
+            refused += answer.status_code == 400
 
         told = await stranger.request(method, base + path, json=good)
         assert told.status_code == 200, told.text
+    async with marketplace.database.transaction() as session:
+        kept = await session.scalar(text("select count(*) from notifications where kind = 'unreadable'"))
+    assert kept == refused >= len(CORPUS) - 5
 
 
 @pytest.mark.parametrize("receiver", RECEIVERS)
@@ -110,6 +116,8 @@ async def test_odd_paths_are_kept_or_not_found(marketplace: Marketplace, base: s
     token = (await marketplace.client.post("/v1/sellers/acme/callback-token")).json()["token"]
     address = {"base": base, "token": marketplace.url, "cb": f"{marketplace.url}/cb"}[root]
     headers = {"Authorization": f"Bearer {token}"} if root == "token" else {}
+    ours = {"base": f"{base}/", "token": f"{marketplace.url}/pvt/orders/", "cb": "nothing"}
+    understood = 0
     async with calling(timeout=30, headers=headers) as stranger:
         for odd in PATHS:
             for method, below, body in (
@@ -121,6 +129,12 @@ async def test_odd_paths_are_kept_or_not_found(marketplace: Marketplace, base: s
             ):
                 answer = await stranger.request(method, address + below, json=body)
                 assert answer.status_code in {200, 400, 404, 405, 414}, (below, answer.status_code, answer.text)
+                went = str(answer.request.url)  # the client itself goes up where a path says so
+                understood += went.startswith(ours[root]) and answer.status_code in {200, 400, 404}
+        async with marketplace.database.transaction() as session:
+            kept = await session.scalar(text("select coalesce(sum(1 + repeats), 0) from receipts"))
+        assert kept == understood
+        assert (kept > 0) is (root != "cb")
         placed = await stranger.post(f"{base}/pvt/orders/HOST1/invoice", json=invoice("AFTER"))
         assert placed.status_code == 200
     (found,) = (await marketplace.client.get("/v1/orders")).json()["items"]

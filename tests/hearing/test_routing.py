@@ -45,6 +45,43 @@ async def test_what_comes_to_a_base_of_no_stored_order_is_parked_and_moves_nothi
     assert (await marketplace.get(placed["id"]))["status"] == "placed"
 
 
+OF_ANOTHER: dict[str, tuple[str, Any]] = {
+    "cancellation": ("pvt/orders/order-group/MINE1/notifications", cancellation("MKP-OTHER1-01")),
+    "cancellation of the group": ("pvt/orders/order-group/OTHER1/notifications", cancellation("MKP-OTHER1-01")),
+    "cancellation of one level": ("pvt/orders/MKP-OTHER1-01/cancel", {}),
+    "invoice": ("api/oms/pvt/orders/MKP-OTHER1-01/invoice", invoice("NF-2")),
+    "tracking": ("pvt/orders/OTHER1/invoice/NF-1", {"trackingNumber": "BR1"}),
+    "change": ("pvt/orders/OTHER1/changes", {"requestId": "c", "discountValue": 1}),
+}
+
+
+async def test_the_name_of_another_order_that_is_known_moves_neither(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    mine, other = await marketplace.place(order("MINE1")), await marketplace.place(order("OTHER1"))
+    await simulated.invoice("MKP-OTHER1-01", invoiceNumber="NF-1", value=100)
+    before = await marketplace.becomes(other["id"], "partially-invoiced")
+    base = await simulated.base("MINE1")
+
+    for path, body in OF_ANOTHER.values():
+        assert (await marketplace.notify(f"{base}/{path}", body)).status_code == 200
+
+    async def all_parked() -> bool:
+        items = (await marketplace.get(mine["id"], "/notifications"))["items"]
+        found = [(one["state"], one["reason"]) for one in items]
+        return found == [("parked", "foreign-id")] * len(OF_ANOTHER)
+
+    await until(all_parked)
+    held = await marketplace.get(mine["id"])
+    assert (held["status"], held["attention"]["code"], held["chainOrders"][0]["invoices"]) == (
+        "placed",
+        "foreign-id",
+        [],
+    )
+    assert await marketplace.get(other["id"]) == before
+    assert len((await marketplace.get(other["id"], "/notifications"))["items"]) == 1
+
+
 async def test_an_exact_name_wins_over_one_that_is_like_it(marketplace: Marketplace) -> None:
     like, exact = await marketplace.place(order("G7")), await marketplace.place(order("G7-01"))
     token = await _token(marketplace)

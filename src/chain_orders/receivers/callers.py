@@ -114,7 +114,10 @@ def _tokens(request: Request) -> Iterator[str]:
 
 
 class _Bucket:
-    """Lets a few through at once, and the others at a steady rate: each waits, up to a second, as long as few wait."""
+    """Lets a few through at once, and the others at a steady rate: each waits, up to a second, as long as few wait.
+
+    More who wait would cost connections, to slow down a guess of 128 bits that is hopeless at any rate.
+    """
 
     def __init__(self) -> None:
         self._left, self._filled_at, self._waiting = _TOKENS_AT_ONCE, time.monotonic(), 0
