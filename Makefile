@@ -15,7 +15,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-browser screenshots check seed lock clean help FORCE
+.PHONY: run test test-browser screenshots messages check seed lock clean help FORCE
 
 run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 	@exec $(BIN)/chain-orders dev $${PORT:+--port "$$PORT"} $${SELLER_PORT:+--seller-port "$$SELLER_PORT"} \
@@ -29,6 +29,9 @@ test-browser: $(VENV)/ready  ## The console in a real browser: Debian's chromium
 
 screenshots: $(VENV)/ready  ## Pictures of every page of the console for docs/pages.md. ARGS= names some
 	$(BIN)/python -m tests.console.screenshots $(ARGS)
+
+messages: $(VENV)/ready  ## The console's messages for translators: console/locale/console.pot
+	$(BIN)/python -m tests.messages
 
 check: $(VENV)/ready  ## Lint, types, import contracts, lock files
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from . import strict_json
-from .errors import Malformed, TooLarge, UnsupportedMedia
+from .errors import Malformed, Sentence, TooLarge, UnsupportedMedia
 
 CANCELLATION = 16 * 1024
 INVOICE = 4 * 1024 * 1024
@@ -60,11 +60,13 @@ async def _wait(request: Request, limit: int, take: Callable[[int], None] | None
                 elif size > limit + _DISCARDED:
                     break
     except TimeoutError:
-        raise TooSlow("body-timeout", f"the body did not arrive within {SECONDS:.0f} seconds") from None
+        told = Sentence("the body did not arrive within {seconds} seconds", seconds=round(SECONDS))
+        raise TooSlow("body-timeout", told) from None
     except ClientDisconnect:
         raise TooSlow("client-gone", "the connection closed before the body was complete") from None
     if size > limit:
-        raise TooLarge("body-too-large", f"the body may have at most {limit} bytes", headers={"Connection": "close"})
+        told = Sentence("the body may have at most {limit} bytes", limit=limit)
+        raise TooLarge("body-too-large", told, headers={"Connection": "close"})
     return b"".join(parts)
 
 
@@ -73,4 +75,4 @@ def parse(raw: bytes) -> Any:
     try:
         return strict_json.parse(raw)
     except strict_json.NotJson as wrong:
-        raise Malformed("not-json", f"the body is not valid JSON: {wrong}") from wrong
+        raise Malformed("not-json", Sentence("the body is not valid JSON: {place}", place=wrong)) from wrong

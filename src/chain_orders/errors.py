@@ -14,6 +14,26 @@ from typing import Any, ClassVar
 MEDIA_TYPE = "application/problem+json"
 
 
+def N_(message: str) -> str:
+    """Marks a message that is translated, and filled in, where it is shown."""
+    return message
+
+
+class Sentence(str):
+    """A sentence with something put in: it reads as the whole, and keeps its pattern for whoever translates it.
+
+    What is put in as `wrong` is a sentence too.
+    """
+
+    pattern: str
+    put_in: Mapping[str, object]
+
+    def __new__(cls, pattern: str, **put_in: object) -> Sentence:
+        made = super().__new__(cls, pattern.format_map(put_in))
+        made.pattern, made.put_in = pattern, put_in
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong in a document: a JSON pointer to the field, a stable code, and a sentence."""
@@ -30,7 +50,7 @@ class Problem(Exception):
     """A failure that is an answer. Subclasses fix `status` and `title`; `code` says which rule spoke."""
 
     status: ClassVar[int] = 500
-    title: ClassVar[str] = "Something went wrong"
+    title: ClassVar[str] = N_("Something went wrong")
 
     def __init__(
         self,
@@ -66,59 +86,59 @@ class Problem(Exception):
 
 class Malformed(Problem):
     status = 400
-    title = "The request cannot be read"
+    title = N_("The request cannot be read")
 
 
 class Unauthenticated(Problem):
     status = 401
-    title = "Sign in with an API key"
+    title = N_("Sign in with an API key")
 
 
 class Forbidden(Problem):
     status = 403
-    title = "This key may not do that"
+    title = N_("This key may not do that")
 
 
 class Unknown(Problem):
     status = 404
-    title = "There is no such thing"
+    title = N_("There is no such thing")
 
 
 class Conflict(Problem):
     status = 409
-    title = "That contradicts what is known"
+    title = N_("That contradicts what is known")
 
 
 class Stale(Problem):
     status = 412
-    title = "It changed since you read it"
+    title = N_("It changed since you read it")
 
 
 class TooLarge(Problem):
     status = 413
-    title = "The body is too large"
+    title = N_("The body is too large")
 
 
 class UnsupportedMedia(Problem):
     status = 415
-    title = "The body is of another kind"
+    title = N_("The body is of another kind")
 
 
 class Invalid(Problem):
     status = 422
-    title = "The request breaks a rule"
+    title = N_("The request breaks a rule")
 
 
 class Unconditional(Problem):
     status = 428
-    title = "Say which version you read"
+    title = N_("Say which version you read")
 
 
 class Unavailable(Problem):
     """Says when to try again: in a few seconds, unless something better is known."""
 
     status = 503
-    title = "Try again shortly"
+    title = N_("Try again shortly")
 
     def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **given: Any) -> None:
         super().__init__(code, detail, headers={"Retry-After": "5", **(headers or {})}, **given)

@@ -55,6 +55,8 @@ _PATH_WORDS = frozenset(
         "tracking", "cancel", "changes",
     }
 )  # fmt: skip
+UNREADABLE = re.compile(rb"\[masked: (\d+) bytes that are not JSON\]")
+"""What stands for a body that is no JSON."""
 _SEALED = re.compile(rb"sha256:[0-9a-f]{64}")
 _LOOKS_PERSONAL = re.compile(r"@|\d{3}\.\d{3}\.\d{3}-\d\d|\d\d\.\d{3}\.\d{3}/\d{4}-\d\d|\+\d[\d ()-]{7,}", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)

@@ -19,13 +19,15 @@ MOST_SEEN = frozenset({"overview", "order"})
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A page: its path, in which `{story}` and the like stand for ids of the invented day; the buttons that are pressed
-    there one after the other; the reason that is given where one is asked; what is chosen among the acts on many."""
+    there one after the other; the reason that is given where one is asked; what is chosen among the acts on many; what
+    the form saw of its order before somebody else moved it."""
 
     path: str
     shows: str
     presses: tuple[str, ...] = ()
     reason: str = ""
     what: str = ""
+    saw: str = ""
 
 
 EMPTY = {"empty": Picture("/console/orders", "A list that is empty says what to do.")}
@@ -49,6 +51,13 @@ PICTURES: Mapping[str, Mapping[str, Picture]] = {
             "Asking the seller to cancel, shown before it is done.",
             ("Show what will be sent",),
             "out of stock",
+        ),
+        "moved": Picture(
+            "/console/orders/{story}/cancel",
+            "What an act shows when its order has moved since.",
+            ("Show what will be sent", "Ask the seller to cancel"),
+            "out of stock",
+            saw="authorized seller - 1300 0 0 0 1300",
         ),
         "decide": Picture("/console/orders/{conflict}/resolve", "Two facts that contradict each other, side by side."),
         "rejected": Picture("/console/orders/{rejected}", "An order that its seller refused, in words."),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 from playwright.async_api import Browser, Page
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from chain_orders import logs, schema
 from chain_orders.alerts.models import Alert
@@ -34,10 +34,13 @@ from .day import play
 from .pictures import ALL, EMPTY, FOLDER, SCHEMES, VIEWERS, WIDE, Picture, file, widths
 from .visitor import key_of
 
-_WINDOW, _TALLEST = 900, 1900
+_WINDOW, _TALLEST = 900, 8000
 _COLOURS = 128
 _HERE = [str(FOLDER.parents[1]), str(Path.home()), tempfile.gettempdir()]
 _PEOPLE = {"admin": "harbor desk", "viewer": "night shift"}
+_HOURS = 5
+"""How long the invented day seems to have lasted."""
+_KEPT = ("console_sessions", "lanes")
 _WEBHOOK = {"url": "http://127.0.0.1:9/told", "events": ["order.*"], "description": "the warehouse"}
 
 
@@ -78,6 +81,7 @@ async def _stage(url: str, names: list[str]) -> None:
 async def _happen(marketplace: Marketplace, simulated: SimulatedSeller) -> dict[str, str]:
     """The invented day; the ids that paths of pictures stand for."""
     day = await play(marketplace, simulated)
+    await _spread(marketplace.database)
     await marketplace.client.post("/v1/webhooks", json=_WEBHOOK)
     async with marketplace.database.transaction() as session:
         session.add(Alert(code="dead-deliveries", subject="seller:acme", reason="1 call is dead"))
@@ -89,6 +93,26 @@ async def _happen(marketplace: Marketplace, simulated: SimulatedSeller) -> dict[
         "webhook": await _first(marketplace, "webhooks"),
         "key": await _first(marketplace, "keys", at=-1),
     }
+
+
+async def _spread(database: Database) -> None:
+    """Let every moment lie further back, the earlier the more, so that a day of seconds is told as one of hours."""
+    columns = text(
+        """
+        select table_name, column_name from information_schema.columns join information_schema.tables
+          using (table_schema, table_name)
+         where table_schema = 'public' and table_type = 'BASE TABLE' and data_type = 'timestamp with time zone'
+           and is_generated = 'NEVER' and table_name <> all(:kept)
+        """
+    )
+    async with database.transaction() as session:
+        began = text("select extract(epoch from now() - min(created_at))::float8 from orders")
+        lasted = {"lasted": await session.scalar(began)}
+        await session.execute(text("set local session_replication_role = replica"))  # what is written once, as well
+        for table, column in (await session.execute(columns, {"kept": list(_KEPT)})).all():
+            moved = f"now() - interval '{_HOURS} hours' * power(extract(epoch from now() - {column}) / :lasted, 3)"
+            today = f"{column} between now() - make_interval(secs => 2 * :lasted) and now()"
+            await session.execute(text(f"update {table} set {column} = {moved} where {today}"), lasted)
 
 
 async def _first(marketplace: Marketplace, kind: str, at: int = 0, **parameters: str) -> str:
@@ -112,12 +136,23 @@ async def _photograph(opened: Browser, marketplace: Marketplace, key: str, wante
                     await _shoot(page, FOLDER / file(name, width, scheme), width)
 
 
+_AS_IT_WAS = """
+(seen, told) => {
+  seen.form.elements.version.value -= 1;
+  seen.value = `${parseInt(seen.value) - 2} ${told}`;
+}
+"""
+"""Make a form one that was opened before the latest two events."""
+
+
 async def _open(page: Page, one: Picture) -> None:
     await page.set_viewport_size({"width": WIDE, "height": _WINDOW})
     await page.goto(one.path)
     if one.what:
         await page.locator("#what").select_option(one.what)
     for name in one.presses:
+        if one.saw and name == one.presses[-1]:
+            await page.locator("[name=seen]").evaluate(_AS_IT_WAS, one.saw)
         if one.reason and await page.locator("#reason:visible").count():
             await page.locator("#reason").fill(one.reason)
         await page.get_by_role("button", name=name).first.click()
@@ -128,11 +163,11 @@ async def _open(page: Page, one: Picture) -> None:
 
 
 async def _shoot(page: Page, path: Path, width: int) -> None:
-    """The page from its top, as far as a reader of the documentation looks."""
+    """The whole page."""
     await page.set_viewport_size({"width": width, "height": _WINDOW})
     height = await page.evaluate("document.documentElement.scrollHeight")
-    shown = {"x": 0, "y": 0, "width": width, "height": min(int(height), _TALLEST)}
-    _keep(await page.screenshot(full_page=True, clip=shown), path)
+    await page.set_viewport_size({"width": width, "height": min(int(height), _TALLEST)})
+    _keep(await page.screenshot(), path)
 
 
 def _keep(picture: bytes, path: Path) -> None:

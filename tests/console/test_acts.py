@@ -74,7 +74,7 @@ async def test_a_seller_is_checked_in_words_and_its_token_is_shown_once(
     token = re.search(r"k1\.acme\.[a-z2-7]+", shown.text)
     assert token is not None
     assert token[0] not in asked + listed + one
-    assert re.search(r'>k1</th>.*?New orders get an address under it.*?class="number">1<', listed, re.DOTALL)
+    assert re.search(r'>k1</th>.*?The addresses of new orders are made with it.*?class="number">1<', listed, re.DOTALL)
     assert "callback key k1" in one
 
 

@@ -28,7 +28,11 @@ def options() -> dict[str, Any]:
     return {"retry_schedule": "0.05"}
 
 
-_ALL, _COLOURS = {"resultTypes": ["violations", "incomplete"]}, {"runOnly": ["color-contrast"]}
+_ALL: dict[str, Any] = {
+    "resultTypes": ["violations", "incomplete"],
+    "rules": {"target-size": {"enabled": True}},  # of WCAG 2.2, and off unless it is asked for
+}
+_COLOURS = {"runOnly": ["color-contrast"]}
 _RUN = """
 async (options) => {
   const told = (found) => found.map((one) => [one.id, `${one.id}: ${one.nodes[0].html.slice(0, 200)}`]);
@@ -74,9 +78,10 @@ async def _crawl(page: Page, more: set[str], never: str = r"/evidence") -> dict[
                     kinds.add(_kind(one))
                     todo.add(one)
 
-    other = await page.context.new_page()
-    await asyncio.gather(go(page), go(other))
-    await other.close()
+    others = [await page.context.new_page() for _ in range(2)]
+    await asyncio.gather(go(page), *[go(other) for other in others])
+    for other in others:
+        await other.close()
     return wrong
 
 
@@ -109,6 +114,9 @@ async def test_no_page_keeps_anybody_out(
         f"/console/notifications/{bad}", f"/console/deliveries/{dead}", "/console/sellers/acme", "/console/nowhere",
         "/console/orders?q=nothing-like-it", "/console/notifications?state=ignored",
     }  # fmt: skip
+    key, webhook = await _key(marketplace), await _webhook(marketplace)
+    paths |= {f"/console/webhooks/{webhook}{more}" for more in ("", "/secret", "/again")}
+    paths |= {f"/console/keys/{act}?id={key}" for act in ("rotate", "revoke")}
     async with browsing.window(chromium, marketplace.url) as (page, strayed):
         await page.goto("/console/sign-in")
         assert await _wrong(page) == []
@@ -118,7 +126,45 @@ async def test_no_page_keeps_anybody_out(
         await browsing.sign_in(page, await key_of(marketplace, "admin"))
         assert await _crawl(page, paths) == {}
         assert await _forms(page, day) == {}
+        assert await _shown_once(page, bad, dead) == {}
         assert strayed == []
+
+
+async def _key(marketplace: Marketplace) -> str:
+    await key_of(marketplace, "viewer", "night shift")
+    keys = (await marketplace.client.get("/v1/keys")).json()["items"]
+    return str(next(one["id"] for one in keys if one["name"] == "night shift"))
+
+
+async def _webhook(marketplace: Marketplace) -> str:
+    wanted = {"url": "https://told.example/events", "events": ["order.placed"], "description": "the warehouse"}
+    return str((await marketplace.client.post("/v1/webhooks", json=wanted)).json()["id"])
+
+
+async def _shown_once(page: Page, bad: int, dead: int) -> dict[str, list[str]]:
+    """Secrets and whole bodies, and the menu of a small screen."""
+    wrong = {}
+    for path, press, typed in (
+        (f"/console/notifications/{bad}/whole", "Show it whole", {"reason": "asked"}),
+        (f"/console/deliveries/{dead}/whole", "Show it whole", {"reason": "asked"}),
+        ("/console/sellers/acme/token", "Show the token", {}),
+        ("/console/keys", "Make a key", {"k-name": "day shift"}),
+        ("/console/webhooks/new", "Add the webhook", {"h-url": "https://two.example/", "h-events": "order.*"}),
+    ):
+        await page.goto(path)
+        for name, text in typed.items():
+            await page.locator(f"#{name}").fill(text)
+        await page.get_by_role("button", name=press).click()
+        await page.wait_for_load_state()
+        if found := await _wrong(page):
+            wrong[path] = found
+    await page.set_viewport_size({"width": 360, "height": 740})
+    for path in ("/console/orders", "/console/audit"):
+        await page.goto(path)
+        wrong[f"a small {path}"] = await _wrong(page)
+    await page.get_by_role("button", name="Menu").click()
+    wrong["the menu"] = await _wrong(page)
+    return {name: found for name, found in wrong.items() if found}
 
 
 async def _forms(page: Page, day: dict[str, str]) -> dict[str, list[str]]:

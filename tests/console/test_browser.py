@@ -13,7 +13,7 @@ from chain_orders.console import texts
 
 from ..builders import Marketplace, SimulatedSeller
 from . import browsing
-from .day import conflict, dead, foreign, whole
+from .day import conflict, dead, foreign, rejected, whole
 from .visitor import key_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -200,28 +200,40 @@ class _Longer(NullTranslations):
         return self.gettext(msgid1 if n == 1 else msgid2)
 
 
+async def _too_wide(page: Page) -> dict[int, list[str]]:
+    """What does not fit, by the width of the window."""
+    wrong = {}
+    for width in (320, 360, 900, 1000, 1024, 1120, 1280, 2560):
+        await page.set_viewport_size({"width": width, "height": 800})
+        wrong[width] = await page.evaluate(_TOO_WIDE)
+    return {width: found for width, found in wrong.items() if found}
+
+
 async def test_no_page_is_wider_than_its_window_and_no_value_is_squeezed(
     marketplace: Marketplace, simulated: SimulatedSeller, chromium: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor are they in a language of longer words."""
+    """In a language of longer words, which asks for more room than English does."""
     monkeypatch.setitem(texts.CATALOGUES, "qps", _Longer())
-    order_id = await foreign(marketplace, simulated)
-    paths = [
-        "/console", "/console/orders", f"/console/orders/{order_id}", f"/console/orders/{order_id}/cancel",
-        f"/console/orders/{order_id}/resolve", "/console/deliveries", "/console/notifications", "/console/sellers",
-        "/console/sellers/acme", "/console/sellers/new", "/console/keys", "/console/health",
-        "/console/alerts", "/console/webhooks", "/console/audit", "/console/sellers/acme/check",
-        "/console/orders?status=rejected",
+    order, refused = await foreign(marketplace, simulated), await rejected(marketplace, simulated)
+    stuck = (await marketplace.get(await dead(marketplace, simulated), "/deliveries"))["items"][0]["id"]
+    note = (await marketplace.client.get("/v1/notifications")).json()["items"][0]["id"]
+    told = {"url": "https://told.example/events/of/orders", "events": ["order.*"]}
+    webhook = (await marketplace.client.post("/v1/webhooks", json=told)).json()["id"]
+    pages = [
+        "", "/orders", f"/orders/{order}", f"/orders/{order}/cancel", f"/orders/{order}/resolve", "/deliveries",
+        f"/orders/{order}/authorize", f"/orders/{refused}", f"/orders/{refused}/correct", f"/deliveries/{stuck}",
+        f"/deliveries/{stuck}/retry", "/notifications", f"/notifications/{note}", "/sellers", "/sellers/acme",
+        "/sellers/new", "/sellers/acme/check", "/sellers/acme/token", "/keys", "/health", "/alerts", "/webhooks",
+        f"/webhooks/{webhook}", "/webhooks/new", "/audit", "/zone", "/orders?status=rejected", "/nowhere",
     ]  # fmt: skip
-    looks = {
-        ("viewer", "en"): ["/console/sellers/acme"],
-        ("admin", "en"): paths,
-        ("operator", "qps"): [
-            "/console/orders",
-            f"/console/orders/{order_id}",
-            "/console/deliveries",
-            "/console/health",
-        ],
+    acts = {
+        "/orders?chosen=all": [".chosen button"],
+        "/deliveries?state=dead": [".chosen [name=all]", "[name=confirm]"],
+    }
+    looks: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+        ("viewer", "en"): {"/sellers/acme": ()},
+        ("operator", "en"): dict.fromkeys(("", "/orders", "/deliveries", f"/orders/{order}"), ()),
+        ("admin", "qps"): {**dict.fromkeys(pages, ()), **acts},
     }
     wrong = {}
     for (role, language), seen in looks.items():
@@ -231,11 +243,15 @@ async def test_no_page_is_wider_than_its_window_and_no_value_is_squeezed(
             await page.locator("#key").fill(await key_of(marketplace, role))
             await page.keyboard.press("Enter")
             await page.locator("nav").first.wait_for(state="attached")
-            for path in seen:
-                await page.goto(path)
-                for width in (320, 360, 900, 1000, 1024, 1120, 1280, 2560):
-                    await page.set_viewport_size({"width": width, "height": 800})
-                    wrong[language, role, path, width] = await page.evaluate(_TOO_WIDE)
+            for path, presses in seen.items():
+                await page.goto(f"/console{path}")
+                wrong[language, role, path] = await _too_wide(page)
+                for press in presses:
+                    if await page.locator("#reason").count():
+                        await page.locator("#reason").fill("seen")
+                    await page.locator(press).first.click()
+                    await page.wait_for_load_state()
+                    wrong[language, role, press] = await _too_wide(page)
     assert {where: found for where, found in wrong.items() if found} == {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import uuid
 from collections.abc import Iterator
 from datetime import UTC
 from gettext import NullTranslations
@@ -13,38 +14,51 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from babel.messages.pofile import read_po
 
 from chain_orders.alerts.rules import RULES
 from chain_orders.console import facts, overview, rendering, sentences, texts, words
-from chain_orders.errors import Problem
+from chain_orders.errors import Fault, Problem
 from chain_orders.events import types
 from chain_orders.operators import revealing
+from chain_orders.vtex import faults
 
-from ..builders import Marketplace, SimulatedSeller
+from .. import messages
+from ..builders import Marketplace, SimulatedSeller, order
 from .day import conflict, dead, rejected
-from .visitor import Visitor
+from .visitor import Visitor, fields
 
 TEMPLATES = Path(rendering.__file__).parent / "templates"
 SOURCE = TEMPLATES.parents[1]
 MARKED = re.compile(r"⟦[^⟦⟧]*⟧")
 SPOKEN = ("aria-label", "placeholder", "title", "alt", "data-label")
+KEPT = frozenset({"pre", "code", "time", "script", "textarea"})
 EMPTY = frozenset({"br", "hr", "img", "input", "link", "meta", "path", "rect", "circle"})
-DATA = re.compile(r"^(chain-orders|[A-Z]{3}|UTC|seller:acme|acme|\d{1,2}:\d\d|[A-Z0-9]+-\d+)$")
-"""Names, currencies, numbers and moments, which are the same in every language."""
+DATA = re.compile(r"^(chain-orders|\d+[mhd]|[A-Z]{3}|[A-Z]{3}\d{2,}|UTC|seller:acme|acme|\d{1,2}:\d\d|[A-Z0-9]+-\d+)$")
+"""Names, currencies, VTEX's codes, numbers and moments, which are the same in every language."""
+
+
+_NONE = uuid.UUID(int=1)
 
 
 class Marking(NullTranslations):
-    """A language in which every message stands in brackets."""
+    """A language in which every message stands in brackets. Keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = set[str]()
 
     def gettext(self, message: str) -> str:
+        self.asked.add(message)
         return f"⟦{message}⟧"
 
     def ngettext(self, one: str, many: str, number: int) -> str:
+        self.asked.add(one)
         return f"⟦{one if number == 1 else many}⟧"
 
 
 class Reading(HTMLParser):
-    """The texts of a page that are not marked as data."""
+    """The texts of a page that are not marked as data, nor as what the service wrote down in English."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +67,7 @@ class Reading(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = dict(attributes)
-        kept = given.get("translate") == "no" or tag in {"pre", "code", "time", "script", "textarea"}
+        kept = given.get("translate") == "no" or given.get("lang") == "en" or tag in KEPT
         if not kept and not any(self._open):
             self.texts += [value for name in SPOKEN if (value := given.get(name))]
         if tag not in EMPTY:
@@ -72,11 +86,10 @@ def unmarked(html: str) -> set[str]:
     """Words of the page that no message holds."""
     reading = Reading()
     reading.feed(html)
-    found = set[str]()
-    for text in reading.texts:
-        while MARKED.search(text):
-            text = MARKED.sub(" ", text)
-        found |= {word for word in re.findall(r"[^\s,.·/()…:→%]{2,}", text) if re.search(r"[A-Za-z]", word)}
+    text = "\n".join(reading.texts)  # a message may go on behind the data in it
+    while MARKED.search(text):
+        text = MARKED.sub(" ", text)
+    found = {word for word in re.findall(r"[^\s,.·/()…:→%]{2,}", text) if re.search(r"[A-Za-z]", word)}
     return {word for word in found if not DATA.match(word)}
 
 
@@ -86,9 +99,18 @@ def options() -> dict[str, Any]:
 
 
 @pytest.fixture
-def marking(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setitem(texts.CATALOGUES, "qps", Marking())
-    return "qps"
+def marking(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a language that marks; whatever is asked of it must be there for those who translate."""
+    language = Marking()
+    monkeypatch.setitem(texts.CATALOGUES, "qps", language)
+    yield "qps"
+    with messages.POT.open("rb") as file:
+        known = {one.id if isinstance(one.id, str) else one.id[0] for one in read_po(file)}
+    assert language.asked - known == set()
+
+
+def test_the_messages_for_translators_are_those_of_the_source() -> None:
+    assert messages.POT.read_text() == messages.written(), "run: make messages"
 
 
 async def test_every_text_of_a_page_passes_through_gettext(
@@ -120,6 +142,40 @@ async def test_every_text_of_a_page_passes_through_gettext(
     if words_left := unmarked(moved.text):
         found["moved"] = words_left
     assert found == {}, found
+
+
+async def test_a_refusal_passes_through_gettext_with_what_is_put_into_it(
+    marketplace: Marketplace, admin: Visitor, marking: str
+) -> None:
+    placed = await marketplace.place(order("HARBOR-1"))
+    admin.client.headers["Accept-Language"] = marking
+    csrf = await admin.secret()
+    given = {"csrf": csrf, "reason": "seen", "chain": "ANOTHER-01", "confirm": "yes", "version": placed["version"]}
+    limits = {**fields(await admin.page("/console/sellers/acme")), "concurrency": "0", "currency": "real"}
+    for path, form, told in (
+        (f"orders/{placed['id']}/cancel", given, "⟦the order has no chain order ANOTHER-01⟧"),
+        (f"orders/{placed['id']}/cancel", {"csrf": csrf, "reason": "x" * 501}, "⟦must have at most 500 characters⟧"),
+        ("sellers/acme", limits, "⟦must be at least 1⟧"),
+        ("sellers/acme", limits, "⟦must be 3 capital letters, such as BRL⟧"),
+        ("keys", {"csrf": csrf, "name": "?"}, "⟦A name begins with a letter or digit, and has up to"),
+        ("webhooks/new", {"csrf": csrf, "url": "nowhere", "events": "order.*"}, "⟦must be an absolute https URL⟧"),
+        (f"orders/{_NONE}/cancel", given, f"⟦there is no order {_NONE}⟧"),
+    ):
+        answer = await admin.post(f"/console/{path}", **form)
+        assert told in answer.text, (path, told)
+        assert unmarked(answer.text) == set(), path
+
+
+def test_a_sentence_within_a_sentence_is_translated_too(marking: str) -> None:
+    texts.speak(marking)
+    try:
+        many = faults.told(
+            [Fault("/items/0/price", "cents", "must be a number"), Fault("/total", "missing", "is missing")]
+        )
+        assert words.said(many) == "⟦⟦/items/0/price: ⟦must be a number⟧⟧ (and 1 more)⟧"
+    finally:
+        texts.speak("")
+    assert many == "/items/0/price: must be a number (and 1 more)"
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.stem)
@@ -166,6 +222,10 @@ def test_every_attention_that_is_documented_has_its_words_here() -> None:
     assert listed == set(sentences.ATTENTION)
 
 
+def test_every_event_has_its_words_here() -> None:
+    assert set(words.EVENTS) == types.ALL
+
+
 def test_every_alert_has_its_words_here() -> None:
     assert set(sentences.ALERTS) == set(RULES)
     assert set(sentences.ALERT_LINKS) == set(RULES) - {"webhook-disabled", "behind-long"}
@@ -192,10 +252,6 @@ def test_every_act_of_the_audit_has_its_words_here() -> None:
 
     assert {"order.repair", "order.evidence", "seller.resume"} < noted
     assert noted == set(sentences.ACTS)
-
-
-def test_every_event_has_its_words_here() -> None:
-    assert set(words.EVENTS) == types.ALL
 
 
 def _told() -> set[str]:

@@ -26,7 +26,7 @@ from ..orders.states import Status
 from ..sellers import directory
 from ..sellers.models import Seller
 from . import meanwhile, mistakes, once, sessions
-from .texts import _
+from .texts import N_
 from .visits import Visit, kept
 
 Move = Callable[[AsyncSession, Order, Seller], Awaitable[None]]
@@ -99,7 +99,9 @@ async def _move(session: AsyncSession, order_id: uuid.UUID, version: str, move: 
     """Raises Stale when somebody, or the seller, has moved the order since it was looked at."""
     order = await lookup.locked(session, order_id)
     if version != str(order.version):
-        raise Stale("version-differs", _("The order has changed since you looked. Nothing was done: look at it again."))
+        raise Stale(
+            "version-differs", N_("The order has changed since you looked. Nothing was done: look at it again.")
+        )
     await move(session, order, await directory.get(session, order.seller_id))
 
 
@@ -210,7 +212,7 @@ def cancellation(visit: Visit, body: CancellationBody) -> Move:
         audit.note(session, visit.operator, "order.cancel", order, reason=body.reason)
         await cancelling.request(session, order, seller, body.reason, actor, body.chain_order_id)
         if _statuses(order) == before:
-            told = _("Nothing would change: its cancellation was asked for before, or it is cancelled.")
+            told = N_("Nothing would change: its cancellation was asked for before, or it is cancelled.")
             raise Conflict("nothing-changes", told)
 
     return move

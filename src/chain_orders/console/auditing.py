@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..operators import edges
 from ..operators.audit import Audit
+from ..operators.models import ApiKey
+from ..orders.models import Order
+from ..webhooks.models import Subscription
 from . import filters, sentences
+from .texts import N_, _
 from .visits import Visit
 
 PAGE = 40
+_NUMBERED = {"delivery": N_("Delivery %s"), "notification": N_("Notification %s")}
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _LINKS = {
     "order": "/console/orders/",
     "seller": "/console/sellers/",
@@ -28,8 +40,6 @@ async def show(visit: Visit) -> Response:
     query = select(Audit)
     if chosen["actor"]:
         query = query.where(Audit.actor == _actor(chosen["actor"]))
-    if chosen["object"]:
-        query = query.where(Audit.object == chosen["object"])
     if chosen["action"]:
         query = query.where(Audit.action == chosen["action"])
     if chosen["since"]:
@@ -37,11 +47,14 @@ async def show(visit: Visit) -> Response:
     if before:
         query = query.where(Audit.id < before)
     async with visit.desk.database.transaction() as session:
+        if chosen["object"]:
+            query = query.where(Audit.object.in_(await _objects(session, chosen["object"])))
         found = list(await session.scalars(query.order_by(Audit.id.desc()).limit(PAGE + 1)))
+        names = await _names(session, found[:PAGE])
     shown = found[:PAGE]
     return visit.render(
         "audit.html",
-        rows=[(act, link_of(act.object), changes(act)) for act in shown],
+        rows=[(act, names.get(act.object, act.object), link_of(act.object), changes(act)) for act in shown],
         parameters=chosen,
         ignored=filters.ignored(visit, chosen),
         acts=list(sentences.ACTS.items()),
@@ -52,6 +65,33 @@ async def show(visit: Visit) -> Response:
 
 def _actor(text: str) -> str:
     return text if ":" in text else f"operator:{text}"
+
+
+async def _objects(session: AsyncSession, text: str) -> list[str]:
+    """What people call `order:{id}` and the like: an order by its group, a key by its name, a seller by its id."""
+    orders = await session.scalars(select(Order.id).where(Order.order_group == text))
+    keys = await session.scalars(select(ApiKey.id).where(ApiKey.name == text))
+    return [text, f"seller:{text}", *(f"order:{one}" for one in orders), *(f"key:{one}" for one in keys)]
+
+
+async def _names(session: AsyncSession, acts: Sequence[Audit]) -> dict[str, str]:
+    """What people call the objects of these acts."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for act in acts:
+        kind, _colon, identity = act.object.partition(":")
+        ids[kind].add(identity)
+    found = {f"{kind}:{one}": _(label) % one for kind, label in _NUMBERED.items() for one in ids[kind]}
+    found |= {f"seller:{one}": one for one in ids["seller"]}
+    for kind, id_, name in (
+        ("order", Order.id, Order.order_group),
+        ("key", ApiKey.id, ApiKey.name),
+        ("webhook", Subscription.id, Subscription.url),
+    ):
+        wanted = [uuid.UUID(one) for one in ids[kind] if _UUID.fullmatch(one)]
+        if wanted:
+            rows = await session.execute(select(id_, name).where(id_.in_(wanted)))
+            found |= {f"{kind}:{row[0]}": row[1] for row in rows}
+    return found
 
 
 def link_of(about: str) -> str:

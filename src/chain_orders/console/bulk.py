@@ -60,7 +60,7 @@ async def act(visit: Visit) -> Response:
     """The preview, and once it is confirmed, a result for each."""
     what = visit.given("what")
     if what not in ACTS:
-        raise Unknown("not-found", _("Choose what to do with the orders."))
+        raise Unknown("not-found", N_("Choose what to do with the orders."))
     if not visit.typed("confirm"):
         return await _preview(visit, what)
     try:
@@ -158,7 +158,7 @@ def _retry(visit: Visit, reason: str) -> acts.Move:
     async def move(session: AsyncSession, order: Order, _seller: Seller) -> None:
         dead: list[Delivery] = list(await session.scalars(dead_of(order.id)))
         if not dead:
-            raise Conflict("delivery-ended", _("None of its calls is dead."))
+            raise Conflict("delivery-ended", N_("None of its calls is dead."))
         for delivery in dead:
             await again.call(session, delivery, visit.operator, reason)
 

@@ -37,7 +37,7 @@ async def show(
     admin says why it is to be filled in."""
     order, seller, seen = await acts.looked_at(visit)
     if order.status != Status.REJECTED:
-        raise Conflict("order-not-rejected", _("Only a rejected order can be corrected."))
+        raise Conflict("order-not-rejected", N_("Only a rejected order can be corrected."))
     async with visit.desk.database.transaction() as session:
         sent = await session.scalar(select(Order.placement_body).where(Order.id == order.id))
         refusal = await session.scalar(refusal_of(order.id))
@@ -104,7 +104,7 @@ def _document(visit: Visit) -> dict[str, Any]:
         raise TooLarge("document-too-large", _(TOO_LARGE))
     found = body.parse(visit.typed("document").encode())
     if not isinstance(found, dict):
-        raise Malformed("not-json", _("The document must be a JSON object."))
+        raise Malformed("not-json", N_("The document must be a JSON object."))
     return found
 
 
@@ -125,6 +125,6 @@ async def _check_absent(visit: Visit) -> None:
         case Absent():
             return
         case Answered() | Conflicting():
-            raise Conflict("order-at-seller", _("The seller shows an order of this group; it cannot be corrected."))
+            raise Conflict("order-at-seller", N_("The seller shows an order of this group; it cannot be corrected."))
         case _:
-            raise Unavailable("seller-unreadable", _("The seller could not be read; nothing was changed."))
+            raise Unavailable("seller-unreadable", N_("The seller could not be read; nothing was changed."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from .. import masking
+from .. import masking, strict_json
 from ..deliveries.models import Attempt, Delivery
 from ..errors import Problem
 from ..notifications.models import LISTED, Notification
@@ -20,11 +21,25 @@ from ..orders.models import ChainOrder, Order
 from ..orders.seen import Seen
 from ..orders.states import Status
 from ..sellers.models import Seller
-from . import acts, mistakes
-from .texts import _
+from . import acts, mistakes, rendering, words
+from .texts import N_, _
 from .visits import Visit
+from .words import Told
 
 _SHOWN = 5
+_FIELDS: Mapping[str, str] = Told(
+    {
+        "sellerOrderId": N_("Chain order"),
+        "invoiceNumber": N_("Invoice"),
+        "type": N_("Kind"),
+        "invoiceValue": N_("Value"),
+        "issuanceDate": N_("Issued"),
+        "trackingNumber": N_("Tracking number"),
+        "requestId": N_("Request"),
+        "incrementValue": N_("More to pay"),
+        "discountValue": N_("Less to pay"),
+    }
+)
 _DISMISS = "dismiss"
 
 
@@ -68,7 +83,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         seller=seller,
         seen=seen,
         currency=seller.currency,
-        against=[(note, b"" if note.is_long else masking.mask_body(note.beginning)) for note in against],
+        against=[(note, said := _said(note), _facts(said, seller.currency)) for note in against],
         shown=shown,
         choices=choices(order),
         chosen=visit.typed("decision", _DISMISS),
@@ -94,6 +109,28 @@ async def _shown(session: AsyncSession, order: Order) -> list[Shown]:
         link = f"/console/deliveries/{attempt.delivery_id}"
         found.append(Shown(what, attempt.at, masking.mask_body(attempt.response or b""), link))
     return found
+
+
+def _said(note: Notification) -> bytes:
+    """What a notification said, masked; nothing of one that is long."""
+    return b"" if note.is_long else masking.mask_body(note.beginning)
+
+
+def _facts(said: bytes, currency: str | None) -> list[tuple[str, str]]:
+    """The same in words: the fields that people compare, as far as they are not masked."""
+    try:
+        document = strict_json.parse(said)
+    except strict_json.NotJson:
+        return []
+    fields = document.items() if isinstance(document, dict) else ()
+    given = {name: value for name, value in fields if isinstance(value, str | int) and value != masking.MASK}
+    return [(label, _value(name, given[name], currency)) for name, label in _FIELDS.items() if name in given]
+
+
+def _value(name: str, value: str | int, currency: str | None) -> str:
+    if name.endswith("Value") and isinstance(value, int):
+        return rendering.money(value, currency)
+    return words.INVOICE_TYPES.get(str(value), str(value)) if name == "type" else str(value)
 
 
 def choices(order: Order) -> list[Choice]:

@@ -21,7 +21,7 @@ from ..sellers.models import Seller
 from ..webhooks.models import LANE
 from . import filters, words
 from .story import leaves, requests
-from .texts import _
+from .texts import N_
 from .visits import Visit
 
 PAGE = 40
@@ -130,7 +130,6 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         shown=shown,
         whole=whole,
         describe=words.code,
-        meaning=words.code(delivery.last_code),
         retriable=delivery.state in RETRIABLE and visit.may("operator"),
         # Answers are shown whole up to here; together they must stay a page that loads at once.
         clipped=_ANSWERS // max(len(attempts), 1),
@@ -155,5 +154,5 @@ async def found_one(session: AsyncSession, visit: Visit) -> Delivery:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
     delivery = await session.get(Delivery, number) if number else None
     if delivery is None:
-        raise Unknown("delivery-unknown", _("There is no such delivery."))
+        raise Unknown("delivery-unknown", N_("There is no such delivery."))
     return delivery

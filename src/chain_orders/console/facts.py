@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
-from .. import money
 from . import rendering, sentences, words
 from .texts import N_, _
 from .words import Told
@@ -81,10 +80,12 @@ def _text(name: str, value: object, currency: str | None, zone: tzinfo) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if name in _MONEY and isinstance(value, int):
-        return money.written(value, currency)
+        return rendering.money(value, currency)
     if name == "date":
         return _moment(str(value), zone)
-    return _SAID[name](str(value)) if name in _SAID else str(value)
+    if name in _SAID:
+        return _SAID[name](str(value))
+    return value if isinstance(value, str) else str(value)
 
 
 def _moment(text: str, zone: tzinfo) -> str:

@@ -62,9 +62,9 @@ async def show(visit: Visit) -> Response:
         _("Schema"): str(schema),
         _("Size of the database"): str(size),
         _("Public address"): visit.desk.public_url,
-        **dict(sentences.setting(name, value) for name, value in visit.desk.facts.items()),
     }
-    return visit.render("health.html", checks=checks, facts=facts)
+    settings = [sentences.setting(name, value, rendering.span) for name, value in visit.desk.facts.items()]
+    return visit.render("health.html", checks=checks, facts=facts, settings=settings)
 
 
 async def _database(session: AsyncSession) -> list[Check]:
@@ -140,4 +140,5 @@ def _stuck(name: str, waits: Waits, link: str = "") -> Check:
 
 
 def _waiting(waits: Waits) -> str:
-    return _("%(count)s wait, the oldest for %(span)s") % {"count": waits[0], "span": rendering.span(waits[1])}
+    told = ngettext("%(count)s waits, for %(span)s", "%(count)s wait, the oldest for %(span)s", waits[0])
+    return told % {"count": rendering.count(waits[0]), "span": rendering.span(waits[1])}

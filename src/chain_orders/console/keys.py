@@ -17,7 +17,7 @@ from ..operators.roles import ROLES
 from ..operators.schemas import KeyRotation
 from . import mistakes, once
 from .models import ConsoleSession
-from .texts import _
+from .texts import N_
 from .visits import Visit
 
 _PAGE = 40
@@ -60,14 +60,14 @@ async def make(visit: Visit) -> Response:
     name, role = visit.typed("name"), visit.typed("role", "viewer")
     try:
         if not _NAME.fullmatch(name):
-            told = _("A name begins with a letter or digit, and has up to 63 letters, digits, blanks and . _ @ -")
+            told = N_("A name begins with a letter or digit, and has up to 63 letters, digits, blanks and . _ @ -")
             raise Invalid("name-invalid", told, faults=[Fault("/name", "invalid", told)])
         if role not in ROLES:
-            raise Invalid("role-invalid", _("There is no such role."))
+            raise Invalid("role-invalid", N_("There is no such role."))
         async with visit.desk.database.transaction() as session:
             await once.check_unseen(session, visit)
             if await session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
-                raise Conflict("key-exists", _("There is a key of this name already; names are used once."))
+                raise Conflict("key-exists", N_("There is a key of this name already; names are used once."))
             made = await access.create_key(session, name, role)
             key_id = await session.scalar(select(ApiKey.id).where(ApiKey.name == name))
             audit.note(session, visit.operator, "key.create", f"key:{key_id}", name=name, role=role)
@@ -139,7 +139,7 @@ async def revoke(visit: Visit) -> Response:
 async def _revoke(session: AsyncSession, visit: Visit, reason: str) -> None:
     key = await _found(session, visit.given("id"))
     if key.name == visit.operator.name:
-        raise Conflict("key-in-use", _("You are signed in with this key. Sign in with another to revoke it."))
+        raise Conflict("key-in-use", N_("You are signed in with this key. Sign in with another to revoke it."))
     audit.note(session, visit.operator, "key.revoke", key, reason=reason)
     key.revoked_at = await session.scalar(select(now()))
 
@@ -150,5 +150,5 @@ async def _found(session: AsyncSession, text: str) -> ApiKey:
     except ValueError:
         key = None
     if key is None or key.revoked_at is not None:
-        raise Unknown("key-unknown", _("There is no such key in force."))
+        raise Unknown("key-unknown", N_("There is no such key in force."))
     return key

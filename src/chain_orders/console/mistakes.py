@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from ..errors import Fault, Invalid, Problem
+from ..errors import Fault, Invalid, Problem, Sentence
 from ..operators import edges
 from . import words
-from .texts import _
+from .texts import N_, _
 from .visits import Visit
 
 _LONGEST_REASON = 500
@@ -32,7 +32,7 @@ def beside(problem: Problem | None) -> dict[str, str]:
 def _said(fault: Fault) -> str:
     if fault.code in {"missing", "blank"}:
         return _("Fill this in.")
-    return _(fault.detail)
+    return words.said(fault.detail)
 
 
 def overlap_of(visit: Visit, model: type[BaseModel]) -> timedelta:
@@ -46,9 +46,9 @@ def reason_of(visit: Visit) -> str:
     """Why somebody does it, for the audit. Raises Invalid without one."""
     reason = visit.typed("reason")
     if not reason:
-        told = _("Say why: it stands in the audit beside your name.")
+        told = N_("Say why: it stands in the audit beside your name.")
     elif len(reason) > _LONGEST_REASON:
-        told = _("Say it in at most %s characters.") % _LONGEST_REASON
+        told = Sentence("Say it in at most {many} characters.", many=_LONGEST_REASON)
     else:
         return reason
     raise Invalid("reason-missing", told, faults=[Fault("/reason", "reason-missing", told)])

@@ -15,7 +15,7 @@ from ..operators import again, deciding, edges, revealing
 from ..operators.revealing import MASKED, Wish
 from ..orders.models import Order
 from . import filters, mistakes, once
-from .texts import _
+from .texts import N_
 from .visits import Visit
 
 PAGE = 40
@@ -110,7 +110,7 @@ async def find(session: AsyncSession, visit: Visit) -> Notification:
     query = select(Notification).where(Notification.id == number).options(undefer(Notification.headers))
     note = await session.scalar(query) if number else None
     if note is None:
-        raise Unknown("notification-unknown", _("There is no such notification."))
+        raise Unknown("notification-unknown", N_("There is no such notification."))
     return note
 
 

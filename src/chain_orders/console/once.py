@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import Conflict
 from .models import ConsoleAct
-from .texts import _
+from .texts import N_
 from .visits import Visit
 
 
@@ -35,14 +35,14 @@ async def begin(visit: Visit) -> None:
     """Before an act of many transactions. Raises Conflict for a form that was acted upon."""
     async with visit.desk.database.transaction() as session:
         if not await first(session, visit):
-            told = _("This form was acted upon before. Look at what came of it before you do it again.")
+            told = N_("This form was acted upon before. Look at what came of it before you do it again.")
             raise Conflict("form-repeated", told)
 
 
 async def check_unseen(session: AsyncSession, visit: Visit) -> None:
     """Before an act whose answer alone shows a secret. Raises Conflict for a form that was acted upon."""
     if not await first(session, visit):
-        told = _("This form made one before, and that answer alone showed it. Not seen? Make another.")
+        told = N_("This form made one before, and that answer alone showed it. Not seen? Make another.")
         raise Conflict("form-repeated", told)
 
 

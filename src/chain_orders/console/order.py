@@ -15,7 +15,7 @@ from ..orders import lookup
 from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers import directory
-from . import story, words
+from . import story
 from .texts import _
 from .visits import Visit
 
@@ -53,7 +53,6 @@ async def show(visit: Visit) -> Response:
         before=before,
         dead=dead,
         refusal=refusal,
-        meaning=words.code(refusal.last_code) if refusal is not None else "",
         may=legal(order) if visit.may("operator") else {},
     )
 

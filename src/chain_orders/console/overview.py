@@ -175,14 +175,14 @@ def _sort(outcome: str) -> str:
 
 def _intake(now: datetime, taken: dict[int, int], placed: dict[int, int]) -> Chart:
     ago = list(range(_MINUTES - 1, -1, -1))
-    every = [f"{now - timedelta(minutes=one):%H:%M}" for one in ago]
+    every = [rendering.time_of_day(now - timedelta(minutes=one)) for one in ago]
     series = [
         Series(_("taken from you"), "busy", [taken.get(one, 0) for one in ago]),
         Series(_("placed at sellers"), "good", [placed.get(one, 0) for one in ago], line=True),
     ]
-    summary = _("%(taken)s orders taken and %(placed)s placed in the last hour.") % {
-        "taken": f"{sum(series[0].values):,}",
-        "placed": f"{sum(series[1].values):,}",
+    summary = _("In the last hour: taken %(taken)s, placed %(placed)s.") % {
+        "taken": rendering.count(sum(series[0].values)),
+        "placed": rendering.count(sum(series[1].values)),
     }
     ticks = [every[0], every[_MINUTES // 2], _("now")]
     return charts.draw("intake", _("Orders a minute"), summary, series, ticks, every)
@@ -191,20 +191,22 @@ def _intake(now: datetime, taken: dict[int, int], placed: dict[int, int]) -> Cha
 def _calls(now: datetime, zone: tzinfo, outcomes: Mapping[int, Counter[str]]) -> Chart:
     hours = _hours(now)
     begins = [datetime.fromtimestamp(hour * 3600, zone) for hour in (*hours, hours[-1] + 1)]
-    every = [f"{begin:%H:%M} - {end:%H:%M}" for begin, end in pairwise(begins)]
+    clocks = [rendering.time_of_day(begin) for begin in begins]
+    every = [f"{begin} - {end}" for begin, end in pairwise(clocks)]
     kinds = (("good", _("done")), ("wait", _("unclear or failed")), ("bad", _("refused")))
     series = [
         Series(label, tone, [outcomes.get(hour, Counter())[tone] for hour in hours]) for tone, label in kinds
     ]  # fmt: skip
-    sums = [sum(one.values) for one in series]
-    summary = _("%(all)s calls to sellers in the last day: %(good)s done, %(wait)s unclear or failed, %(bad)s refused.")
-    told = {"all": f"{sum(sums):,}", "good": f"{sums[0]:,}", "wait": f"{sums[1]:,}", "bad": f"{sums[2]:,}"}
-    ticks = [every[0][:5], every[_HOURS // 2][:5], _("now")]
+    good, wait, bad = (sum(one.values) for one in series)
+    summary = _("To sellers in the last day: %(all)s. Done %(good)s, unclear or failed %(wait)s, refused %(bad)s.")
+    numbers = {"all": good + wait + bad, "good": good, "wait": wait, "bad": bad}
+    told = {name: rendering.count(number) for name, number in numbers.items()}
+    ticks = [clocks[0], clocks[_HOURS // 2], _("now")]
     return charts.draw("calls", _("Calls an hour"), summary % told, series, ticks, every)
 
 
 def picture_of_times(seconds: list[float]) -> Chart:
-    labels = [rendering.span(limit) for limit in _LENGTHS] + [_("later")]
+    labels = [_("under %s") % rendering.span(limit) for limit in _LENGTHS] + [_("later")]
     counts = [0] * len(labels)
     for one in seconds:
         counts[next((at for at, limit in enumerate(_LENGTHS) if one < limit), len(_LENGTHS))] += 1
@@ -216,7 +218,8 @@ def picture_of_times(seconds: list[float]) -> Chart:
         told = ngettext(
             "The latest invoice came %(half)s.", "Of the latest %(count)s invoices, half came %(half)s.", len(seconds)
         )
-        summary = told % {"count": f"{len(seconds):,}", "half": half}
+        summary = told % {"count": rendering.count(len(seconds)), "half": half}
     else:
         summary = _("No order has been invoiced yet.")
-    return charts.draw("times", _("From placed to invoiced"), summary, series, labels, labels, even=True)
+    ticks = [rendering.narrow(limit) for limit in _LENGTHS]  # each stands between two bars
+    return charts.draw("times", _("From placed to invoiced"), summary, series, ticks, labels, even=True)

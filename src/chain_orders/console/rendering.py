@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
+from copy import copy
 from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from babel import Locale
+from babel.dates import format_date, format_time, format_timedelta, get_datetime_format
+from babel.numbers import NumberPattern, format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
-from ..money import written
+from .. import masking
 from . import assets, sentences, texts, words
 from .texts import _
 
@@ -36,24 +42,56 @@ def brief(text: object, limit: int = 120) -> str:
 
 def money(cents: int | None, currency: str | None = None) -> str:
     """Cents in the seller's currency: `BRL 1,300.00`."""
-    return written(cents, currency) if cents is not None else ""
+    if cents is None:
+        return ""
+    amount = _numeral(Decimal(cents) / 100, 2)
+    return f"{currency} {amount}" if currency else amount
+
+
+def _numeral(number: float | Decimal, digits: int, *, share: bool = False) -> str:
+    """A number, or a share of a whole, with so many digits behind the point."""
+    locale = texts.locale()
+    return str(_pattern(locale, digits, share).apply(number, locale))
+
+
+@cache
+def _pattern(locale: Locale, digits: int, share: bool) -> NumberPattern:
+    pattern: NumberPattern = copy((locale.percent_formats if share else locale.decimal_formats)[None])
+    pattern.frac_prec = (digits, digits)
+    return pattern
+
+
+@pass_context
+def moment(context: Context, at: datetime | None, *, seconds: bool = False, zone: bool = True) -> Markup:
+    """A moment for people, in the operator's zone and language, and for machines. Without the zone where the column's
+    head says it."""
+    if at is None:
+        return Markup("")
+    exact = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    here = context["visit"].zone
+    whole = clock(at, here, seconds=seconds or not zone)
+    if zone:
+        return Markup('<time datetime="{}">{}</time>').format(exact, whole)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        exact, whole, _written(at.astimezone(here), seconds)
+    )
 
 
 def clock(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
     """A moment by the clock of a zone: `3 Nov 2026, 13:30 UTC`."""
     here = at.astimezone(zone)
-    return f"{here.day} {here:%b %Y, %H:%M:%S %Z}" if seconds else f"{here.day} {here:%b %Y, %H:%M %Z}"
+    return f"{_written(here, seconds)} {here:%Z}"
 
 
-@pass_context
-def moment(context: Context, at: datetime | None, *, seconds: bool = False) -> Markup:
-    """A moment for people, in the operator's zone, and for machines. The page's script writes it in their language."""
-    if at is None:
-        return Markup("")
-    text = clock(at, context["visit"].zone, seconds=seconds)
-    exact = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    precision = Markup(' data-seconds=""') if seconds else ""
-    return Markup('<time datetime="{}"{}>{}</time>').format(exact, precision, text)
+def _written(at: datetime, seconds: bool) -> str:
+    locale = texts.locale()
+    time, day = time_of_day(at, seconds=seconds), format_date(at, "medium", locale)
+    return str(get_datetime_format("medium", locale)).replace("'", "").replace("{0}", time).replace("{1}", day)
+
+
+def time_of_day(at: datetime, *, seconds: bool = False) -> str:
+    """By the clock of the zone that the moment is of: `13:30`."""
+    return format_time(at, "medium" if seconds else "short", at.tzinfo, texts.locale())
 
 
 @pass_context
@@ -81,6 +119,11 @@ def span(seconds: float | timedelta | None) -> str:
     return " ".join(parts[:2]) or _("under 1 s")
 
 
+def narrow(seconds: float) -> str:
+    """A length of time where there is little room: `10m`."""
+    return format_timedelta(timedelta(seconds=seconds), format="narrow", locale=texts.locale())
+
+
 def ago(at: datetime | None) -> str:
     return _("%s ago") % span(datetime.now(UTC) - at) if at is not None else ""
 
@@ -96,11 +139,18 @@ def until(at: datetime | None) -> str:
 def duration(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
-    return _("%s ms") % milliseconds if milliseconds < 1000 else _("%.1f s") % (milliseconds / 1000)
+    if milliseconds < 1000:
+        return _("%s ms") % milliseconds
+    return _("%s s") % _numeral(milliseconds / 1000, 1)
 
 
 def count(number: int | float | None) -> str:
-    return f"{number or 0:,}"
+    return format_decimal(number or 0, locale=texts.locale())
+
+
+def percent(part: float, whole: float) -> str:
+    """A part of a whole: `2.5%`."""
+    return _numeral(part / whole, 1, share=True)
 
 
 def link(url: str | None) -> Markup | str:
@@ -125,10 +175,12 @@ def text_of(raw: bytes | None, limit: int = 24_000) -> str:
     page is cut, and says so."""
     if not raw:
         return ""
+    if masked := masking.UNREADABLE.fullmatch(raw):
+        return _("[masked: %s bytes that are not JSON]") % count(int(masked[1]))
     text = told(raw[:limit].decode("utf-8", "backslashreplace"))
     shown = within(text, limit)
     whole = len(raw) <= limit and len(shown) == len(text)
-    return shown + ("" if whole else _("\n… cut here: there are %s bytes of it") % f"{len(raw):,}")
+    return shown + ("" if whole else _("\n… cut here: there are %s bytes of it") % count(len(raw)))
 
 
 def size(text: str) -> int:
@@ -172,8 +224,9 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     made.install_gettext_callables(texts._, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
-    filters = (told, brief, money, moment, dated, span, ago, until, duration, count, link, text_of, dump)
+    filters = (told, brief, money, moment, dated, span, ago, until, duration, count, percent, link, text_of, dump)
     made.filters.update({one.__name__: one for one in filters})
+    made.tests["stored"] = lambda text: isinstance(text, words.Stored)
     made.globals.update(
         asset=assets.address, sentences=sentences, words=words, word=words.word, query=query, language=texts.language
     )

@@ -13,7 +13,7 @@ from ..errors import Conflict, Problem, Unknown
 from ..operators import again, holding
 from . import deliveries, mistakes, once, words
 from .deliveries import RETRIABLE
-from .texts import _
+from .texts import N_, _
 from .visits import Visit, list_at
 
 _LIST = "/console/deliveries"
@@ -28,6 +28,7 @@ class Result:
     link: str
     ok: bool
     told: str
+    under: str = ""
 
 
 async def show(visit: Visit, problem: Problem | None = None) -> Response:
@@ -118,14 +119,16 @@ def _ids(visit: Visit) -> list[int]:
 
 
 async def _result(visit: Visit, delivery_id: int, reason: str) -> Result:
-    label, link = _("Delivery %s") % delivery_id, f"/console/deliveries/{delivery_id}"
+    label, link, group = _("Delivery %s") % delivery_id, f"/console/deliveries/{delivery_id}", ""
     try:
         async with visit.desk.database.transaction() as session:
             delivery = await session.get(Delivery, delivery_id)
             if delivery is None:
-                raise Unknown("delivery-unknown", _("There is no such delivery."))
+                raise Unknown("delivery-unknown", N_("There is no such delivery."))
+            label = words.KINDS.get(delivery.kind, label)
+            group = "".join((await deliveries.groups_of(session, [delivery])).values())
             await again.call(session, delivery, visit.operator, reason)
             held = await holding.at_gate(session, delivery.lane)
     except (Conflict, Unknown) as refused:
-        return Result(label, link, False, words.refusal(refused))
-    return Result(label, link, True, words.DONE["retried-later"] if held else _("It is tried again now."))
+        return Result(label, link, False, words.refusal(refused), group)
+    return Result(label, link, True, words.DONE["retried-later"] if held else _("It is tried again now."), group)

@@ -18,7 +18,7 @@ from ..operators.schemas import NewSeller, SellerChange
 from ..sellers import directory
 from ..sellers.models import Seller
 from . import checking, meanwhile, mistakes, once
-from .texts import _
+from .texts import N_
 from .visits import Visit
 
 PAGE = 40
@@ -144,7 +144,7 @@ async def _change(session: AsyncSession, visit: Visit, values: dict[str, Any], s
     """Raises Stale when somebody has changed the seller since the form was opened."""
     seller = await directory.get(session, visit.request.path_params["seller_id"], lock=True)
     if visit.typed("version") != str(seller.version):
-        told = _("The seller was changed since you opened this form, and nothing of yours is saved yet.")
+        told = N_("The seller was changed since you opened this form, and nothing of yours is saved yet.")
         raise Stale("version-differs", told)
     moved = values.get("base_url", seller.base_url) != seller.base_url
     changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
@@ -238,5 +238,6 @@ def _again(visit: Visit) -> dict[str, str]:
 
 def _values(seller: Seller) -> dict[str, str]:
     view = schemas.seller_view(seller)
+    view["ratePerSecond"] = f"{view['ratePerSecond']:.12g}"
     texts = {name: "" if value is None else str(value) for name, value in view.items()}
     return {**texts, **{name: "yes" if view[name] else "" for name in _FLAGS}}

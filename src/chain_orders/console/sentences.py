@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .texts import N_, _
 from .words import Told
@@ -266,16 +266,16 @@ SETTINGS: Mapping[str, str] = Told(
         "pool_size": N_("Database connections"),
         "worker_slots": N_("Calls at once, all sellers"),
         "poll_seconds": N_("Looks for work every"),
-        "sweep_seconds": N_("Sweeps every"),
+        "sweep_seconds": N_("Tries what is parked again after"),
         "connect_seconds": N_("Waits to connect"),
         "exchange_seconds": N_("Waits for an answer"),
-        "lease_seconds": N_("A call is lent for"),
+        "lease_seconds": N_("A worker holds a call for at most"),
         "reconcile_seconds": N_("Reads open orders every"),
-        "not_there_seconds": N_("Attention if the seller lacks it for"),
+        "not_there_seconds": N_("A seller may not know an order for"),
         "replay_dead_seconds": N_("Tries dead calls again after"),
         "retry_schedule": N_("Waits between tries"),
-        "verify_at": N_("Reads after an unclear call at"),
-        "confirm_at": N_("Confirms with the seller at"),
+        "verify_at": N_("Reads the seller after an unclear call"),
+        "confirm_at": N_("Confirms what a seller told after"),
     }
 )
 
@@ -304,9 +304,9 @@ SELLER_CHOICES: Mapping[str, str] = Told(
     {
         "group": N_("the order group"),
         "chainOrderId": N_("the chain order"),
-        "base": N_("when they come to the order's own address"),
-        "always-verify": N_("only once the seller shows them"),
-        "record": N_("recorded for you to decide"),
+        "base": N_("at the order's own address"),
+        "always-verify": N_("once the seller shows them"),
+        "record": N_("yours to decide"),
         "accept": N_("accepted"),
         "refuse": N_("refused"),
         "yes": N_("yes"),
@@ -322,12 +322,16 @@ def attention(code: str | None) -> tuple[str, str]:
     return ATTENTION.get(code or "") or (_("Needs attention"), "")
 
 
-def setting(name: str, value: str) -> tuple[str, str]:
-    """A setting's name and value in words; seconds as such."""
-    shown = {"True": _("yes"), "False": _("no"), "off": _("off")}.get(value, value)
-    timed = name.endswith("_seconds") or name in {"retry_schedule", "verify_at", "confirm_at"}
-    if timed and shown not in {"", "0", "0.0"}:
-        shown = _("%s s") % shown
-    elif timed:
-        shown = _("never")
+_VALUES: Mapping[str, str] = Told(
+    {"True": N_("yes"), "False": N_("no"), "development": N_("development"), "production": N_("production")}
+)
+
+
+def setting(name: str, value: str, span: Callable[[float], str]) -> tuple[str, str]:
+    """A setting's name and value in words. `span` writes lengths of time."""
+    if name.endswith("_seconds") or name in {"retry_schedule", "verify_at", "confirm_at"}:
+        seconds = [float(one) for one in value.split(",") if one.strip()]
+        shown = ", ".join(span(one) for one in seconds if one) or _("never")
+    else:
+        shown = _VALUES.get(value, value)
     return SETTINGS.get(name, name), shown

@@ -37,7 +37,7 @@ from . import (
     webhooks,
     zones,
 )  # fmt: skip
-from .texts import _
+from .texts import N_
 from .visits import HOME, LIVE, Desk, Handler, Visit, act, page, public, recognized
 
 _HEADERS = {
@@ -99,8 +99,8 @@ class Console(BaseRoute):
 
 def _problem(failure: HTTPException) -> Problem:
     if failure.status_code == 405:
-        return _MethodNotAllowed("method-not-allowed", _("This address is reached by a form, not by its address."))
-    return Unknown("not-found", _("There is no such page."))
+        return _MethodNotAllowed("method-not-allowed", N_("This address is reached by a form, not by its address."))
+    return Unknown("not-found", N_("There is no such page."))
 
 
 class _MethodNotAllowed(Problem):

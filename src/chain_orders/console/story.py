@@ -184,12 +184,22 @@ def _shown(raw: bytes | None) -> str:
 def of_event(event: Event, currency: str | None, zone: tzinfo) -> Entry:
     """An event as an entry of a story, with its place in the feed once it has one."""
     label, tone = words.event(event.type)
-    told = facts.of(event.data, currency, zone)
+    told = facts.of(_in_words(event), currency, zone)
     if event.chain_order_id:
         told.insert(0, (_("chain order"), event.chain_order_id))
     if event.position is not None:
         told.append((_("position in the feed"), str(event.position)))
     return Entry(Place(event.at, EVENT, event.id), "event", label, tone, who=actor(event.actor), facts=told)
+
+
+def _in_words(event: Event) -> dict[str, Any]:
+    """What an event tells, with what the service wrote down as such, and nothing twice."""
+    told = dict(event.data)
+    if words.code(told.get("code")):
+        told.pop("reason", None)  # it is the code's meaning
+    elif event.actor == "service" and told.get("reason"):
+        told["reason"] = words.Stored(told["reason"])
+    return told
 
 
 def actor(name: str) -> str:
@@ -223,7 +233,7 @@ def _of_attempt(attempt: Attempt, delivery: Delivery, asked: list[str], sent: st
         told.append((_("took"), rendering.duration(attempt.duration_ms)))
     if attempt.error:
         told.append((_("failure"), words.FAILURES.get(attempt.error, attempt.error)))
-    if meaning := words.code(attempt.code):
+    if attempt.outcome != "refused" and (meaning := words.code(attempt.code)):  # of a refusal its event says it
         told.append((_("meaning"), meaning))
     told += _next_try(attempt, delivery, held)
     folds = []
@@ -257,7 +267,7 @@ def _of_owed(delivery: Delivery, sent: str, held: Held | None) -> Entry:
     if delivery.state in WAITING:
         told.append((_("leaves"), leaves(delivery, held)))
     if delivery.last_error:
-        told.append((_("reason"), delivery.last_error))
+        told.append((_("reason"), words.code(delivery.last_code) or words.Stored(delivery.last_error)))
     title = _("%s: owed to the seller") % words.KINDS.get(delivery.kind, delivery.kind)
     folds = [(_("What will be sent"), sent)] if sent else []
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)
@@ -269,11 +279,11 @@ def _of_notification(note: Notification, repeats: int) -> Entry:
     state = words.word(words.NOTIFICATION_STATES, note.state)
     told: list[tuple[str, str]] = [(_("path"), rendering.text_of(masking.mask_path(note.path), 200))]
     if note.reason:
-        told.append((_("reason"), words.PARKED.get(note.reason, note.reason)))
+        told.append((_("reason"), words.PARKED.get(note.reason) or words.Stored(note.reason)))
     told.append((_("receipt"), note.receipt))
     if repeats:
         told.append((_("repeated"), ngettext("%(num)d time", "%(num)d times", repeats) % {"num": repeats}))
-    title = _("Told by the seller: %s") % words.NOTIFICATION_KINDS.get(note.kind, note.kind).lower()
+    title = words.HEARD.get(note.kind, note.kind)
     folds = [(_("What it said"), _shown(note.beginning))] if not note.is_long else []
     link = (f"/console/notifications/{note.id}", _("Notification %s") % note.id)
     at = Place(note.received_at, NOTIFICATION, note.id)

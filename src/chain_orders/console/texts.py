@@ -2,14 +2,21 @@
 
 The language is the first that the browser asks for and that there is a catalogue of: `locale/{language}/LC_MESSAGES/
 console.mo` beside this file. Without one it is English. What is said before a visit is there is marked with `N_`, and
-translated when it is shown.
+translated when it is shown. Numbers and dates are written as the language writes them, by Babel's `Locale`.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
+
+from babel import Locale, UnknownLocaleError
+
+from ..errors import N_
+
+__all__ = ["N_", "_", "language", "locale", "ngettext", "speak"]
 
 OWN = "en-GB"
 _FOLDER = Path(__file__).parent / "locale"
@@ -35,6 +42,19 @@ def speak(accepted: str) -> None:
 def language() -> str:
     """The language tag of the visit."""
     return _language.get()
+
+
+def locale() -> Locale:
+    """How the language of the visit writes numbers and dates."""
+    return _locale(_language.get())
+
+
+@cache
+def _locale(tag: str) -> Locale:
+    try:
+        return Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError):
+        return Locale.parse(OWN, sep="-")
 
 
 def _chosen(accepted: str) -> str:
@@ -66,8 +86,3 @@ def _(message: str) -> str:
 def ngettext(one: str, many: str, number: int) -> str:
     """The message for a number of things."""
     return CATALOGUES[_language.get()].ngettext(one, many, number)
-
-
-def N_(message: str) -> str:
-    """Marks a message that is translated later."""
-    return message

@@ -21,17 +21,17 @@ from starlette.responses import RedirectResponse, Response
 from .. import body, logs
 from ..alerts.refusals import Kind
 from ..database import Bell, Database
-from ..errors import Forbidden, Problem, TooLarge, UnsupportedMedia
+from ..errors import Forbidden, Problem, Sentence, TooLarge, UnsupportedMedia
 from ..events.feed import Tail
 from ..operators.access import Operator
 from ..operators.roles import ROLES, Role
 from ..orders.placing import Bases, Place
 from ..outbound import Wire
 from ..sellers.vault import Vault
-from . import rendering, sessions, words
+from . import rendering, sentences, sessions, words
 from .charts import Counted, Hours, Kept
 from .sessions import SignedIn
-from .texts import _
+from .texts import N_
 
 log = logs.get("console")
 
@@ -219,9 +219,10 @@ def _admitted(handler: Handler, least: Role, *, posted: bool) -> Handler:
         if posted:
             _check_secret(visit)
         if not visit.may(least):
-            told = _("This needs the role %(least)s; you are signed in as %(role)s.")
             visit.desk.refused("denied", str(visit.operator.key_id))
-            raise Forbidden("role-too-low", told % {"least": least, "role": visit.operator.role})
+            pattern, roles = N_("This needs the role {least}; you are signed in as {role}."), sentences.ROLES
+            told = Sentence(pattern, least=roles[least], role=roles[visit.operator.role])
+            raise Forbidden("role-too-low", told)
         return await handler(visit)
 
     return admitted
@@ -237,7 +238,7 @@ async def _answered(visit: Visit, handler: Handler) -> Response:
             return (await recognized(visit)).fail(problem)
     except Exception as failure:  # a defect is a page in words too, and says nothing of what broke
         log.error("console-failed", method=visit.request.method, exc_info=failure)
-        return visit.fail(Problem("internal", _("The service failed. Nothing was changed by this request.")))
+        return visit.fail(Problem("internal", N_("The service failed. Nothing was changed by this request.")))
 
 
 async def _signed_in(visit: Visit) -> Visit:
@@ -319,23 +320,23 @@ def check_origin(visit: Visit) -> None:
     site, scheme = headers.get("sec-fetch-site"), "https" if visit.secure else "http"
     own = f"{scheme}://{headers.get('host', '')}".lower()
     if not (site == "same-origin" if site is not None else headers.get("origin", "").lower() == own):
-        raise Forbidden("cross-site", _("The form did not come from this console. Nothing was changed."))
+        raise Forbidden("cross-site", N_("The form did not come from this console. Nothing was changed."))
 
 
 def _check_secret(visit: Visit) -> None:
     expected = visit.signed_in.csrf if visit.signed_in else ""
     if not hmac.compare_digest(visit.typed("csrf").encode(), expected.encode()):
-        raise Forbidden("form-expired", _("The form is of an earlier session. Go back, reload the page, try again."))
+        raise Forbidden("form-expired", N_("The form is of an earlier session. Go back, reload the page, try again."))
 
 
 async def _form(request: Request) -> dict[str, list[str]]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise UnsupportedMedia("content-type", _("The console takes forms only."))
+        raise UnsupportedMedia("content-type", N_("The console takes forms only."))
     raw = await body.read(request, limit=_FORM_BYTES)
     try:
         read = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
     except ValueError:
-        raise TooLarge("form-too-large", _("A form has at most %s fields.") % 1000) from None
+        raise TooLarge("form-too-large", Sentence("A form has at most {many} fields.", many=1000)) from None
     # No text of the database holds a NUL; it is shown as what it is, something that cannot be read.
     return {name: [value.replace("\0", "\ufffd") for value in values] for name, values in read.items()}

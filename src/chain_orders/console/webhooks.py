@@ -17,7 +17,7 @@ from ..events import feed
 from ..operators import audit
 from ..webhooks import directory, outbox
 from . import mistakes, once, words
-from .texts import _
+from .texts import N_
 from .visits import Visit
 
 _ATTEMPTS = 25
@@ -126,4 +126,4 @@ def webhook_id(visit: Visit) -> uuid.UUID:
     try:
         return uuid.UUID(str(visit.request.path_params["webhook_id"]))
     except ValueError:
-        raise Unknown("webhook-unknown", _("There is no such webhook.")) from None
+        raise Unknown("webhook-unknown", N_("There is no such webhook.")) from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from ..errors import Problem
+from ..errors import Problem, Sentence
 from ..vtex import codes
 from .texts import N_, _
 
@@ -164,6 +164,16 @@ NOTIFICATION_KINDS: Mapping[str, str] = Told(
     }
 )
 
+HEARD: Mapping[str, str] = Told(
+    {
+        "invoice": N_("Told by the seller: an invoice"),
+        "cancellation": N_("Told by the seller: a cancellation"),
+        "tracking": N_("Told by the seller: tracking"),
+        "change": N_("Told by the seller: a change"),
+        "unreadable": N_("Told by the seller: something unreadable"),
+    }
+)
+
 PARKED: Mapping[str, str] = Told(
     {
         "not-placed": N_("The order is not known to be placed yet."),
@@ -304,6 +314,7 @@ _REFUSED: Mapping[str, str] = Told(
         "delivery-in-flight": N_("The call is under way right now."),
         "delivery-ended": N_("It has ended (%s) and is not tried again."),
         "notification-settled": N_("It is settled (%s) and is not applied again."),
+        "order-invoiced": N_("What is invoiced is not cancelled any more: its seller takes it back as a return."),
         "notification-contradicts": N_("It contradicts what is known: decide about its order instead."),
     }
 )
@@ -321,6 +332,13 @@ FAILURES: Mapping[str, str] = Told(
     }
 )
 
+
+class Stored(str):
+    """A sentence that the service wrote down, in English."""
+
+
+_REFUSALS = frozenset({"burnt", "permanent", "state"})
+_ACTS: Mapping[str, str] = {"seller": N_("The seller must act."), "us": N_("The service settles it by itself.")}
 _OTHER = Word("", "quiet")
 
 
@@ -332,15 +350,30 @@ def word(words: Mapping[str, Word], name: str | None) -> Word:
 def refusal(problem: Problem) -> str:
     """Why something was refused: in the console's own words where it has any for the code and the state beside it."""
     own, state = _REFUSED.get(problem.code), problem.extra.get("state")
-    if own is None or state is None:
-        return _(problem.detail)
-    shown = (DELIVERY_STATES.get(state) or word(NOTIFICATION_STATES, state)).label
-    return own.replace("%s", shown)
+    if own is None or ("%s" in own and state is None):
+        return said(problem.detail)
+    return own.replace("%s", (DELIVERY_STATES.get(state or "") or word(NOTIFICATION_STATES, state)).label)
+
+
+def said(detail: str) -> str:
+    """A sentence of the API's."""
+    if not isinstance(detail, Sentence):
+        return _(detail)
+    put_in = {
+        name: said(one) if isinstance(one, str) and name == "wrong" else one for name, one in detail.put_in.items()
+    }
+    return _(detail.pattern).format_map(put_in)
 
 
 def code(name: str | None) -> str:
-    """What a code of VTEX's means; of our own, the sentence beside it says it."""
-    return codes.describe(name) if name and codes.lookup(name) is not None else ""
+    """What a code of VTEX's means; of our own, the sentence beside it says it. Whether a refusal is tried again and
+    whose turn it is, pages say by themselves."""
+    known = codes.lookup(name) if name else None
+    if known is None:
+        return ""
+    means, *following = codes.meaning(known)
+    told = [means, *(following if known.class_ not in _REFUSALS else ()), _ACTS.get(known.owner, "")]
+    return f"{name}: {' '.join(_(one) for one in told if one)}"
 
 
 def event(type_: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from ..database import Database, now, read_clock
-from ..errors import Forbidden, Malformed, Unauthenticated
+from ..errors import Forbidden, Malformed, Sentence, Unauthenticated
 from . import edges
 from .models import ApiKey
 from .roles import ROLES, Role
@@ -92,7 +92,8 @@ def allow(least: Role) -> Callable[[Request], Awaitable[Operator]]:
             raise _unauthenticated()
         if ROLES.index(found.role) < ROLES.index(least):
             request.app.state.refusals.count("denied", str(found.id))
-            raise Forbidden("role-too-low", f"this needs the role {least}; the key has the role {found.role}")
+            told = Sentence("this needs the role {least}; the key has the role {role}", least=least, role=found.role)
+            raise Forbidden("role-too-low", told)
         edges.check_parameters(request)
         return Operator(found.name, found.role, found.id)
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..deliveries import queue
 from ..deliveries.models import Delivery
-from ..errors import Conflict
+from ..errors import Conflict, Sentence
 from ..notifications.applying import UNREADABLE
 from ..notifications.models import Notification
 from ..orders import attention, lookup
@@ -47,7 +47,8 @@ def ended(delivery: Delivery) -> Conflict:
     state = {"state": delivery.state}
     if delivery.state == "sending":
         return Conflict("delivery-in-flight", "the call is under way right now", extra=state)
-    return Conflict("delivery-ended", f"a delivery that is {delivery.state} is not tried again", extra=state)
+    told = Sentence("a delivery that is {state} is not tried again", **state)
+    return Conflict("delivery-ended", told, extra=state)
 
 
 async def notification(session: AsyncSession, note: Notification, operator: Operator, reason: str) -> None:
@@ -76,5 +77,5 @@ def settled(note: Notification) -> Conflict:
     if note.state == "conflict":
         told = "what contradicts is not applied again, it is decided: POST /v1/orders/{order_id}/resolution"
         return Conflict("notification-contradicts", told, extra={"state": note.state})
-    told = f"a notification that is {note.state} is not applied again"
+    told = Sentence("a notification that is {state} is not applied again", state=note.state)
     return Conflict("notification-settled", told, extra={"state": note.state})

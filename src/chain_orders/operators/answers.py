@@ -71,7 +71,7 @@ class LastError(_Answer):
 
 
 class Money(_Answer):
-    """Cents. `remaining` is what is neither invoiced nor cancelled."""
+    """Cents. `remaining` is what may still be invoiced: what is not yet, nor cancelled; of a refused order nothing."""
 
     total: int
     invoiced: int

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import ColumnElement, Select, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import Unknown
+from ..errors import Sentence, Unknown
 from ..notifications.inbox import TOPIC
 from ..notifications.models import LISTED, Notification, Receipt
 from ..orders import lookup, resolving
@@ -101,7 +101,7 @@ async def get_notification(
 async def _found(session: AsyncSession, notification_id: int) -> Notification:
     note = await session.get(Notification, notification_id) if notification_id < 2**63 else None
     if note is None:
-        raise Unknown("notification-unknown", f"there is no notification {notification_id}")
+        raise Unknown("notification-unknown", Sentence("there is no notification {id}", id=notification_id))
     return note
 
 

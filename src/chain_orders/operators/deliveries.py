@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..deliveries.models import Attempt, Delivery
-from ..errors import Conflict, Unknown
+from ..errors import Conflict, Sentence, Unknown
 from ..orders.models import Order
 from ..sellers import directory
 from ..webhooks.models import LANE
@@ -70,7 +70,7 @@ async def get_delivery(
     async with request.app.state.database.transaction() as session:
         delivery = await session.get(Delivery, delivery_id)
         if delivery is None:
-            raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
+            raise Unknown("delivery-unknown", Sentence("there is no delivery {id}", id=delivery_id))
         whole = revealing.grant(session, operator, wished, revealing.about([delivery]))
         (view,) = await _views(session, [delivery], whole=whole)
     return edges.Answer(view)
@@ -91,7 +91,7 @@ async def retry_delivery(
             return once.answer
         delivery = await session.get(Delivery, delivery_id)
         if delivery is None:
-            raise Unknown("delivery-unknown", f"there is no delivery {delivery_id}")
+            raise Unknown("delivery-unknown", Sentence("there is no delivery {id}", id=delivery_id))
         await again.call(session, delivery, operator, body.reason)
         (view,) = await _views(session, [delivery])
         if dry_run:

@@ -30,7 +30,7 @@ from starlette.routing import Match
 
 from .. import body, errors, logs
 from ..database import is_passing
-from ..errors import Fault, Invalid, Malformed, Problem, Stale, Unavailable, Unconditional, Unknown
+from ..errors import Fault, Invalid, Malformed, Problem, Sentence, Stale, Unavailable, Unconditional, Unknown
 from ..vtex.faults import faults, of_parameters, told
 
 log = logs.get("operators")
@@ -149,10 +149,12 @@ def check_version(request: Request, version: int, *, required: bool) -> None:
     given = request.headers.get("if-match")
     if given is None:
         if required:
-            raise Unconditional("if-match-missing", f'send `If-Match: "{version}"` with the version you read')
+            told = Sentence('send `If-Match: "{version}"` with the version you read', version=version)
+            raise Unconditional("if-match-missing", told)
         return
     if not {f'"{version}"', "*"} & {one.strip() for one in given.split(",")}:
-        raise Stale("version-differs", f"the version is {version} now", extra={"version": version})
+        told = Sentence("the version is {version} now", version=version)
+        raise Stale("version-differs", told, extra={"version": version})
 
 
 def etag(version: int) -> dict[str, str]:

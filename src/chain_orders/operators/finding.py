@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, func, select, text, tuple_, union_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database
-from ..errors import Fault, Invalid, Malformed
+from ..errors import Fault, Invalid, Malformed, Sentence
 from ..orders import lookup
 from ..orders.models import TURNS, Order, OrderName
 from ..orders.states import Status, Turn
@@ -226,7 +226,7 @@ async def _prefixed(session: AsyncSession, search: Search) -> set[uuid.UUID]:
     named = select(OrderName.order_id).where(search.name) if search.name is not None else select(OrderName.order_id)
     found = list(await session.scalars(named.limit(WIDEST_PREFIX + 1)))
     if len(found) > WIDEST_PREFIX:
-        told = f"more than {WIDEST_PREFIX} ids and numbers begin like this; give more characters"
+        told = Sentence("more than {many} ids and numbers begin like this; give more characters", many=WIDEST_PREFIX)
         raise Invalid("prefix-too-wide", told, faults=[Fault("q", "prefix-too-wide", told)])
     return set(found)
 

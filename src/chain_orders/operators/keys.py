@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import now
-from ..errors import Conflict, Unknown
+from ..errors import Conflict, Sentence, Unknown
 from . import access, audit, edges, idempotency, schemas
 from .access import Operator
 from .edges import DryRun
@@ -44,7 +44,7 @@ async def create_key(
         if once.answer is not None:
             return once.answer
         if await session.scalar(select(ApiKey.id).where(ApiKey.name == body.name)) is not None:
-            raise Conflict("key-exists", f"there is a key of the name {body.name} already")
+            raise Conflict("key-exists", Sentence("there is a key of the name {name} already", name=body.name))
         key = await access.create_key(session, body.name, body.role)
         made = await session.scalar(select(ApiKey).where(ApiKey.name == body.name))
         view = schemas.key_view(made) if made is not None else {}
@@ -107,7 +107,7 @@ async def _locked(session: AsyncSession, key_id: str) -> ApiKey:
     query = select(ApiKey).where((ApiKey.id == wanted) | (ApiKey.role == "admin")).order_by(ApiKey.id)
     keys = {key.id: key for key in await session.scalars(query.with_for_update())}
     if wanted not in keys:
-        raise Unknown("key-unknown", f"there is no key {key_id}")
+        raise Unknown("key-unknown", Sentence("there is no key {id}", id=key_id))
     return keys[wanted]
 
 

@@ -201,7 +201,7 @@ async def correct_placement(request: Request, operator: Acting, order_id: str, d
         await versions.check_order(request, session, order, required=True)
         seller = await directory.get(session, order.seller_id)
     if order.status != Status.REJECTED:
-        raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
+        raise taking.not_rejected(order)
     read = (await state.place.find(order, seller, window_over=True)).outcome
     match read:
         case Absent():

@@ -14,7 +14,7 @@ from fastapi import Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..deliveries.models import Delivery
-from ..errors import Forbidden, Invalid
+from ..errors import Forbidden, Invalid, Sentence
 from ..notifications.models import Notification
 from . import audit
 from .access import Operator
@@ -47,7 +47,8 @@ def grant(session: AsyncSession, operator: Operator, wished: Wish, objects: Iter
     if not wished.whole:
         return False
     if operator.role != "admin":
-        raise Forbidden("role-too-low", f"whole bodies need the role admin; the key has the role {operator.role}")
+        told = Sentence("whole bodies need the role admin; the key has the role {role}", role=operator.role)
+        raise Forbidden("role-too-low", told)
     if wished.reason is None:
         raise Invalid("reason-missing", "say with `reason` why personal data is needed")
     for name in dict.fromkeys(objects):

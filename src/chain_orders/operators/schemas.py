@@ -213,19 +213,20 @@ def _attention(order: Order) -> dict[str, Any] | None:
 
 
 def _money(order: Order) -> dict[str, int]:
-    """Cents. `remaining` is what is neither invoiced nor cancelled."""
+    """Cents. `remaining` is what may still be invoiced: what is not yet, nor cancelled; of a refused order nothing."""
     chains = order.chain_orders
     total = sum(chain.value_cents for chain in chains) if chains else order.total_cents
     invoiced = sum(chain.invoiced_cents for chain in chains)
     cancelled = sum(chain.value_cents - chain.invoiced_cents for chain in chains if chain.status == Status.CANCELLED)
-    if not chains and order.status in {Status.CANCELLED, Status.REJECTED}:
+    if not chains and order.status == Status.CANCELLED:
         cancelled = total
+    refused = order.status == Status.REJECTED
     return {
         "total": total,
         "invoiced": invoiced,
         "returned": sum(chain.returned_cents for chain in chains),
         "cancelled": max(cancelled, 0),
-        "remaining": max(total - invoiced - max(cancelled, 0), 0),
+        "remaining": 0 if refused else max(total - invoiced - max(cancelled, 0), 0),
     }
 
 

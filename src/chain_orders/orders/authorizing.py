@@ -33,7 +33,7 @@ from ..deliveries.retry import (
 )
 from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
-from ..errors import Conflict, Fault, Invalid, Unknown
+from ..errors import Conflict, Fault, Invalid, Sentence, Unknown
 from ..outbound import Wire
 from ..outcome import Absent, Again, Answered, Conflicting, Outcome, Recalled
 from ..sellers.directory import client_of
@@ -121,12 +121,13 @@ async def authorize(
         raise Conflict("order-rejected", "an order that is rejected cannot be authorized")
     chosen = [c for c in order.chain_orders if chain_order_id in {None, c.chain_order_id}]
     if chain_order_id is not None and not chosen:
-        raise Unknown("chain-order-unknown", f"the order has no chain order {chain_order_id}")
+        raise Unknown("chain-order-unknown", Sentence("the order has no chain order {id}", id=chain_order_id))
     # What is judged is what was chosen: one chain order may be authorized while another is being cancelled.
     statuses = [Status(chain.status) for chain in chosen] or [Status(order.status)]
     if _UNWANTED.issuperset(statuses):
         shown = states.aggregate(statuses)
-        raise Conflict(f"order-{shown}", f"an order that is {shown} cannot be authorized")
+        told = Sentence("an order that is {status} cannot be authorized", status=shown)
+        raise Conflict(f"order-{shown}", told)
     give_receipt(order, given, actor, await read_clock(session))
     owe(order, seller, chosen)
     await session.flush()
@@ -224,13 +225,13 @@ def _priced(order: Order, chain: ChainOrder) -> list[dict[str, Any]]:
 def check_group(order: Order, group: str | None) -> None:
     """The seed's body names the order group: it must be this order's, or a chain order's id as some callers send."""
     if group is not None and group not in {order.order_group, *(c.chain_order_id for c in order.chain_orders)}:
-        raise other_group(f"must be {order.order_group}")
+        raise other_group(Sentence("must be {group}", group=order.order_group))
 
 
 def other_group(rule: str) -> Invalid:
     """What to raise for a body that names another order group than the order's."""
     fault = Fault("/marketplaceOrderGroup", "order-group-differs", rule)
-    return Invalid("order-group-differs", f"marketplaceOrderGroup {rule}", faults=[fault])
+    return Invalid("order-group-differs", Sentence("marketplaceOrderGroup: {wrong}", wrong=rule), faults=[fault])
 
 
 class Authorize:

@@ -21,7 +21,7 @@ from ..deliveries.queue import Claimed
 from ..deliveries.retry import Dead, Delivered, Rejected, Retry
 from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
-from ..errors import Conflict, Unknown
+from ..errors import Conflict, Sentence, Unknown
 from ..outbound import Wire
 from ..outcome import Absent, Again, Answered, Outcome
 from ..sellers.directory import client_of
@@ -71,11 +71,11 @@ async def request(
         return
     chosen = [chain for chain in order.chain_orders if chain_order_id in {None, chain.chain_order_id}]
     if not chosen:
-        raise Unknown("chain-order-unknown", f"the order has no chain order {chain_order_id}")
+        raise Unknown("chain-order-unknown", Sentence("the order has no chain order {id}", id=chain_order_id))
     invoiced = [chain.chain_order_id for chain in chosen if chain.status == Status.INVOICED]
     if invoiced:
-        told = ", ".join(invoiced)
-        raise Conflict("order-invoiced", f"{told}: what is invoiced is returned by an Input invoice, not cancelled")
+        told = "{ids}: what is invoiced is returned by an Input invoice, not cancelled"
+        raise Conflict("order-invoiced", Sentence(told, ids=", ".join(invoiced)))
     for chain in chosen:
         if chain.status not in {Status.CANCELLED, Status.CANCEL_REQUESTED}:
             owe(order, chain, seller, reason, actor)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from ..errors import Unknown
+from ..errors import Sentence, Unknown
 from .models import ChainOrder, Order, OrderName
 
 _SUFFIX = re.compile(r"-\d{2}$", re.ASCII)
@@ -70,7 +70,7 @@ async def loaded(session: AsyncSession, order_id: uuid.UUID) -> Order:
 
 
 def unknown(order_id: object) -> Unknown:
-    return Unknown("order-unknown", f"there is no order {order_id}")
+    return Unknown("order-unknown", Sentence("there is no order {id}", id=order_id))
 
 
 async def owners(session: AsyncSession, chain_order_ids: Iterable[str]) -> defaultdict[tuple[str, str], set[uuid.UUID]]:

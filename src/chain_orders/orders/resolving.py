@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..deliveries import queue
-from ..errors import Conflict, Invalid, Unknown
+from ..errors import Conflict, Invalid, Sentence, Unknown
 from . import attention, authorizing, changing, lookup, states
 from .models import ChainOrder, Order
 from .states import Status
@@ -98,7 +98,9 @@ async def _settle(session: AsyncSession, order: Order, chain: ChainOrder, decisi
 def _chosen(order: Order, chain_order_id: str | None) -> ChainOrder:
     chosen = [chain for chain in order.chain_orders if chain_order_id in {None, chain.chain_order_id}]
     if not chosen:
-        raise Unknown("chain-order-unknown", f"the order has no chain order {chain_order_id or 'yet'}")
+        if chain_order_id is None:
+            raise Unknown("chain-order-unknown", "the order has no chain order yet")
+        raise Unknown("chain-order-unknown", Sentence("the order has no chain order {id}", id=chain_order_id))
     if len(chosen) > 1:
         raise Invalid("chain-order-needed", "the order has several chain orders: say which one with chainOrderId")
     return chosen[0]
@@ -107,8 +109,9 @@ def _chosen(order: Order, chain_order_id: str | None) -> ChainOrder:
 async def _move(session: AsyncSession, order: Order, chain: ChainOrder, outcome: Status) -> None:
     try:
         chain.move(outcome, resolution=True)
-    except states.NotAllowed as refused:
-        raise Conflict("move-refused", str(refused)) from None
+    except states.NotAllowed:
+        told = Sentence("a chain order does not go from {before} to {after}", before=chain.status, after=outcome)
+        raise Conflict("move-refused", told) from None
     reason = f"it was decided that it is {outcome}"
     await authorizing.overtake(session, order, chain, reason)
     await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key)
@@ -117,7 +120,7 @@ async def _move(session: AsyncSession, order: Order, chain: ChainOrder, outcome:
 def _accept_changes(order: Order, chain: ChainOrder, actor: str) -> None:
     waiting = [change for change in chain.changes if change.state == "recorded"]
     if not waiting:
-        raise Conflict("no-change", f"no change of {chain.chain_order_id} waits to be decided")
+        raise Conflict("no-change", Sentence("no change of {id} waits to be decided", id=chain.chain_order_id))
     changing.accept_recorded(order, chain, actor)
 
 

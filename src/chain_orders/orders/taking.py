@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from ..deliveries.models import Delivery
-from ..errors import Conflict, Fault, Invalid
+from ..errors import Conflict, Fault, Invalid, Sentence
 from ..sellers.models import Seller
 from ..vtex import addresses, codes
 from ..vtex.faults import told
@@ -93,7 +93,8 @@ def _examined(seller: Seller, document: Any) -> tuple[Examined, list[Warning_]]:
     warnings = list(examined.warnings)
     refusals = list(examined.refusals)
     if refusals:
-        raise Invalid(refusals[0].code, f"the order cannot be sent as it is: {told(refusals)}", faults=refusals)
+        wrong = Sentence("the order cannot be sent as it is: {wrong}", wrong=told(refusals))
+        raise Invalid(refusals[0].code, wrong, faults=refusals)
     differ = next((warning for warning in warnings if warning.code == "amounts-differ"), None)
     if seller.strict_amounts and differ is not None:
         raise Invalid("amounts-differ", differ.detail, faults=[Fault(differ.pointer, differ.code, differ.detail)])
@@ -118,12 +119,14 @@ async def _repeated(
         )
     )
     if found is None:  # committed meanwhile and not yet visible to us: let the caller repeat
-        raise Conflict("order-group-busy", f"the order group {group} is being placed right now")
+        raise Conflict("order-group-busy", Sentence("the order group {group} is being placed right now", group=group))
     order = await lookup.locked(session, found)
     if order.placement_digest != digest:
         raise Conflict(
             "order-group-taken",
-            f"the order group {group} belongs to an order with another body; groups are never reused",
+            Sentence(
+                "the order group {group} belongs to an order with another body; groups are never reused", group=group
+            ),
             faults=[Fault("/marketplaceOrderGroup", "order-group-taken", "belongs to an order with another body")],
             extra={"orderId": str(order.id)},
         )
@@ -162,14 +165,14 @@ async def correct(
     breaks a rule or names another group.
     """
     if order.status != Status.REJECTED:
-        raise Conflict("order-not-rejected", f"only a rejected order can be corrected; this one is {order.status}")
+        raise not_rejected(order)
     if order.sealed_at is not None:
         raise Conflict("order-sealed", "the order's personal data was erased; place it under a new group")
     if await _is_burnt(session, order):
         raise Conflict("order-group-burnt", "the seller will never accept this order group again; use a new one")
     examined, warnings = _examined(seller, document)
     if examined.order_group != order.order_group:
-        raise authorizing.other_group(f"must stay {order.order_group}")
+        raise authorizing.other_group(Sentence("must stay {group}", group=order.order_group))
     earlier = (
         await session.execute(select(Order.placement_body, Order.placement_digest).where(Order.id == order.id))
     ).one()
@@ -194,6 +197,12 @@ async def correct(
     if receipt is not None:
         authorizing.give_receipt(order, receipt, actor)
     owe_placement(order, seller)
+
+
+def not_rejected(order: Order) -> Conflict:
+    """What to raise for a correction of an order that is not rejected."""
+    told = Sentence("only a rejected order can be corrected; this one is {status}", status=order.status)
+    return Conflict("order-not-rejected", told)
 
 
 async def _is_burnt(session: AsyncSession, order: Order) -> bool:

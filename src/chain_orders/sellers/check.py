@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..capability import Keyring
+from ..errors import Sentence
 from ..outbound import Exchange, Wire
 from ..vtex import answers, codes
 from ..vtex.client import SellerClient
@@ -43,27 +44,39 @@ async def callbacks(address: str, where: str, wire: Wire, keyring: Keyring) -> F
     base = keyring.base(address.rstrip("/"), keyring.minting, keyring.new_ref())
     exchange = await wire.exchange("GET", f"{base}/{PROBE}", headers={})
     if not exchange.answered:
-        told = (
-            f"nothing answers at {where} ({exchange.error}): sellers cannot tell us of invoices and cancellations. "
+        told = Sentence(
+            "nothing answers at {where} ({error}): sellers cannot tell us of invoices and cancellations. "
             "Check the name, the certificate, the load balancer and the firewall; where this machine may not reach "
-            "its own public address, call it from outside"
+            "its own public address, call it from outside",
+            where=where,
+            error=exchange.error,
         )
         return Finding("callbacks", False, "callback-unreachable", told)
     if exchange.status == 200 and _is_ours(exchange.body):
         return Finding("callbacks", True, "callback-ok", "a call to a callback address reaches this service")
     if exchange.status == 404:
-        told = (
-            f"{where} leads to a server that does not know our callback addresses: another service, another "
-            "deployment with other callback keys, or a proxy that changes the path below /cb"
+        told = Sentence(
+            "{where} leads to a server that does not know our callback addresses: another service, another "
+            "deployment with other callback keys, or a proxy that changes the path below /cb",
+            where=where,
         )
         return Finding("callbacks", False, "callback-not-ours", told)
     if exchange.status in {301, 302, 307, 308}:
-        told = f"{where} answers with a redirect, which sellers do not follow: give the address it leads to"
+        told = Sentence(
+            "{where} answers with a redirect, which sellers do not follow: give the address it leads to", where=where
+        )
         return Finding("callbacks", False, "callback-redirected", told)
     if exchange.status in {401, 403}:
-        told = f"something in front of the service asks for a sign-in ({exchange.status}); let /cb through without one"
+        told = Sentence(
+            "something in front of the service asks for a sign-in ({status}); let /cb through without one",
+            status=exchange.status,
+        )
         return Finding("callbacks", False, "callback-guarded", told)
-    told = f"{where} answers {exchange.status}, not as this service does: look at what stands in front of it"
+    told = Sentence(
+        "{where} answers {status}, not as this service does: look at what stands in front of it",
+        where=where,
+        status=exchange.status,
+    )
     return Finding("callbacks", False, "callback-wrong-answer", told)
 
 
@@ -80,16 +93,27 @@ async def credentials(seller: Seller, client: SellerClient) -> Finding:
     exchange = await client.read_order(f"{seller.affiliate_id}-check-01")
     found = answers.found(exchange, read_order)
     if not exchange.answered:
-        told = f"the seller does not answer at {seller.base_url} ({exchange.error}): check the account name"
+        told = Sentence(
+            "the seller does not answer at {address} ({error}): check the account name",
+            address=seller.base_url,
+            error=exchange.error,
+        )
         return Finding("credentials", False, "seller-unreachable", told)
     if exchange.status in {401, 403}:
-        told = (
-            f"the seller refuses the AppKey and AppToken ({exchange.status}): check that they belong to the account "
-            f"{seller.account_name} and that their role may view orders and has full access to orders"
+        told = Sentence(
+            "the seller refuses the AppKey and AppToken ({status}): check that they belong to the account {account} "
+            "and that their role may view orders and has full access to orders",
+            status=exchange.status,
+            account=seller.account_name,
         )
         return Finding("credentials", False, "credentials-refused", told)
     if isinstance(found, answers.Unread):
-        return Finding("credentials", None, "credentials-unclear", f"nothing can be said now: {found.reason}")
+        return Finding(
+            "credentials",
+            None,
+            "credentials-unclear",
+            Sentence("nothing can be said now: {reason}", reason=found.reason),
+        )
     return Finding("credentials", True, "credentials-ok", "the seller accepts the AppKey and AppToken")
 
 
@@ -97,10 +121,15 @@ async def trade(seller: Seller, client: SellerClient, items: list[dict[str, Any]
     """Ask for a price with the sales channel and the affiliate."""
     exchange = await client.simulate(seller.sales_channel, seller.affiliate_id, _simulation(items))
     if exchange.status == 200:
-        told = f"the seller knows sales channel {seller.sales_channel} and affiliate {seller.affiliate_id}"
+        told = Sentence(
+            "the seller knows sales channel {channel} and affiliate {affiliate}",
+            channel=seller.sales_channel,
+            affiliate=seller.affiliate_id,
+        )
         return Finding("trade", True, "trade-ok", told)
     if not exchange.answered:
-        return Finding("trade", False, "seller-unreachable", f"the seller does not answer ({exchange.error})")
+        told = Sentence("the seller does not answer ({error})", error=exchange.error)
+        return Finding("trade", False, "seller-unreachable", told)
     return refusal("trade", exchange)
 
 
@@ -109,7 +138,8 @@ def refusal(check: str, exchange: Exchange) -> Finding:
     code, _ = read_error(exchange.body)
     if code is not None and codes.lookup(code) is not None:
         return Finding(check, False, code, codes.describe(code))
-    return Finding(check, False, "seller-refused", f"the seller answered {exchange.status} to a simulation")
+    told = Sentence("the seller answered {status} to a simulation", status=exchange.status)
+    return Finding(check, False, "seller-refused", told)
 
 
 def _simulation(items: list[dict[str, Any]]) -> bytes:

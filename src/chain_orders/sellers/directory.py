@@ -14,9 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import now
-from ..errors import Conflict, Fault, Invalid, Unknown
+from ..errors import N_, Conflict, Fault, Invalid, Sentence, Unknown
 from ..outbound import Wire, is_host
 from ..vtex.client import Credentials, SellerClient
+from ..vtex.faults import told
 from .models import Seller
 from .vault import Vault
 
@@ -37,17 +38,18 @@ def check_base_url(base_url: str, *, hosts: list[str], development: bool) -> str
     host = (address.hostname or "").lower() if address else ""
     wrong = None
     if address is None or address.scheme not in {"https", "http"} or not host:
-        wrong = "must be an absolute https URL"
+        wrong = N_("must be an absolute https URL")
     elif any(mark in base_url for mark in "@?#"):
-        wrong = "must hold no user, query or fragment"
+        wrong = N_("must hold no user, query or fragment")
     elif address.scheme == "http" and not development:
-        wrong = "must be https"
+        wrong = N_("must be https")
     elif not development and not _allowed(host, hosts):
-        wrong = f"must be a host under {VTEX_HOST}, or one that CHAIN_ORDERS_SELLER_HOSTS allows"
+        wrong = Sentence("must be a host under {host}, or one that CHAIN_ORDERS_SELLER_HOSTS allows", host=VTEX_HOST)
     elif not development and (address.port not in {None, HTTPS} or address.path.strip("/")):
-        wrong = f"must hold no path, and no port but {HTTPS}"
+        wrong = Sentence("must hold no path, and no port but {port}", port=HTTPS)
     if wrong:
-        raise Invalid("base-url-refused", f"/baseUrl: {wrong}", faults=[Fault("/baseUrl", "base-url-refused", wrong)])
+        fault = Fault("/baseUrl", "base-url-refused", wrong)
+        raise Invalid("base-url-refused", told([fault]), faults=[fault])
     return base_url.rstrip("/")
 
 
@@ -56,12 +58,9 @@ def check_callback_base(base: str, development: bool) -> str:
     address = _parsed(base)
     plain = address is not None and address.scheme == "http" and development
     if address is None or not (address.scheme == "https" or plain) or any(mark in base for mark in "?#"):
-        wrong = "must be an absolute https URL without a query"
-        raise Invalid(
-            "callback-base-refused",
-            f"/callbackBase: {wrong}",
-            faults=[Fault("/callbackBase", "callback-base-refused", wrong)],
-        )
+        wrong = N_("must be an absolute https URL without a query")
+        fault = Fault("/callbackBase", "callback-base-refused", wrong)
+        raise Invalid("callback-base-refused", told([fault]), faults=[fault])
     return base.rstrip("/")
 
 
@@ -84,7 +83,7 @@ def _allowed(host: str, hosts: list[str]) -> bool:
 async def add(session: AsyncSession, seller: Seller) -> Seller:
     """Put a seller on record. Raises Conflict when the id is taken."""
     if await session.get(Seller, seller.id) is not None:
-        raise Conflict("seller-exists", f"there is a seller {seller.id} already")
+        raise Conflict("seller-exists", Sentence("there is a seller {id} already", id=seller.id))
     session.add(seller)
     await session.flush()
     await session.refresh(seller)
@@ -107,7 +106,7 @@ async def get(session: AsyncSession, seller_id: str, *, lock: bool = False) -> S
     """The seller. Raises Unknown."""
     seller = await session.get(Seller, seller_id, with_for_update=lock or None)
     if seller is None:
-        raise Unknown("seller-unknown", f"there is no seller {seller_id}")
+        raise Unknown("seller-unknown", Sentence("there is no seller {id}", id=seller_id))
     return seller
 
 

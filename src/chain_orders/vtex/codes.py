@@ -24,7 +24,7 @@ CLASS_IN_WORDS: dict[str, str] = {
     "state": "The order's state at the seller does not allow this.",
     "not-yet": "The seller is not ready for this yet; it is tried again.",
 }
-_NEXT: dict[str, str] = {
+NEXT: dict[str, str] = {
     "already-there": "The seller is read before it is believed.",
     "burnt": "It is not tried again.",
     "permanent": "It is not tried again.",
@@ -77,6 +77,10 @@ def describe(code: str) -> str:
     known = lookup(code)
     if known is None:
         return f"{code}: a code that is not in VTEX's published list."
-    meaning = known.meaning or CLASS_IN_WORDS[known.class_]
-    following = "" if any(said in meaning for said in _SAID) else f" {_NEXT[known.class_]}"
-    return f"{code}: {meaning}{following} {_OWNER_IN_WORDS[known.owner]}"
+    return " ".join([f"{code}:", *meaning(known), _OWNER_IN_WORDS[known.owner]])
+
+
+def meaning(known: Code) -> list[str]:
+    """What a code means, and whether what it refuses is tried again: a sentence each."""
+    means = known.meaning or CLASS_IN_WORDS[known.class_]
+    return [means] if any(said in means for said in _SAID) else [means, NEXT[known.class_]]

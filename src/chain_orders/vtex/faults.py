@@ -13,42 +13,48 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import core_schema
 
-from ..errors import Fault
+from ..errors import N_, Fault, Sentence
 
 _WRONG = "wrong-type"
 _KINDS: Mapping[str, tuple[str, str]] = {
-    "missing": ("missing", "is missing"),
-    "extra_forbidden": ("unknown-field", "is not known here"),
-    "literal_error": ("unknown-value", "must be {expected}"),
-    "enum": ("unknown-value", "must be {expected}"),
-    "string_pattern_mismatch": ("malformed", "must fit the pattern {pattern}"),
-    "string_too_short": ("blank", "must have at least {min_length} characters"),
-    "string_too_long": ("too-long", "must have at most {max_length} characters"),
-    "too_short": ("too-few", "must have at least {min_length} entries"),
-    "too_long": ("too-many", "must have at most {max_length} entries"),
-    "greater_than_equal": ("too-small", "must be at least {ge}"),
-    "greater_than": ("too-small", "must be more than {gt}"),
-    "less_than_equal": ("too-large", "must be at most {le}"),
-    "less_than": ("too-large", "must be less than {lt}"),
-    "int_parsing_size": ("too-large", "has too many digits"),
-    "finite_number": (_WRONG, "must be a finite number"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), (_WRONG, "must be a whole number")),
-    **dict.fromkeys(("float_type", "float_parsing"), (_WRONG, "must be a number")),
-    **dict.fromkeys(("bool_type", "bool_parsing"), (_WRONG, "must be true or false")),
-    **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), (_WRONG, "must be a text")),
-    **dict.fromkeys(("list_type", "tuple_type", "set_type"), (_WRONG, "must be a list")),
+    "missing": ("missing", N_("is missing")),
+    "extra_forbidden": ("unknown-field", N_("is not known here")),
+    "literal_error": ("unknown-value", N_("must be {expected}")),
+    "enum": ("unknown-value", N_("must be {expected}")),
+    "string_pattern_mismatch": ("malformed", N_("must fit the pattern {pattern}")),
+    "string_too_short": ("blank", N_("must have at least {min_length} characters")),
+    "string_too_long": ("too-long", N_("must have at most {max_length} characters")),
+    "too_short": ("too-few", N_("must have at least {min_length} entries")),
+    "too_long": ("too-many", N_("must have at most {max_length} entries")),
+    "greater_than_equal": ("too-small", N_("must be at least {ge}")),
+    "greater_than": ("too-small", N_("must be more than {gt}")),
+    "less_than_equal": ("too-large", N_("must be at most {le}")),
+    "less_than": ("too-large", N_("must be less than {lt}")),
+    "int_parsing_size": ("too-large", N_("has too many digits")),
+    "finite_number": (_WRONG, N_("must be a finite number")),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), (_WRONG, N_("must be a whole number"))),
+    **dict.fromkeys(("float_type", "float_parsing"), (_WRONG, N_("must be a number"))),
+    **dict.fromkeys(("bool_type", "bool_parsing"), (_WRONG, N_("must be true or false"))),
+    **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), (_WRONG, N_("must be a text"))),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type"), (_WRONG, N_("must be a list"))),
     **dict.fromkeys(
-        ("dict_type", "model_type", "model_attributes_type", "mapping_type"), (_WRONG, "must be a JSON object")
+        ("dict_type", "model_type", "model_attributes_type", "mapping_type"), (_WRONG, N_("must be a JSON object"))
     ),
     **dict.fromkeys(
         (
             "datetime_type", "datetime_parsing", "datetime_object_invalid", "datetime_from_date_parsing",
             "timezone_naive", "timezone_aware", "timezone_offset",
         ),
-        ("malformed", "must be an ISO 8601 date or date and time"),
+        ("malformed", N_("must be an ISO 8601 date or date and time")),
     ),
 }  # fmt: skip
-_OTHER = (_WRONG, "must be of another kind")
+_OTHER = (_WRONG, N_("must be of another kind"))
+_OF_ONE: Mapping[str, str] = {
+    "must have at least {min_length} characters": N_("must have at least {min_length} character"),
+    "must have at most {max_length} characters": N_("must have at most {max_length} character"),
+    "must have at least {min_length} entries": N_("must have at least {min_length} entry"),
+    "must have at most {max_length} entries": N_("must have at most {max_length} entry"),
+}
 _LIBRARYS = frozenset(get_args(core_schema.ErrorType))
 
 
@@ -69,8 +75,9 @@ def of_parameters(wrong: Iterable[Mapping[str, Any]]) -> list[Fault]:
 def told(found: Sequence[Fault]) -> str:
     """The first fault, where it is and what it is, and how many there are besides."""
     first, *others = found
-    sentence = f"{first.pointer or 'the document'}: {first.detail}"
-    return f"{sentence} (and {len(others)} more)" if others else sentence
+    where = N_("{place}: {wrong}") if first.pointer else N_("the document: {wrong}")
+    sentence = Sentence(where, place=first.pointer, wrong=first.detail)
+    return Sentence("{wrong} (and {more} more)", wrong=sentence, more=len(others)) if others else sentence
 
 
 def _fault(where: str, error: Mapping[str, Any]) -> Fault:
@@ -78,5 +85,7 @@ def _fault(where: str, error: Mapping[str, Any]) -> Fault:
     if kind not in _LIBRARYS:  # one of ours: its words are in `messages`, `placement` and the like
         return Fault(where, kind, error["msg"])
     code, sentence = _KINDS.get(kind, _OTHER)
-    detail = sentence.format_map(error.get("ctx") or {})
-    return Fault(where, code, detail.replace(" 1 characters", " 1 character").replace(" 1 entries", " 1 entry"))
+    given = error.get("ctx") or {}
+    if 1 in given.values():
+        sentence = _OF_ONE.get(sentence, sentence)
+    return Fault(where, code, Sentence(sentence, **given))

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from .. import strict_json
-from ..errors import Fault
+from ..errors import Fault, Sentence
 from .document import Address, Placement, Profile
 from .faults import faults
 from .messages import MAXIMUM_CENTS
@@ -126,7 +126,8 @@ def _refusals_of_logistics(order: Placement) -> Iterator[Fault]:
     for at, entry in enumerate(order.shipping_data.logistics_info):
         pointer = f"/shippingData/logisticsInfo/{at}/itemIndex"
         if entry.item_index >= len(order.items):
-            yield Fault(pointer, "item-index-out-of-range", f"there are {len(order.items)} items, counted from 0")
+            told = Sentence("there are {many} items, counted from 0", many=len(order.items))
+            yield Fault(pointer, "item-index-out-of-range", told)
         elif entry.item_index in seen:
             yield Fault(pointer, "item-index-repeated", "each item has one entry (CHK0041)")
         seen.add(entry.item_index)

@@ -20,11 +20,12 @@ from uuid_utils.compat import uuid7
 
 from ..database import now, read_clock
 from ..deliveries import lanes
-from ..errors import Conflict, Fault, Invalid, Unknown
+from ..errors import N_, Conflict, Fault, Invalid, Sentence, Unknown
 from ..events import feed
 from ..outbound import is_host, is_public
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
+from ..vtex.faults import told
 from . import outbox, signing
 from .models import Subscription
 
@@ -44,24 +45,25 @@ def check_url(url: str, *, development: bool) -> str:
         host = (address.hostname or "").rstrip(".").lower()
         _ = address.port
     except ValueError:
-        raise _refused("is not a URL") from None
+        raise _refused(N_("is not a URL")) from None
     if any(one.isspace() or not one.isprintable() for one in url) or (host and not is_host(host)):
-        wrong = "is not a URL"
+        wrong = N_("is not a URL")
     elif address.scheme not in {"https", "http"} or not host:
-        wrong = "must be an absolute https URL"
+        wrong = N_("must be an absolute https URL")
     elif address.username is not None or address.password is not None or address.fragment:
-        wrong = "must hold no user and no fragment"
+        wrong = N_("must hold no user and no fragment")
     elif not development and address.scheme != "https":
-        wrong = "must be https"
+        wrong = N_("must be https")
     elif not development and not _may_be_public(host):
-        wrong = "must not lead to a private address"
+        wrong = N_("must not lead to a private address")
     if wrong:
         raise _refused(wrong)
     return url
 
 
 def _refused(wrong: str) -> Invalid:
-    return Invalid("webhook-url-refused", f"/url: {wrong}", faults=[Fault("/url", "webhook-url-refused", wrong)])
+    fault = Fault("/url", "webhook-url-refused", wrong)
+    return Invalid("webhook-url-refused", told([fault]), faults=[fault])
 
 
 def _may_be_public(host: str) -> bool:
@@ -93,15 +95,14 @@ async def _check_sellers(session: AsyncSession, wanted: Sequence[str] | None) ->
     known = set(await session.scalars(select(Seller.id).where(Seller.id.in_(wanted)))) if wanted else set()
     places = [f"/sellers/{at}" for at, one in enumerate(wanted or ()) if one not in known]
     if places:
-        told = "is no seller on record"
-        faults = [Fault(place, "webhook-seller-unknown", told) for place in places]
-        raise Invalid("webhook-seller-unknown", f"{places[0]}: {told}", faults=faults)
+        found = [Fault(place, "webhook-seller-unknown", "is no seller on record") for place in places]
+        raise Invalid("webhook-seller-unknown", told(found[:1]), faults=found)
 
 
 async def _start(session: AsyncSession, after: int | None) -> int:
     last = await feed.last_position(session)
     if after is not None and after > last:
-        raise Invalid("position-unknown", f"the feed's last position is {last}")
+        raise Invalid("position-unknown", Sentence("the feed's last position is {last}", last=last))
     return last if after is None else after
 
 
@@ -156,7 +157,8 @@ async def replay(session: AsyncSession, subscription: Subscription, after: int) 
     reached yet, so that no event is skipped.
     """
     if after > subscription.position:
-        raise Conflict("position-not-reached", f"it was told of events up to position {subscription.position} only")
+        told = Sentence("it was told of events up to position {position} only", position=subscription.position)
+        raise Conflict("position-not-reached", told)
     back = subscription.position - after
     await outbox.withdraw(session, subscription, f"replayed after position {after}", after=after)
     subscription.position = after
@@ -178,7 +180,7 @@ async def get(session: AsyncSession, subscription_id: uuid.UUID, *, lock: bool =
     """The subscription. Raises Unknown."""
     found = await session.get(Subscription, subscription_id, with_for_update=lock or None, populate_existing=lock)
     if found is None:
-        raise Unknown("webhook-unknown", f"there is no webhook {subscription_id}")
+        raise Unknown("webhook-unknown", Sentence("there is no webhook {id}", id=subscription_id))
     return found
 
 

@@ -1,6 +1,5 @@
-/* The console's one script. Every page is complete without it; it keeps the live parts of a page current and
-   writes moments in the reader's language. It makes no markup from text: pages come parsed, and what differs is moved
-   over. */
+/* The console's one script. Every page is complete without it; it keeps the live parts of a page current. It makes no
+   markup from text: pages come parsed, and what differs is moved over. */
 "use strict";
 
 (() => {
@@ -9,18 +8,7 @@
   const bar = document.querySelector("[data-live-bar]");
   const order = document.body.dataset.order;
   const spoken = document.documentElement.lang, timeZone = document.body.dataset.zone;
-  const short = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short", timeZone });
-  const exact = new Intl.DateTimeFormat(spoken, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short", timeZone });
-  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone });
-
-  function writeMoments(root) {
-    for (const time of root.querySelectorAll("time[datetime]")) {
-      const at = new Date(time.dateTime);
-      if (Number.isNaN(at.getTime()) || time.title) continue;
-      time.title = time.textContent;
-      time.textContent = (time.hasAttribute("data-seconds") ? exact : short).format(at);
-    }
-  }
+  const clock = new Intl.DateTimeFormat(spoken, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone });
 
   /* What an element is, so that it is found again when others come before it. */
   function keyOf(node) {
@@ -72,7 +60,6 @@
     for (const part of parts) {
       const found = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
       if (!found) continue;
-      writeMoments(found);
       if (found.isEqualNode(part.copy)) continue;
       part.copy = found.cloneNode(true);
       become(part, found);
@@ -140,7 +127,6 @@
     button.textContent = paused() ? button.dataset.resume : button.dataset.pause;
   }
 
-  writeMoments(document);
   if (parts.length > 0 && bar) {
     for (const part of parts) part.copy = part.cloneNode(true);
     bar.hidden = false;
