@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain_orders.capability import Keyring, fold
+from chain_orders.capability import Keyring, fold, hide
 
 PUBLIC = "https://cb.harbor.example"
 RING = Keyring({"k1": bytes(range(32)), "k2": bytes(range(32, 64))})
@@ -62,6 +62,16 @@ def test_a_new_ref_is_128_random_bits_in_lower_case_base32() -> None:
 
 def test_what_was_minted_verifies() -> None:
     assert RING.verify(*minted(ref=RING.new_ref()))
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+def test_what_proves_a_base_is_hidden_wherever_it_stands(slash: str) -> None:
+    base = RING.base(PUBLIC, "k1", REF)
+    kept, _, mac = base.rpartition("/")
+
+    shown = hide(f'["{base}", "{base.upper()}/pvt", "{mac}"]'.replace("/", slash).encode()).decode()
+
+    assert shown == f'["{kept}/[masked]", "{kept.upper()}/[masked]/pvt", "{mac}"]'.replace("/", slash)
 
 
 def test_every_changed_character_of_a_mac_is_refused() -> None:

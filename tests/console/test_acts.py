@@ -111,6 +111,9 @@ async def test_nobody_sees_a_person_without_saying_why(
     assert "Show it whole" not in seen[4]
     assert [holds(page) for page in (*seen, again)] == [False] * 7
     assert [holds(answer.text) for answer in whole] == [True, True]
+    base, _, mac = (await simulated.base("SHOWN-1")).rpartition("/")
+    assert f"{base}/[masked]" in whole[0].text
+    assert not any(mac in answer.text for answer in whole)
     assert (unreasoned.status_code, holds(unreasoned.text)) == (422, False)
     acts = (await marketplace.client.get("/v1/audit", params={"object": f"order:{sold['id']}"})).json()["items"]
     read = [act["reason"] for act in acts if act["action"] == "personal-data.read"]

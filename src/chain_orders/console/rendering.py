@@ -21,7 +21,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
-from .. import masking
+from .. import capability, masking
 from . import assets, sentences, texts, words
 from .texts import _
 
@@ -171,13 +171,13 @@ def link(url: str | None) -> Markup | str:
 
 
 def text_of(raw: bytes | None, limit: int = 24_000) -> str:
-    """Bytes as text to look at: what is not UTF-8 is shown as escapes. What would take more than `limit` bytes of the
-    page is cut, and says so."""
+    """Bytes as text to look at: what is not UTF-8 is shown as escapes, and nobody needs what proves a callback base.
+    What would take more than `limit` bytes of the page is cut, and says so."""
     if not raw:
         return ""
     if masked := masking.UNREADABLE.fullmatch(raw):
         return _("[masked: %s bytes that are not JSON]") % count(int(masked[1]))
-    text = told(raw[:limit].decode("utf-8", "backslashreplace"))
+    text = told(capability.hide(raw)[:limit].decode("utf-8", "backslashreplace"))
     shown = within(text, limit)
     whole = len(raw) <= limit and len(shown) == len(text)
     return shown + ("" if whole else _("\n… cut here: there are %s bytes of it") % count(len(raw)))
