@@ -189,7 +189,7 @@ def _arrived(held: weakref.ref[RequestResponseCycle]) -> bytes | None:
 def _answer(held: weakref.ref[RequestResponseCycle], status: int, told: headers.Pairs, document: bytes) -> bool:
     """Write a whole answer at once. The same headers come again and again, and are put into bytes once."""
     cycle = held()
-    if cycle is None:
+    if cycle is None or cycle.scope["method"] == "HEAD":  # which is answered without a body
         return False
     head = _head(status, (*cycle.default_headers, *told))
     if head is None or cycle.disconnected or cycle.response_started or cycle.flow.write_paused:

@@ -19,9 +19,12 @@ import uvicorn
 from ..app import Surface, create_app, drain
 from ..parts import Refused
 from ..settings import Settings
-from .connection import Connection
+from .connection import REQUESTS, Connection
 
 _COLLECTED_AFTER = 20_000  # more objects made than gone
+BACKLOG = REQUESTS
+"""Connections that wait to be let in: as many as requests may be under way. A caller who finds no room is told nothing,
+and tries again a second later."""
 ANSWERED_WITHIN_SECONDS = 25
 """How long what has arrived may take once the listening has ended."""
 
@@ -33,7 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen(256)
+        listening.listen(BACKLOG)
     except OSError as refused:
         listening.close()
         told = "is taken" if refused.errno == errno.EADDRINUSE else f"cannot be used ({refused.strerror})"
@@ -76,6 +79,7 @@ def config(application: object) -> uvicorn.Config:
         proxy_headers=False,
         log_config=None,
         timeout_keep_alive=75,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=ANSWERED_WITHIN_SECONDS,
     )
 
