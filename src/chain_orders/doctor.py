@@ -15,6 +15,7 @@ from . import schema
 from .capability import Keyring
 from .database import check as check_server
 from .database import read_clock
+from .deliveries import reach
 from .operators.models import ApiKey
 from .parts import Parts
 from .rotation import Missing, missing_keys, unopened
@@ -48,6 +49,7 @@ async def examine(parts: Parts) -> AsyncIterator[Finding]:
         yield await _credential_keys(session, missing, parts.vault)
         yield await _seller_tokens(session, parts.keyring)
         yield await _admins(session)
+        yield await _reach(session)
     yield await check.callbacks(parts.settings.public_url, "CHAIN_ORDERS_PUBLIC_URL", parts.wire, parts.keyring)
 
 
@@ -115,6 +117,14 @@ _TOKENS = text(
       ) a
     """
 )
+
+
+async def _reach(session: AsyncSession) -> Finding:
+    cut_off = [f"{row.worker} ({len(row.lanes)})" for row in await session.execute(reach.SHOWN)]
+    if not cut_off:
+        return Finding("reach", True, "reach-ok", "every worker reaches whom the others reach")
+    told = f"look at the network of these workers, which cannot reach whom others reach: {', '.join(cut_off)}"
+    return Finding("reach", False, "out-of-reach", told)
 
 
 async def _admins(session: AsyncSession) -> Finding:

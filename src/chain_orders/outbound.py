@@ -36,7 +36,8 @@ class Exchange:
     """One HTTP exchange, or its absence.
 
     `status` is None when no complete answer came; `sent` says whether any byte of the request may have left, which
-    is what separates "try again" from "it may exist".
+    is what separates "try again" from "it may exist". `reached` is false where a connection was tried for, and none
+    came about.
     """
 
     status: int | None
@@ -45,6 +46,7 @@ class Exchange:
     sent: bool = True
     error: str | None = None
     duration_ms: int = 0
+    reached: bool = True
 
     @property
     def answered(self) -> bool:
@@ -230,10 +232,12 @@ class Wire:
         is `too-late`.
         """
         started = time.monotonic()
-        left = False
+        left, reached = False, True
 
         async def observe(step: str, _: Mapping[str, Any]) -> None:
-            nonlocal left
+            nonlocal left, reached
+            if step.startswith("connection.connect_tcp"):
+                reached = step.endswith(".complete")
             if step.endswith("send_request_headers.started"):
                 if not in_time():
                     raise _TooLate
@@ -269,7 +273,7 @@ class Wire:
             error = BAD_CERTIFICATE if _is_of_a_certificate(failure) else type(failure).__name__
             left = left or isinstance(failure, _AFTER_SENDING)
         elapsed = int((time.monotonic() - started) * 1000)
-        return Exchange(status, body, received, sent=left, error=error, duration_ms=elapsed)
+        return Exchange(status, body, received, sent=left, error=error, duration_ms=elapsed, reached=reached)
 
     async def close(self) -> None:
         await self._fresh.aclose()

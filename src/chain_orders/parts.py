@@ -18,6 +18,8 @@ from .alerts.alarm import Alarm
 from .alerts.mail import Mail
 from .capability import Keyring
 from .database import Bell, Database, check, connections
+from .deliveries import reach
+from .deliveries.reach import Reach
 from .deliveries.room import BESIDE
 from .deliveries.upkeep import Upkeep
 from .deliveries.worker import Limits, Worker
@@ -90,7 +92,8 @@ def assemble(settings: Settings) -> Parts:
     )
     plan = Plan(timedelta(seconds=settings.reconcile_seconds), settings.confirm_at)
     place = Place(database, wire, vault, bases, settings.verify_at[-1], plan)
-    worker = _worker(settings, database, bell, wire, vault, place)
+    within = Reach()
+    worker = _worker(settings, database, bell, wire, vault, place, within)
     applier = Applier(
         database,
         bell,
@@ -102,7 +105,7 @@ def assemble(settings: Settings) -> Parts:
         database,
         every=timedelta(seconds=settings.sweep_seconds),
         replay_dead=timedelta(seconds=settings.replay_dead_seconds),
-        chores=(idempotency.purge, refusals.purge, counting.fold),
+        chores=(idempotency.purge, refusals.purge, reach.purge, counting.fold),
     )
     return Parts(
         settings=settings,
@@ -114,7 +117,7 @@ def assemble(settings: Settings) -> Parts:
         inbox=Inbox(database, bell, commit_seconds=settings.commit_seconds),
         applier=applier,
         worker=worker,
-        reconciler=Reconciler(database, bell, wire, vault, plan, poll_seconds=settings.poll_seconds),
+        reconciler=Reconciler(database, bell, wire, vault, plan, within, poll_seconds=settings.poll_seconds),
         upkeep=upkeep,
         place=place,
         bases=bases,
@@ -125,7 +128,9 @@ def assemble(settings: Settings) -> Parts:
     )
 
 
-def _worker(settings: Settings, database: Database, bell: Bell, wire: Wire, vault: Vault, place: Place) -> Worker:
+def _worker(
+    settings: Settings, database: Database, bell: Bell, wire: Wire, vault: Vault, place: Place, within: Reach
+) -> Worker:
     """The worker, with a handler for each kind of call."""
     patience = timedelta(seconds=settings.not_there_seconds)
     return Worker(
@@ -146,6 +151,7 @@ def _worker(settings: Settings, database: Database, bell: Bell, wire: Wire, vaul
         ),
         settings.retry_schedule,
         settings.verify_at,
+        within,
     )
 
 

@@ -47,8 +47,8 @@ async def _explained(session: AsyncSession, statement: TextClause, given: dict[s
 async def _visited(database: Database) -> int:
     """Rows of `deliveries` that finding the gates and claiming behind them read or passed over."""
     async with database.transaction() as session:
-        gates = list(await session.scalars(queue._LOCK_GATES, {"lanes": 16, "whose": "", "but": []}))
-        asked = {"lanes": 16, "whose": "", "but": [], "worker": "w", "slots": 10, "gates": gates}
+        gates = list(await session.scalars(queue._LOCK_GATES, {"lanes": 16, "whose": "", "but": [], "only": None}))
+        asked = {"lanes": 16, "whose": "", "but": [], "only": None, "worker": "w", "slots": 10, "gates": gates}
         total = 0
         for statement in (queue._LOCK_GATES, queue._CLAIM):
             total += await _explained(session, statement, asked)

@@ -168,7 +168,7 @@ async def test_a_seller_whose_certificate_proves_nothing_is_sent_nothing(
         exchange = await wire.exchange("PUT", url, headers={"X-VTEX-API-AppToken": "secret"}, content=b"{}")
     await wire.close()
 
-    assert (exchange.status, exchange.sent, seen) == (None, False, [])
+    assert (exchange.status, exchange.sent, exchange.reached, seen) == (None, False, True, [])
     assert isinstance(answers.read(exchange), Untrusted)
 
 

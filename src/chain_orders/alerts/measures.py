@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..deliveries import reach
 from ..webhooks.directory import BY_OPERATOR
 from . import refusals
 from .rules import Measure
@@ -112,6 +113,10 @@ async def measure(session: AsyncSession) -> list[Measure]:
         found += [
             Measure(row.code, row.subject, row.many, row.oldest or timedelta()) for row in await session.execute(query)
         ]
+    found += [
+        Measure("out-of-reach", f"worker:{row.worker}", len(row.lanes), row.oldest, detail=f"worker {row.worker}")
+        for row in await session.execute(reach.SHOWN)
+    ]
     return found + [_refused(row) for row in await session.execute(refusals.RECENT) if row.calls >= refusals.BURST]
 
 

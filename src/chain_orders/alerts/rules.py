@@ -75,6 +75,12 @@ RULES: Mapping[str, Rule] = {
         "orders are not what the seller shows",
         "A person must decide: GET /v1/orders?attention=true, compare each with the seller's, then POST …/resolution.",
     ),
+    "out-of-reach": Rule(
+        0.1,
+        "sellers or webhooks cannot be reached by one of the workers, and others reach them",
+        "The worker's machine has no way out, or none to these: look at its network, its firewall and its names. Other "
+        "workers make these calls; it goes on with everything else, and tries again by itself.",
+    ),
     "bad-mac-burst": Rule(
         0,
         "calls in a quarter of an hour were refused for a wrong secret or too low a role",
@@ -130,6 +136,7 @@ _ONE: Mapping[str, str] = {
     "dead-deliveries": "call is dead: nobody tries it again",
     "conflicts": "notification contradicts what is known",
     "differs-at-seller": "order is not what the seller shows",
+    "out-of-reach": "seller or webhook cannot be reached by one of the workers, and others reach it",
     "waiting-long": "call waits",
     "unknown-long": "call has an unknown outcome, and reading the seller has not cleared it",
     "behind-long": "event of the feed is not owed to the webhook yet",

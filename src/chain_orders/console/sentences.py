@@ -125,6 +125,10 @@ ALERTS: Mapping[str, tuple[str, str]] = Told(
             N_("Many calls were refused for a wrong secret"),
             N_("Somebody may be guessing, or a seller uses an address that was changed. If it is a key, revoke it."),
         ),
+        "out-of-reach": (
+            N_("A worker cannot reach whom others reach"),
+            N_("Its machine has no way out, or none to these: look at its network. Other workers make the calls."),
+        ),
         "behind-long": (
             N_("A webhook is behind"),
             N_("Is a worker running? Its log says why if it cannot."),
@@ -201,6 +205,7 @@ ALERT_LINKS = {
     "conflicts": "/console/notifications?state=conflict&seller={seller}",
     "differs-at-seller": "/console/orders?attention=yes&seller={seller}",
     "bad-mac-burst": "/console/keys",
+    "out-of-reach": "/console/health",
     "waiting-long": "/console/deliveries?state=ready&seller={seller}",
     "unknown-long": "/console/deliveries?state=unknown&seller={seller}",
     "paused-long": "/console/sellers/{seller}",

@@ -107,6 +107,17 @@ class Delivery(Base):
     """The step of a trace that owed it."""
 
 
+class OutOfReach(Base):
+    """A lane that a worker leaves to others: it cannot reach the peer, and others can."""
+
+    __tablename__ = "out_of_reach"
+
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    lane: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
 class Attempt(Base):
     """One exchange of a delivery, committed before its first byte leaves; completed when it is settled."""
 

@@ -32,6 +32,8 @@ class Claimed:
     attempt: int
     course: Course
     lane_troubled: bool
+    lane_failures: int = 0
+    """Failures in a row that the lane's gate counted before it was claimed."""
     probe: bool = False
     """It was claimed while the lane's breaker was open."""
     traceparent: str | None = None
@@ -60,6 +62,7 @@ _LOCK_GATES = text(
      where not l.paused
        and starts_with(l.lane, :whose)
        and l.lane <> all(cast(:but as text[]))
+       and (cast(:only as text) is null or l.lane = :only)
        and (l.next_at is null or l.next_at <= clock_timestamp())
      order by l.refilled_at
      limit :lanes
@@ -73,7 +76,7 @@ _LOCK_GATES = text(
 _CLAIM = text(
     """
     with gates as materialized (
-        select l.lane, g.ramp, l.breaker <> 'closed' as probing,
+        select l.lane, g.ramp, l.failures, l.breaker <> 'closed' as probing,
                l.breaker = 'closed' and coalesce(g.ramp, 2) > 1 as others_pass,
                least(greatest(1, l.rate_per_second),
                      l.tokens + greatest(0, extract(epoch from clock_timestamp() - l.refilled_at)::float8)
@@ -102,7 +105,7 @@ _CLAIM = text(
          ) g
          where l.lane = any(:gates)
     ), heads as materialized (
-        select g.lane, g.troubled, g.probing, g.others_pass, h.id, h.order_id
+        select g.lane, g.failures as lane_failures, g.troubled, g.probing, g.others_pass, h.id, h.order_id
           from gates g
          cross join lateral (
                select d.id, d.order_id
@@ -134,7 +137,7 @@ _CLAIM = text(
                lease_until = clock_timestamp() + :lease
           from chosen c
          where d.id = c.id
-        returning d.*, c.troubled, c.probing, c.others_pass
+        returning d.*, c.lane_failures, c.troubled, c.probing, c.others_pass
     ), noted as (
         insert into attempts (delivery_id, number, phase, worker)
         select id, attempts, phase, :worker from taken
@@ -148,7 +151,8 @@ _CLAIM = text(
          where l.lane = g.lane
     )
     select id, kind, lane, order_id, chain_order_key, method, target, body, attempts, phase, failures, absences,
-           coalesce(clock_timestamp() - unclear_since, '0') as unclear_for, troubled, probing, traceparent,
+           coalesce(clock_timestamp() - unclear_since, '0') as unclear_for, lane_failures, troubled, probing,
+           traceparent,
            -- Calls that are turned away together say that nobody is let in. One that was turned away before, and others
            -- were let in since, is itself the reason.
            (others_pass and attempts > 1
@@ -170,12 +174,15 @@ async def claim(
     lanes: int = 16,
     whose: str = "",
     but: Collection[str] = (),
+    only: str | None = None,
 ) -> list[Claimed]:
-    """Take up to `slots` due deliveries of up to `lanes` lanes, of those whose names begin with `whose`, `but` some.
+    """Take up to `slots` due deliveries of up to `lanes` lanes, of those whose names begin with `whose`, `but` some, or
+    `only` of one.
 
     Commit before sending any of them.
     """
-    gates = list(await session.scalars(_LOCK_GATES, {"lanes": lanes, "whose": whose, "but": list(but)}))
+    asked = {"lanes": lanes, "whose": whose, "but": list(but), "only": only}
+    gates = list(await session.scalars(_LOCK_GATES, asked))
     if not gates:
         return []
     rows = await session.execute(_CLAIM, {"worker": worker, "slots": slots, "lease": lease, "gates": gates})
@@ -192,6 +199,7 @@ async def claim(
             attempt=row.attempts,
             course=Course(row.phase == "verify", row.failures, row.absences, row.unclear_for, row.others_pass),
             lane_troubled=row.troubled,
+            lane_failures=row.lane_failures,
             probe=row.probing,
             traceparent=row.traceparent,
         )

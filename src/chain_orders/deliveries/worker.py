@@ -26,8 +26,9 @@ from ..database import Bell, Database, is_passing, wait_for
 from ..outbound import Exchange
 from ..outcome import Again, Ambiguous, GivenBack, Outcome, name
 from ..sellers.models import Seller
-from . import queue, retry, room
+from . import queue, reach, retry, room
 from .queue import Claimed
+from .reach import Reach
 from .room import Call, Room
 from .settling import Ended, LockFree, Recorder, Settler
 
@@ -93,6 +94,7 @@ class Worker:
         limits: Limits,
         schedule: Sequence[timedelta],
         verify_at: Sequence[timedelta],
+        within: Reach,
     ) -> None:
         self._database = database
         self._bell = bell
@@ -101,6 +103,8 @@ class Worker:
         self._limits = limits
         self._policy = retry.Policy(schedule, verify_at, random.random)
         self._abandon_at = 0.0
+        self._reach = within
+        self._shown, self._show_at = frozenset[str](), 0.0
         self._running: dict[asyncio.Task[None], Call] = {}
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
@@ -138,6 +142,7 @@ class Worker:
         claimed_at = boottime()
         async with self._database.transaction() as session:
             await self._abandon(session)
+            await self._show_reach(session)
             claimed = await self._claim(session, free)
             prepared = [one for kind in self._handlers for one in await self._prepare(session, kind, claimed)]
             sellers = await _sellers(session, prepared)
@@ -158,9 +163,25 @@ class Worker:
             await self._handlers[kind].unclear(session, orders)
         self._abandon_at = boottime() + _ABANDON_EVERY
 
+    async def _show_reach(self, session: AsyncSession) -> None:
+        """Whoever must look is shown what is left to other workers, for as long as it is."""
+        beyond = self._reach.beyond
+        if beyond != self._shown or (beyond and boottime() >= self._show_at):
+            await reach.show(session, self._name, beyond)
+            self._shown, self._show_at = beyond, boottime() + reach.SHOWN_EVERY
+
     async def _claim(self, session: AsyncSession, free: Room) -> list[Claimed]:
+        """A lane that is to be tried again, with one call, before all others."""
+        told, lane = self._reach.told(), self._reach.to_try(boottime())
+        asked: dict[str, Any] = {"worker": self._name, "lease": self._limits.lease}
+        claimed = await queue.claim(session, slots=1, only=lane, **asked) if lane is not None else []
+        claimed += await self._claim_others(session, replace(free, slots=free.slots - len(claimed)), asked)
+        self._reach.claimed(claimed, told)
+        return claimed
+
+    async def _claim_others(self, session: AsyncSession, free: Room, asked: dict[str, Any]) -> list[Claimed]:
         """Sellers first, with all there is; subscribers with what their share leaves, however slow they are."""
-        asked: dict[str, Any] = {"worker": self._name, "lease": self._limits.lease, "but": free.full}
+        asked = {**asked, "but": free.full | self._reach.passed_over(boottime())}
         claimed = await queue.claim(session, slots=free.slots, whose=_SELLERS, **asked)
         telling = sum(call.lane.startswith(_SUBSCRIBERS) for call in self._running.values())
         share = max(1, int(self._limits.slots * _SUBSCRIBERS_SHARE)) - telling
@@ -194,9 +215,14 @@ class Worker:
     async def _carry_out(self, claimed: Claimed, seller: Seller | None, claimed_at: float) -> Attempted:
         handler = self._handlers[claimed.kind]
         attempted = await self._call(handler, claimed, seller, claimed_at)
+        given_back = self._reach.ended(claimed, attempted.exchange, boottime())
+        if given_back:
+            attempted = replace(attempted, outcome=GivenBack(reach.REASON))
         verdict = retry.decide(attempted.outcome, _course(claimed, attempted), self._policy)
         ended = Ended(claimed, attempted.outcome, verdict, attempted.exchange, tracing.current())
         stands = await self._settler.settle(ended)
+        if stands and not given_back and attempted.exchange is not None and not attempted.exchange.reached:
+            self._reach.counted(claimed.lane)
         log.info(
             "attempt",
             delivery_id=claimed.id,

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..alerts import refusals
 from ..alerts.models import Alert
+from ..deliveries import reach
 from ..deliveries.models import KINDS
 from ..orders import counting
 from ..orders.counting import Standing
@@ -89,6 +90,7 @@ async def collect(session: AsyncSession) -> dict[str, Any]:
             {"kind": row.kind, "subject": row.subject, "calls": row.calls}
             for row in await session.execute(refusals.RECENT)
         ],
+        "outOfReach": [{"worker": row.worker, "lanes": row.lanes} for row in await session.execute(reach.SHOWN)],
         "alerts": [
             {"code": alert.code, "sellerId": alert.seller_id, "webhookId": alert.webhook_id}
             for alert in await session.scalars(select(Alert).where(Alert.recovered_at.is_(None)).order_by(Alert.id))
@@ -160,6 +162,7 @@ class _Numbers(Collector):
             attention,
             self._alerts(),
             self._refused(),
+            self._out_of_reach(),
             *self._queues(),
             *self._sellers(),
             *self._webhooks(),
@@ -182,6 +185,16 @@ class _Numbers(Collector):
         for one in self._stats["refused"]:
             refused.add_metric([one["kind"], one["subject"]], one["calls"])
         return refused
+
+    def _out_of_reach(self) -> GaugeMetricFamily:
+        missed = GaugeMetricFamily(
+            "chain_orders_out_of_reach",
+            "Sellers and webhooks that a worker cannot reach, and others can.",
+            labels=["worker"],
+        )
+        for one in self._stats["outOfReach"]:
+            missed.add_metric([one["worker"]], len(one["lanes"]))
+        return missed
 
     def _queues(self) -> list[GaugeMetricFamily]:
         families = []

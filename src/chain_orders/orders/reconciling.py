@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs
 from ..database import Bell, Database, is_passing, now, read_clock, wait_for
 from ..deliveries import lanes
+from ..deliveries.reach import Reach
 from ..outbound import Exchange, Wire
 from ..outcome import Answered
 from ..sellers.directory import client_of
@@ -42,10 +43,10 @@ _CLOSED = frozenset({Status.INVOICED, Status.CANCELLED, Status.REJECTED})
 
 class Reconciler:
     def __init__(
-        self, database: Database, bell: Bell, wire: Wire, vault: Vault, plan: Plan, *, poll_seconds: float
+        self, database: Database, bell: Bell, wire: Wire, vault: Vault, plan: Plan, reach: Reach, *, poll_seconds: float
     ) -> None:
         self._database, self._bell, self._wire, self._vault = database, bell, wire, vault
-        self._plan = plan
+        self._plan, self._reach = plan, reach
         self._poll = poll_seconds
         self._running: dict[asyncio.Task[None], str] = {}
 
@@ -72,7 +73,8 @@ class Reconciler:
         if slots <= 0:
             return 0
         async with self._database.transaction() as session:
-            busy = Counter(self._running.values())
+            # What this process cannot reach is left to others, as if it had all its reads under way.
+            busy = Counter(self._running.values()) | Counter(dict.fromkeys(self._reach.beyond, _OF_EACH_SELLER))
             due = await reads.claim(session, slots=slots, each=_OF_EACH_SELLER, lease=_LEASE, busy=busy)
 
         def finished(task: asyncio.Task[None]) -> None:
