@@ -51,6 +51,9 @@ faults-steps: $(VENV)/ready  ## Workers that die at each step of a call. Options
 	$(BIN)/python -m tests.faults.dying --rounds $(or $(ROUNDS),20) $(if $(SABOTAGE),--sabotage $(SABOTAGE)) \
 		$(if $(RESULT),--result)
 
+faults-calls: $(VENV)/ready  ## Each call of the database fails once, in every way. Options: ARGS=
+	INJECT_ROUNDS=4 $(BIN)/python -m pytest tests/hearing/test_injected.py $(ARGS)
+
 faults-key: $(VENV)/ready  ## 5,000 orders behind a revoked key: three calls until it is changed, then all are placed
 	SEEN_PLACED=5000 $(BIN)/python -m pytest tests/sending/test_manners.py -k revoked_key $(ARGS)
 
@@ -79,8 +82,8 @@ faults-webhooks: $(VENV)/ready  ## Webhooks whose sender is killed. Options: WEB
 faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Options: ARGS=
 	$(BIN)/python -m tests.alerts.outage $(ARGS)
 
-LONG := faults-send faults-send-sabotage faults-steps faults-key faults-hear faults-hear-sabotage faults-overload \
-	faults-import faults-import-sabotage faults-webhooks faults-alerts fuzz fuzz-api \
+LONG := faults-send faults-send-sabotage faults-steps faults-calls faults-key faults-hear faults-hear-sabotage \
+	faults-overload faults-import faults-import-sabotage faults-webhooks faults-alerts fuzz fuzz-api \
 	bench-hear bench-send bench-claim bench-find bench-console
 .PHONY: prove $(LONG)
 

@@ -67,7 +67,11 @@ class Service(FastAPI):
                     await self.callbacks.hear(scope, parts, receive, send)
                     return
             send = headers.guarded(send, encrypted=self.encrypted or scope["scheme"] == "https")
-        await super().__call__(scope, receive, send)
+        try:
+            await super().__call__(scope, receive, send)
+        except Exception:
+            if not edges.is_told(scope):
+                raise
 
 
 def create_app(settings: Settings, *, worker: bool = True, surface: Surface = "all") -> FastAPI:

@@ -7,6 +7,7 @@ fields and rules, never the values of personal data or credentials.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -142,6 +143,14 @@ class Unavailable(Problem):
 
     def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **given: Any) -> None:
         super().__init__(code, detail, headers={"Retry-After": "5", **(headers or {})}, **given)
+
+
+class Defect(Problem):
+    """Nobody foresaw it: a failure of the service's own. Log it with `request_id`: the answer says nothing else."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.request_id = secrets.token_hex(8)
+        super().__init__(code, detail, extra={"requestId": self.request_id})
 
 
 class Stopped(Exception):

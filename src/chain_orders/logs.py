@@ -20,7 +20,7 @@ ALLOWED = frozenset(
         "event", "level", "timestamp", "component", "exception", "error", "reason", "code", "count", "status", "method",
         "route", "surface", "host", "port", "pid", "duration_ms", "order_id", "seller_id", "delivery_id",
         "notification_id", "kind", "lane", "attempt", "phase", "outcome", "verdict", "worker", "channel", "kid",
-        "topic", "version", "budget_seconds", "passing",
+        "topic", "version", "budget_seconds", "passing", "request_id",
     }
 )  # fmt: skip
 

@@ -36,6 +36,11 @@ class _Waiting(NamedTuple):
     answered: asyncio.Future[bytes]
     since: float
 
+    def renumbered(self) -> _Waiting:
+        """The same under another number. A statement that failed may have been committed: under its number it would be
+        stored again, under another one it is a repeat."""
+        return self._replace(given=self.given._replace(receipt=secrets.token_hex(16)))
+
 
 class _Room:
     """Room for one body while it is read and stored; to call it takes some more. Raises what `Inbox.admit` does."""
@@ -172,7 +177,7 @@ class Inbox:
                 self._refuse(batch)
                 return
             for one in batch:
-                await self._answer([one])
+                await self._answer([one.renumbered()])
         else:
             for one in batch:
                 if not one.answered.done():

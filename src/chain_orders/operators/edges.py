@@ -27,10 +27,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from .. import body, errors, logs
 from ..database import is_passing
-from ..errors import Fault, Invalid, Malformed, Problem, Sentence, Stale, Unavailable, Unconditional, Unknown
+from ..errors import Defect, Fault, Invalid, Malformed, Problem, Sentence, Stale, Unavailable, Unconditional, Unknown
 from ..vtex.faults import faults, of_parameters, told
 
 log = logs.get("operators")
@@ -288,5 +289,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, failure: Exception) -> Response:
-        log.error("request-failed", method=request.method, exc_info=failure)
-        return render(Problem("internal", "the service failed: this is a defect of its own"), request)
+        defect = Defect("internal", "the service failed: this is a defect of its own")
+        log.error("request-failed", request_id=defect.request_id, method=request.method, exc_info=failure)
+        request.scope[_TOLD] = True
+        return render(defect, request)
+
+
+_TOLD = "chain_orders.defect_told"
+
+
+def is_told(scope: Scope) -> bool:
+    """Whether the last resort has answered this request and logged why: the framework raises the failure even so."""
+    return _TOLD in scope

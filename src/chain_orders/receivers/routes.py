@@ -21,7 +21,7 @@ from .. import body, capability, errors, headers, logs, strict_json, tracing
 from ..alerts import refusals
 from ..capability import Keyring
 from ..database import is_passing
-from ..errors import Malformed, Problem, Unavailable
+from ..errors import Defect, Malformed, Problem, Unavailable
 from ..notifications import policies
 from ..notifications.applying import UNREADABLE
 from ..notifications.inbox import Inbox
@@ -176,8 +176,9 @@ def _unexpected(failure: Exception) -> Problem:
     if is_passing(failure):
         log.warning("database-away", exc_info=failure)
         return Unavailable("not-stored", "the database is away or busy; send it again", headers={"Retry-After": "2"})
-    log.error("request-failed", exc_info=failure)
-    return Problem("internal", "the service failed: this is a defect of its own")
+    defect = Defect("internal", "the service failed: this is a defect of its own")
+    log.error("request-failed", request_id=defect.request_id, exc_info=failure)
+    return defect
 
 
 def _scope(caller: Caller, called: Callback) -> bytes:
