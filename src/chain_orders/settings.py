@@ -233,7 +233,7 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     confirm_at: Durations = Field(default_factory=lambda: _seconds("30,120,600"), min_length=1)
     """When the seller is read again to confirm what it told us, in seconds after it did; then it is disbelieved."""
     commit_seconds: Seconds = 2.0
-    """How long a notification waits for its commit before the answer is 503."""
+    """How long a notification waits from its arrival to its commit, all in all, before the answer is 503."""
     retention_seconds: Seconds = 3600.0
     """How often orders whose time is over are looked for."""
 

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
 
+from chain_orders import database as database_module
 from chain_orders.database import Bell, Database
 from chain_orders.errors import Unavailable
 from chain_orders.notifications import inbox as inbox_module
-from chain_orders.notifications import policies, repeats
+from chain_orders.notifications import policies, repeats, storing
 from chain_orders.notifications.inbox import Inbox, admitted
 from chain_orders.notifications.models import Notification, Receipt
 from chain_orders.notifications.storing import Incoming
@@ -115,24 +117,48 @@ async def test_one_that_cannot_be_stored_does_not_take_its_neighbours_along(data
             await session.execute(text("alter table notifications drop constraint no_poison"))
 
 
-async def test_a_commit_that_comes_with_a_warning_is_not_believed(database: Database) -> None:
-    """A cancelled synchronous commit reports success with a warning; any warning is taken for that."""
-    warn = """
-        create function warn() returns trigger language plpgsql as
-        $$ begin raise warning 'not replicated'; return null; end $$;
-    """
-    trigger = "create trigger warn after insert on notifications for each statement execute function warn()"
-    async with database.transaction() as session:
-        await session.execute(text(warn))
-        await session.execute(text(trigger))
-    try:
-        async with _running(database, 2) as inbox:
-            with pytest.raises(Unavailable):
-                await inbox.receive(_incoming())
-    finally:
-        async with database.transaction() as session:
-            await session.execute(text("drop trigger warn on notifications"))
-            await session.execute(text("drop function warn"))
+@contextlib.asynccontextmanager
+async def _without_its_standby(database: Database) -> AsyncIterator[Any]:
+    """Every commit waits for a standby that is not there. A connection of which none does."""
+    async with database.engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.execute("set synchronous_commit = local")
+        try:
+            await driver.execute("alter system set synchronous_standby_names = 'nobody'")
+            await driver.execute("select pg_reload_conf()")
+            yield driver
+        finally:
+            await driver.execute("alter system reset synchronous_standby_names")
+            await driver.execute("select pg_reload_conf()")
+            await connection.invalidate()
+
+
+_GIVE_UP_WAITING = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
+
+
+@pytest.mark.parametrize("believed", [False, True], ids=["as it is", "without the listener"])
+async def test_a_commit_that_was_told_to_wait_no_longer_is_not_believed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, believed: bool
+) -> None:
+    """It reports success, with a warning: a standby that takes over would not have it. The control believes it."""
+    monkeypatch.setitem(database_module._SERVER_SETTINGS, "synchronous_commit", "on")
+    if believed:
+        monkeypatch.setattr(storing._Line, "_listen", lambda *_: None)
+    safe = Database(database.url)
+    async with _running(safe, 20) as inbox, _without_its_standby(database) as driver:
+        told = [asyncio.create_task(inbox.receive(_incoming("0")))]
+
+        async def cancelled() -> bool:
+            if told[-1].done() and not told[-1].exception():  # the server had not heard of the standby yet
+                told.append(asyncio.create_task(inbox.receive(_incoming(str(len(told))))))
+            return bool(await driver.fetch(_GIVE_UP_WAITING))
+
+        await until(cancelled)
+        (last,) = await asyncio.gather(told[-1], return_exceptions=True)
+    await safe.close()
+
+    assert isinstance(last, bytes if believed else Unavailable)
+    assert await _stored(database) == len(told)  # it is visible, and that is the trap
 
 
 async def test_what_is_waiting_at_a_stop_is_still_stored(database: Database) -> None:
