@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+from html import unescape
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ..builders import Marketplace, SimulatedSeller
 from .day import rejected, whole
@@ -80,3 +82,65 @@ async def test_csv_is_what_is_shown(marketplace: Marketplace, simulated: Simulat
 
     (row,) = list(csv.DictReader(io.StringIO(answer.text)))
     assert (row["id"], row["status"], row["currency"], row["total"]) == (order_id, "rejected", "BRL", "13.00")
+
+
+@pytest.mark.parametrize("sort", ["-total", "updatedAt", "status", ""])
+async def test_csv_is_exactly_what_the_pages_show(
+    marketplace: Marketplace, admin: Visitor, monkeypatch: Any, sort: str
+) -> None:
+    """Filtered by everything at once, in the same order, over every page."""
+    monkeypatch.setattr("chain_orders.console.filters.PAGE", 2)
+    async with marketplace.database.transaction() as session:
+        await session.execute(text(_MANY))
+    zone = await admin.send("/console/zone", zone="Asia/Tokyo")
+    assert zone.status_code == 303
+    asked = (
+        "q=same&status=placed&seller=acme&attention=yes&since=2026-11-02&until=2026-11-03&turn=operator&sort=" + sort
+    )
+
+    shown, path = list[tuple[str, str, str]](), f"/console/orders?{asked}"
+    while path:
+        page = await admin.page(path)
+        shown += re.findall(_ROW, page, re.DOTALL)
+        following = re.search(r'href="([^"]*)" rel="next"', page)
+        path = unescape(following[1]) if following else ""
+    (link,) = [one for one in addresses(page) if one.startswith("/console/orders.csv")]
+    rows = list(csv.DictReader(io.StringIO((await admin.get(link)).text)))
+
+    assert len(shown) == 5
+    assert shown == [(row["id"], row["orderGroup"], row["total"]) for row in rows]
+
+
+_ROW = r'<a class="id nowrap" href="/console/orders/([^"]+)"[^>]*>([^<]*)<.*?data-label="Total" class="number">([^<]*)<'
+# Five of the 2nd and 3rd of November in Tokyo; the others differ by one filter each. Ids begin with the time.
+_MANY = """
+    with due as (
+      select n, case n when 8 then '2026-11-01T14:59:00Z'::timestamptz when 9 then '2026-11-03T15:00:00Z'
+                       else '2026-11-01T15:00:00Z'::timestamptz + n * interval '7 hours' end as at
+        from generate_series(1, 9) n),
+    made as (
+      insert into orders (id, seller_id, affiliate_id, sales_channel, order_group, ref, kid, status, items, total_cents,
+                          placement_digest, attention_code, attention_reason, attention_since, created_at, updated_at)
+      select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || lpad(n::text, 20, '0'))::uuid,
+             'acme', 'MKP', '1', 'SAME-' || n, 'ref' || n, 'k1', case n when 6 then 'authorized' else 'placed' end,
+             '[]', (n * 7 % 5) * 100 + 50, sha256(''), case n when 7 then null else 'reverted' end,
+             case n when 7 then null else 'it came again' end, case n when 7 then null else now() end, at,
+             '2026-11-05T00:00:00Z'::timestamptz - n * interval '1 hour'
+        from due
+      returning id, order_group)
+    insert into order_names (order_id, kind, value) select id, 'order-group', order_group from made
+"""
+
+
+async def test_an_order_is_found_by_every_id_of_its_own_and_of_its_sellers(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    placed = await marketplace.place()
+    (chain,) = placed["chainOrders"]
+
+    for named in (placed["id"], chain["chainOrderId"], chain["sellerOrderId"], placed["orderGroup"]):
+        for text_of in (named, named.lower()):
+            answer = await admin.get("/console/orders", q=text_of)
+            assert answer.headers.get("location") == f"/console/orders/{placed['id']}", text_of
+        page = await admin.page(f"/console/orders?q={named[:-1]}")
+        assert f'href="/console/orders/{placed["id"]}"' in page
