@@ -151,6 +151,19 @@ async def test_another_value_at_the_seller_is_told_once_however_often_it_is_read
     assert sum(one["type"] == "chain-order.invoice-changed" for one in events) == (code == "invoice-changed")
 
 
+async def test_a_change_that_was_lost_is_told_though_everything_is_invoiced(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ12"))
+    await simulated.change("MKP-READ12-01", discountValue=300, times=0)
+
+    await simulated.invoice("MKP-READ12-01", times=0)
+
+    await _asks_attention(marketplace, placed["id"], "value-differs")
+    found = await marketplace.get(placed["id"])
+    assert (found["status"], found["money"]["total"], found["money"]["invoiced"]) == ("invoiced", 1300, 1000)
+
+
 async def test_a_change_that_waits_to_be_decided_explains_another_value_at_the_seller(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
