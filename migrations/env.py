@@ -19,6 +19,7 @@ from chain_orders.events import models as _events  # noqa: F401
 from chain_orders.notifications import models as _notifications  # noqa: F401
 from chain_orders.operators import audit as _audit  # noqa: F401
 from chain_orders.operators import models as _operators  # noqa: F401
+from chain_orders.orders import counting as _counting  # noqa: F401
 from chain_orders.orders import models as _orders  # noqa: F401
 from chain_orders.orders import seen as _seen  # noqa: F401
 from chain_orders.sellers import models as _sellers  # noqa: F401

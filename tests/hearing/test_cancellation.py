@@ -69,6 +69,7 @@ async def test_one_of_several_chain_orders_is_cancelled_alone(
     found = await marketplace.get(placed["id"])
     assert [chain["status"] for chain in found["chainOrders"]] == ["placed", "cancelled"]
     assert found["status"] == "placed"
+    assert found["version"] > placed["version"]  # whoever looked at it before has not seen this
 
 
 async def test_a_cancellation_after_an_invoice_is_a_conflict(

@@ -14,7 +14,7 @@ from chain_orders.console import charts
 from chain_orders.database import Database
 from chain_orders.operators import stats
 from chain_orders.orders import counting
-from chain_orders.orders.models import OrderCount
+from chain_orders.orders.counting import OrderCount
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 

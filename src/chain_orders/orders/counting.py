@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import Identity, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
 
+from ..database import Base
 from . import states
 from .states import FINAL, Status, Turn
 
@@ -33,6 +35,18 @@ _FOLD = text(
     """
 )
 _WORTH_FOLDING = 100
+
+
+class OrderCount(Base):
+    """What the moves of orders add up to: written by a trigger of `orders`."""
+
+    __tablename__ = "order_counts"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    status: Mapped[str]
+    attention: Mapped[bool]
+    has_receipt: Mapped[bool]
+    number: Mapped[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, event, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, event, func, inspect, text
 from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, mapped_column, relationship
 from sqlalchemy.orm.attributes import flag_dirty
 
@@ -140,9 +140,15 @@ class Order(Base):
             self._set_status(after)
 
     def settle_status(self) -> None:
-        """Show what the chain orders say."""
-        if self.chain_orders:
-            self._set_status(states.aggregate(Status(chain.status) for chain in self.chain_orders))
+        """Show what the chain orders say. One that moved is a change of the order, also where the whole stays."""
+        if not self.chain_orders:
+            return
+        before = self.version
+        self._set_status(states.aggregate(Status(chain.status) for chain in self.chain_orders))
+        if self.version == before and any(
+            inspect(chain).attrs.status.history.has_changes() for chain in self.chain_orders
+        ):
+            self.touch()
 
     def ask_attention(self, code: str, reason: str, chain_order: ChainOrder | None = None) -> None:
         """Flag the order for a person, in plain words; the first reason stands. With a chain order, told of each."""
@@ -375,18 +381,6 @@ Index(
     OrderName.order_id,
     postgresql_ops={"lower_value": "text_pattern_ops"},
 )
-
-
-class OrderCount(Base):
-    """What the moves of orders add up to: written by a trigger of `orders`, read by `counting`."""
-
-    __tablename__ = "order_counts"
-
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    status: Mapped[str]
-    attention: Mapped[bool]
-    has_receipt: Mapped[bool]
-    number: Mapped[int]
 
 
 class PlacementRevision(Base):
