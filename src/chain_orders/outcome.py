@@ -67,7 +67,8 @@ class Untrusted:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """It was not begun: the time for it was over before the first byte. Costs no attempt."""
+    """It was not begun, or not gone on with: the time for it was over before the first byte, or calls were stopped.
+    Costs no attempt."""
 
     reason: str = "the lease would have ended before the exchange"
 
@@ -124,7 +125,7 @@ Outcome = (
 WELL = ("answered", "absent", "already-there")
 """Names of outcomes that told what was asked: an exchange that went well, whatever it found."""
 UNSENT = ("given-back", "recalled")
-"""Names of outcomes without an exchange: nothing left."""
+"""Names of outcomes that tell nothing of the peer: nothing was sent that it should do."""
 
 
 def name(outcome: Outcome) -> str:

@@ -103,6 +103,19 @@ async def is_failing(session: AsyncSession, lane: str) -> bool:
 _IS_FAILING = text("select breaker = 'closed' and failures > 0 from lanes where lane = :lane")
 
 
+CLOSED = "calls to the peer were stopped meanwhile"
+
+
+async def lets_through(session: AsyncSession, lane: str) -> bool:
+    """Whether the gate is open at this moment. Whoever makes several calls under one claim asks before each further
+    one: another call may have been asked to wait."""
+    return bool(await session.scalar(_LETS_THROUGH, {"lane": lane}))
+
+
+_LETS_THROUGH = text(
+    "select not paused and (next_at is null or next_at <= clock_timestamp()) from lanes where lane = :lane"
+)
+
 # While the breaker is open each probe that fails adds one to `failures`: by that the claim sends and reads in turn.
 _PAUSE_UNTIL = text(
     """

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import tracing
 from ..database import Database, read_clock
-from ..deliveries import queue
+from ..deliveries import lanes, queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
 from ..deliveries.retry import (
@@ -35,7 +35,7 @@ from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Fault, Invalid, Sentence, Unknown
 from ..outbound import Wire
-from ..outcome import Absent, Again, Answered, Conflicting, Outcome, Recalled
+from ..outcome import Absent, Again, Answered, Conflicting, GivenBack, Outcome, Recalled
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
@@ -261,8 +261,13 @@ class Authorize:
         if chain.status in _UNWANTED:
             return Attempted(Recalled("the chain order was cancelled"))
         read = await self._look(chain, seller)
-        waits = isinstance(read.outcome, Absent)
-        return await self._send(claimed, owed.body or b"", seller, in_time) if waits else read
+        if not isinstance(read.outcome, Absent):
+            return read
+        async with self._database.transaction() as session:
+            is_open = await lanes.lets_through(session, claimed.lane)
+        if not is_open:
+            return Attempted(GivenBack(lanes.CLOSED), read.exchange)
+        return await self._send(claimed, owed.body or b"", seller, in_time)
 
     async def _send(self, claimed: Claimed, body: bytes, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)

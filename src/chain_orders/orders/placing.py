@@ -20,12 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import strict_json, tracing
 from ..capability import Keyring
 from ..database import Database
+from ..deliveries import lanes
 from ..deliveries.queue import Claimed
 from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdict, Verify, Withdrawn, would_resend
 from ..deliveries.settling import Contradiction, Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..outbound import Wire
-from ..outcome import Ambiguous, Answered, Recalled
+from ..outcome import Ambiguous, Answered, GivenBack, Recalled
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
@@ -89,10 +90,11 @@ class Place:
         async with self._database.transaction() as session:
             order = await lookup.loaded(session, claimed.order_id)
         window_over = claimed.course.unclear_for >= self._window
-        return await self.find(order, seller, window_over=window_over)
+        return await self.find(order, seller, window_over=window_over, gate=claimed.lane)
 
-    async def find(self, order: Order, seller: Seller, *, window_over: bool) -> Attempted:
-        """Read by the chain order id and by both forms of the group: Answered, Absent, Conflicting, or Again."""
+    async def find(self, order: Order, seller: Seller, *, window_over: bool, gate: str | None = None) -> Attempted:
+        """Read by the chain order id and by both forms of the group: Answered, Absent, Conflicting, or what tells
+        nothing. With a `gate`, no further read is made once that is closed."""
         client = client_of(seller, self._wire, self._vault)
         prefixed = f"{order.affiliate_id}-{order.order_group}"
         proof = self._bases.proof(order.kid, order.ref)
@@ -102,6 +104,8 @@ class Place:
         if isinstance(first, answers.Unread):
             return Attempted(first, exchange)
         for group in (prefixed, order.order_group):
+            if gate is not None and not await self._is_open(gate):
+                return Attempted(GivenBack(lanes.CLOSED), exchange)
             exchange = await client.read_group(group)
             listed = answers.found(exchange, read_group)
             if isinstance(listed, answers.Unread):
@@ -110,6 +114,10 @@ class Place:
                 return Attempted(shown(listed), exchange)
         alone = [first] if first is not None else []
         return Attempted(shown(alone), exchange)
+
+    async def _is_open(self, gate: str) -> bool:
+        async with self._database.transaction() as session:
+            return await lanes.lets_through(session, gate)
 
     async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))

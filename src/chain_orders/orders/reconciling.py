@@ -103,6 +103,8 @@ class Reconciler:
         client = client_of(seller, self._wire, self._vault)
         seen: dict[int, tuple[Exchange, SellerOrder | None]] = {}
         for chain in order.chain_orders:
+            if seen and not await self._is_open(due):
+                return
             exchange = await client.read_order(chain.chain_order_id)
             found = answers.found(exchange, read_order)
             if isinstance(found, answers.Unread):
@@ -114,6 +116,15 @@ class Reconciler:
             await lanes.note(session, due.lane, Answered(), troubled=due.troubled)
         self._bell.ring("notifications")
         self._bell.ring("orders")
+
+    async def _is_open(self, due: Due) -> bool:
+        """Whether the order may be read on; if not, it is read from its beginning once calls go on."""
+        async with self._database.transaction() as session:
+            if await lanes.lets_through(session, due.lane):
+                return True
+            values = {"next_at": now(), "last_error": lanes.CLOSED}
+            await session.execute(update(Read).where(Read.order_id == due.order_id).values(values))
+        return False
 
     async def _learn(
         self,
