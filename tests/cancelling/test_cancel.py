@@ -320,9 +320,16 @@ async def test_an_order_that_the_seller_said_to_have_already_is_not_cancelled_un
     answer = await marketplace.ask_to_cancel(accepted["id"])
 
     assert (answer.status_code, answer.json()["status"]) == (202, "cancel-requested")
-    await marketplace.becomes(accepted["id"], "cancelled")
+    found = await marketplace.becomes(accepted["id"], "cancelled")
     attempts = (await _deliveries(marketplace, accepted["id"]))["place"]["attempts"]
     assert [one["outcome"] for one in attempts[-2:]] == ["absent", "absent"]
+    assert found["attention"]["code"] == "said-to-be-there"  # no read proves the contrary of what it said
+    (cancelled,) = [
+        event
+        for event in (await marketplace.get(accepted["id"], "/timeline"))["items"]
+        if event["type"] == "order.cancelled"
+    ]
+    assert "sent" not in cancelled["data"]
 
 
 async def test_a_reason_is_needed(marketplace: Marketplace) -> None:

@@ -17,6 +17,10 @@ ATTENTION: Mapping[str, tuple[str, str]] = Told(
             N_("The seller has another order of this group"),
             N_("Compare the two and ask the seller. Nothing is sent meanwhile."),
         ),
+        "said-to-be-there": (
+            N_("The seller says that it has the order, and shows none"),
+            N_("It is cancelled here. Ask the seller whether it has it, and to cancel it there."),
+        ),
         "incomplete-at-seller": (
             N_("The order is incomplete at the seller"),
             N_("Place it again under a new group; its stock may stay reserved for days."),

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import strict_json, tracing
@@ -126,7 +126,7 @@ class Place:
         for one in ended:
             order, verdict = orders[one.claimed.order_id], withdrawn.get(one.claimed.id, one.verdict)
             if not isinstance(verdict, Delivered):
-                await _record(session, order, verdict)
+                await _record(session, order, verdict, one.claimed)
             elif isinstance(one.outcome, Answered) and not order.chain_orders:
                 placed.append(_New(order, one.outcome.facts, one))
         woken = bool(placed) and await self._placed(session, placed)
@@ -170,7 +170,7 @@ def _is_unwanted(order: Order, ended: Ended) -> bool:
     return would_resend(ended.verdict) and order.status == Status.CANCEL_REQUESTED
 
 
-async def _record(session: AsyncSession, order: Order, verdict: Verdict) -> None:
+async def _record(session: AsyncSession, order: Order, verdict: Verdict, claimed: Claimed) -> None:
     """What follows for an order that was not placed."""
     match verdict:
         case Rejected(reason, code, burnt):
@@ -187,13 +187,26 @@ async def _record(session: AsyncSession, order: Order, verdict: Verdict) -> None
                 order.move(Status.PLACEMENT_UNKNOWN)
                 order.tell("order.placement-unknown", "service", reason=reason)
         case Withdrawn(reason):
-            order.move(Status.CANCELLED)
             await attention.settle(session, order, "service", RETRIES_USED_UP)
-            order.tell("order.cancelled", "service", reason=reason, sent=False)
+            await _withdrawn(session, order, reason, claimed)
         case Dead(reason, code):
             order.ask_attention(code, reason)
         case _:
             pass
+
+
+async def _withdrawn(session: AsyncSession, order: Order, reason: str, claimed: Claimed) -> None:
+    """It is cancelled, and not sent again. Where the seller has said that it is there, no read proves that it is not."""
+    order.move(Status.CANCELLED)
+    if not await session.scalar(_SAID_TO_BE_THERE, {"id": claimed.id}):
+        order.tell("order.cancelled", "service", reason=reason, sent=False)
+        return
+    order.tell("order.cancelled", "service", reason=reason)
+    told = "the seller said that it has an order of this group, and shows none"
+    order.ask_attention("said-to-be-there", f"{told}; it is cancelled here, and there perhaps not")
+
+
+_SAID_TO_BE_THERE = text("select exists (select 1 from attempts where delivery_id = :id and outcome = 'already-there')")
 
 
 def _receive(order: Order, placed: Placed, *, verified: bool) -> None:
