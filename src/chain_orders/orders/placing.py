@@ -196,7 +196,7 @@ async def _record(session: AsyncSession, order: Order, verdict: Verdict, claimed
 
 
 async def _withdrawn(session: AsyncSession, order: Order, reason: str, claimed: Claimed) -> None:
-    """It is cancelled, and not sent again. Where the seller has said that it is there, no read proves that it is not."""
+    """It is cancelled, and not sent again. Where the seller has said that it is there, no read proves the contrary."""
     order.move(Status.CANCELLED)
     if not await session.scalar(_SAID_TO_BE_THERE, {"id": claimed.id}):
         order.tell("order.cancelled", "service", reason=reason, sent=False)
