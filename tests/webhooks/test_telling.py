@@ -54,6 +54,18 @@ async def test_every_event_is_told_as_the_feed_shows_it_and_signed(
     assert all(abs(int(one.headers["webhook-timestamp"]) - time.time()) < 60 for one in heard)
 
 
+async def test_a_process_whose_clock_is_wrong_signs_by_the_databases(
+    marketplace: Marketplace, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, right = await subscribe(marketplace, receiver.url), time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 600)
+
+    await marketplace.client.post(f"/v1/webhooks/{made['id']}/test")
+
+    (heard,) = await receiver.hears(1)
+    heard.proven(made["secret"])  # refuses what is older, or newer, than five minutes
+
+
 async def test_a_changed_byte_or_another_secret_proves_nothing(marketplace: Marketplace, receiver: Receiver) -> None:
     made, other = await subscribe(marketplace, receiver.url), await subscribe(marketplace, "https://a.harbor.example/")
     await marketplace.client.post(f"/v1/webhooks/{made['id']}/test")

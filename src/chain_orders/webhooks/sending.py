@@ -6,7 +6,6 @@ by it. So nothing is ever read before it is repeated. 410 disables the subscript
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -56,7 +55,7 @@ class Send:
             address.url,
             headers={
                 "Content-Type": "application/json",
-                **signing.headers(claimed.target, int(time.time()), body, address.secrets),
+                **signing.headers(claimed.target, int(clock.timestamp()), body, address.secrets),
             },
             content=body,
             reuse=True,
