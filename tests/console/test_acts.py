@@ -137,6 +137,19 @@ async def test_the_audit_is_searched_by_who_and_what(marketplace: Marketplace, a
     assert "No act is like that." in nobody
 
 
+async def test_the_audit_names_things_as_people_do_and_finds_them_so(marketplace: Marketplace, admin: Visitor) -> None:
+    placed = await marketplace.place(order("HARBOR-1"))
+    await marketplace.place(order("HARBOR-2"))
+
+    everything = await admin.page("/console/audit")
+    of_one = await admin.page("/console/audit?object=HARBOR-1")
+    of_key = await admin.page("/console/audit?object=a+admin")
+
+    assert re.search(rf'<a href="/console/orders/{placed["id"]}"[^>]*>HARBOR-1</a>', everything)
+    assert ("HARBOR-1</a>" in of_one, "HARBOR-2</a>" in of_one) == (True, False)
+    assert set(re.findall(r'<th scope="row">([^<\n]+)', of_key)) == {"Signed in at the console"}
+
+
 async def test_alerts_say_what_to_do_here(
     marketplace: Marketplace, simulated: SimulatedSeller, viewer: Visitor
 ) -> None:

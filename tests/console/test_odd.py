@@ -58,6 +58,7 @@ async def test_a_page_that_is_not_there_says_so_beside_the_menu(admin: Visitor, 
 
     assert answer.status_code == 404
     assert "Sign out" in answer.text
+    assert re.search(r'<main.*<form action="/console/orders">.*name="q"', answer.text, re.DOTALL)
 
 
 async def test_a_form_of_too_many_fields_is_refused_in_words(admin: Visitor) -> None:

@@ -208,6 +208,7 @@ async def test_chosen_calls_are_tried_again_with_a_result_each(
     assert without.status_code == 422
     assert "It is tried again now." in answer.text
     assert "It has ended (Delivered) and is not tried again." in answer.text
+    assert re.search(r">Place the order</a><span class=.second.>[A-Z0-9-]+</span>", answer.text)
 
 
 async def test_an_act_that_is_sent_twice_is_done_once_and_answered_alike(

@@ -108,7 +108,7 @@ async def test_queues_are_shown_with_their_oldest_and_sellers_with_how_they_fare
     assert lane["failedCalls"] > 0
     assert acme[0].startswith("acme")
     assert acme[1].startswith("Stopped")
-    assert acme[4:] == [str(lane["calls"]), f"{100 * lane['failedCalls'] / lane['calls']:.1f} %", "50/s, 10 at once"]
+    assert acme[4:] == [str(lane["calls"]), f"{100 * lane['failedCalls'] / lane['calls']:.1f}%", "50/s, 10 at once"]
 
 
 async def test_the_pictures_say_in_words_what_they_show(marketplace: Marketplace, admin: Visitor) -> None:
@@ -140,9 +140,9 @@ async def test_the_health_page_says_who_works_and_what_waits(
     assert idle["Workers"].endswith("none needed")
     assert idle["Dead calls to sellers"] == "none"
     assert re.search(r"last call .* ago one seen lately", busy["Workers"])
-    assert re.fullmatch(r"1 wait, the oldest for .* wait for you", busy["Dead calls to sellers"])
+    assert re.fullmatch(r"1 waits, for .* wait for you", busy["Dead calls to sellers"])
     assert alone["Workers"].endswith("none seen")
-    assert alone["Calls to webhooks"] == "1 wait, the oldest for 1 h behind"
+    assert alone["Calls to webhooks"] == "1 waits, for 1 h behind"
 
 
 def _checks(page: str) -> list[tuple[str, str]]:

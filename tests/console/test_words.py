@@ -6,7 +6,7 @@ import ast
 import re
 import uuid
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from gettext import NullTranslations
 from html.parser import HTMLParser
 from pathlib import Path
@@ -203,6 +203,28 @@ def test_words_speak_the_language_of_the_visit(marking: str) -> None:
         assert words.word(words.STATUSES, "placed").label == "⟦Placed⟧"
         assert sentences.attention("retries-used-up")[0] == "⟦Its tries are used up⟧"
         assert rendering.span(125) == "⟦2 min⟧ ⟦5 s⟧".replace("2 min", "%s min").replace("5 s", "%s s") % (2, 5)
+    finally:
+        texts.speak("")
+
+
+@pytest.mark.parametrize(
+    ("language", "amount", "number", "share", "at"),
+    [
+        ("en-GB", "BRL 1,300.50", "12,345", "2.5%", "3 Nov 2026, 13:30:05 UTC"),
+        ("pt-BR", "BRL 1.300,50", "12.345", "2,5%", "3 de nov. de 2026 13:30:05 UTC"),
+        ("qps", "BRL 1,300.50", "12,345", "2.5%", "3 Nov 2026, 13:30:05 UTC"),
+    ],
+)
+def test_numbers_and_moments_are_written_as_the_language_does(
+    monkeypatch: pytest.MonkeyPatch, language: str, amount: str, number: str, share: str, at: str
+) -> None:
+    """One that nobody knows how to write is written as English is."""
+    monkeypatch.setitem(texts.CATALOGUES, language, NullTranslations())
+    texts.speak(language)
+    try:
+        assert (rendering.money(130050, "BRL"), rendering.count(12345)) == (amount, number)
+        assert rendering.percent(1, 40) == share
+        assert rendering.clock(datetime(2026, 11, 3, 13, 30, 5, tzinfo=UTC), UTC, seconds=True) == at
     finally:
         texts.speak("")
 

@@ -214,6 +214,7 @@ async def test_the_sellers_refusal_is_shown_with_its_code(marketplace: Marketpla
     assert refused.json()["sellerCode"] == "CHK0198"
     rejected = await marketplace.get(refused.json()["orderId"])
     assert (rejected["status"], rejected["turn"]) == ("rejected", "operator")
+    assert (rejected["money"]["cancelled"], rejected["money"]["remaining"]) == (0, 0)
 
 
 async def test_without_waiting_the_order_is_accepted(marketplace: Marketplace) -> None:

@@ -63,7 +63,7 @@ async def show(visit: Visit) -> Response:
         _("Size of the database"): str(size),
         _("Public address"): visit.desk.public_url,
     }
-    settings = [sentences.setting(name, value, rendering.span) for name, value in visit.desk.facts.items()]
+    settings = [sentences.setting(name, value, rendering.exact) for name, value in visit.desk.facts.items()]
     return visit.render("health.html", checks=checks, facts=facts, settings=settings)
 
 

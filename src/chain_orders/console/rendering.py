@@ -119,6 +119,11 @@ def span(seconds: float | timedelta | None) -> str:
     return " ".join(parts[:2]) or _("under 1 s")
 
 
+def exact(seconds: float) -> str:
+    """A length of time as it was set: `2 min 30 s`, `0.05 s`."""
+    return span(seconds) if seconds.is_integer() else _("%s s") % count(seconds)
+
+
 def narrow(seconds: float) -> str:
     """A length of time where there is little room: `10m`."""
     return format_timedelta(timedelta(seconds=seconds), format="narrow", locale=texts.locale())

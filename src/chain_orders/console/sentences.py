@@ -336,11 +336,11 @@ _VALUES: Mapping[str, str] = Told(
 )
 
 
-def setting(name: str, value: str, span: Callable[[float], str]) -> tuple[str, str]:
-    """A setting's name and value in words. `span` writes lengths of time."""
+def setting(name: str, value: str, length: Callable[[float], str]) -> tuple[str, str]:
+    """A setting's name and value in words. `length` writes lengths of time."""
     if name.endswith("_seconds") or name in {"retry_schedule", "verify_at", "confirm_at"}:
         seconds = [float(one) for one in value.split(",") if one.strip()]
-        shown = ", ".join(span(one) for one in seconds if one) or _("never")
+        shown = ", ".join(length(one) for one in seconds if one) or _("never")
     else:
         shown = _VALUES.get(value, value)
     return SETTINGS.get(name, name), shown
