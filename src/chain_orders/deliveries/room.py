@@ -2,7 +2,7 @@
 
 A slot is held by a call that has not been under way for long. One that takes long holds none, up to so many times as
 many calls as there are slots; and a lane of which as many hang as half the slots gets no more until one of them ends. A
-lane that is only slow loses nothing by it: it has as many calls under way as it could hold slots before, or more.
+lane that is only slow has room for so many slow calls, and for all that it begins within the first second.
 """
 
 from __future__ import annotations
