@@ -22,7 +22,7 @@ def options() -> dict[str, Any]:
 CHECKS = (
     "Database", "Commits are kept", "Workers", "Calls to sellers", "Calls to webhooks", "What sellers told us",
     "Events on their way to the feed", "Dead calls to sellers", "Dead calls to webhooks",
-    "Parked, contradicting or unreadable notifications",
+    "What cannot be applied",
 )  # fmt: skip
 
 

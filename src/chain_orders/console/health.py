@@ -101,7 +101,7 @@ async def _work(session: AsyncSession) -> list[Check]:
         *[_queue(name, waits) for name, waits in queues],
         _stuck(_("Dead calls to sellers"), dead, "/console/deliveries?state=dead"),
         _stuck(_("Dead calls to webhooks"), _waits(webhooks, ("dead",))),
-        _stuck(_("Parked, contradicting or unreadable notifications"), troubled, "/console/notifications"),
+        _stuck(_("What cannot be applied"), troubled, "/console/notifications"),
     ]
 
 
