@@ -150,15 +150,15 @@ async def test_the_audit_names_things_as_people_do_and_finds_them_so(marketplace
     assert set(re.findall(r'<th scope="row">([^<\n]+)', of_key)) == {"Signed in at the console"}
 
 
-async def test_alerts_say_what_to_do_here(
-    marketplace: Marketplace, simulated: SimulatedSeller, viewer: Visitor
-) -> None:
+async def test_alerts_say_what_to_do_here(marketplace: Marketplace, admin: Visitor, viewer: Visitor) -> None:
     calm, webhook = await viewer.page("/console/alerts"), "01a20b59-09d3-7275-80c3-c4690870cce9"
     async with marketplace.database.transaction() as session:
         session.add(Alert(code="dead-deliveries", subject="seller:acme", reason="1 call is dead"))
         session.add(Alert(code="breaker-open", subject=f"subscription:{webhook}", reason="5 failures in a row"))
+        session.add(Alert(code="dead-deliveries", subject=f"subscription:{webhook}", reason="1 call is dead"))
 
     page, overview = await viewer.page("/console/alerts"), await viewer.page("/console")
+    admins = await admin.page("/console/alerts")
 
     for shown in (page, overview):
         assert re.search(r'href="/console/deliveries\?state=dead&amp;seller=acme">Calls have used up', shown)
@@ -166,7 +166,10 @@ async def test_alerts_say_what_to_do_here(
     assert "Nothing is wrong." in calm
     assert "Read why, remove the cause, and try them again." in page
     assert 'href="/console/deliveries?state=dead&amp;seller=acme"' in page
-    assert f'href="/console/webhooks/{webhook}">Calls to a webhook are stopped' in page
+    assert f'href="/console/webhooks/{webhook}">Calls to a webhook are stopped' in admins
+    calls = f"/console/deliveries?webhook={webhook}"
+    assert f'href="{calls}">Calls to a webhook are stopped' in page
+    assert f'href="{calls}&amp;state=dead">Calls to a webhook have used up their tries' in page
     assert "POST /v1" not in page
 
 

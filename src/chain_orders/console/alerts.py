@@ -51,10 +51,12 @@ async def opened(session: AsyncSession, limit: int | None = None) -> list[Alert]
 
 
 def shown(visit: Visit, alert: Alert) -> Shown:
-    """The alert in words; without a link where it leads to a page of admins only."""
+    """The alert in words; without a link where it leads to a page of admins only. Calls are for everybody to see."""
     what, do = sentences.ALERTS.get(alert.code, (alert.code, ""))
     if alert.webhook_id is not None:
         what, do = sentences.WEBHOOK_ALERTS.get(alert.code, (what, do))
-        return Shown(alert, what, do, f"/console/webhooks/{alert.webhook_id}")
+        calls = f"/console/deliveries?webhook={alert.webhook_id}"
+        own = f"/console/webhooks/{alert.webhook_id}" if visit.may("admin") else calls
+        return Shown(alert, what, do, f"{calls}&state=dead" if alert.code == "dead-deliveries" else own)
     link = sentences.ALERT_LINKS.get(alert.code, "").format(seller=alert.seller_id or "")
     return Shown(alert, what, do, link if link != "/console/keys" or visit.may("admin") else "")

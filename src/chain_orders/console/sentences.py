@@ -192,7 +192,7 @@ WEBHOOK_ALERTS: Mapping[str, tuple[str, str]] = Told(
         ),
         "dead-deliveries": (
             N_("Calls to a webhook have used up their tries"),
-            N_("Read why, remove the cause, and tell it again from the position before them."),
+            N_("Read why, remove the cause, and try them again."),
         ),
         "waiting-long": (
             N_("Calls to a webhook wait for long"),
