@@ -47,6 +47,9 @@ faults-send: $(VENV)/ready  ## Placements under fire. Options: ORDERS= SEED= SAB
 faults-send-sabotage: $(VENV)/ready  ## The same on broken builds, each of which must fail. Options: ORDERS= SEED=
 	$(BIN)/python -m tests.faults.sending --controls --orders $(or $(ORDERS),200) $(if $(SEED),--seed $(SEED))
 
+simulate: $(VENV)/ready  ## Orders' lives under a virtual clock. Options: SEEDS=, or SEED= to play one again
+	$(BIN)/python -m tests.simulation.runs $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+
 faults-steps: $(VENV)/ready  ## Workers that die at each step of a call. Options: ROUNDS= SABOTAGE= RESULT=1
 	$(BIN)/python -m tests.faults.dying --rounds $(or $(ROUNDS),20) $(if $(SABOTAGE),--sabotage $(SABOTAGE)) \
 		$(if $(RESULT),--result)
@@ -83,7 +86,7 @@ faults-alerts: $(VENV)/ready  ## A seller that is stopped for two minutes. Optio
 	$(BIN)/python -m tests.alerts.outage $(ARGS)
 
 LONG := faults-send faults-send-sabotage faults-steps faults-calls faults-key faults-hear faults-hear-sabotage \
-	faults-overload faults-import faults-import-sabotage faults-webhooks faults-alerts fuzz fuzz-api \
+	faults-overload faults-import faults-import-sabotage faults-webhooks faults-alerts simulate fuzz fuzz-api \
 	bench-hear bench-send bench-claim bench-find bench-console
 .PHONY: prove $(LONG)
 
