@@ -11,9 +11,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, event, func, inspect, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, event, func, text
 from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, mapped_column, relationship
-from sqlalchemy.orm.attributes import flag_dirty
+from sqlalchemy.orm.attributes import flag_dirty, get_history
 
 from .. import tracing
 from ..database import Base, now
@@ -145,9 +145,7 @@ class Order(Base):
             return
         before = self.version
         self._set_status(states.aggregate(Status(chain.status) for chain in self.chain_orders))
-        if self.version == before and any(
-            inspect(chain).attrs.status.history.has_changes() for chain in self.chain_orders
-        ):
+        if self.version == before and any(get_history(one, "status").has_changes() for one in self.chain_orders):
             self.touch()
 
     def ask_attention(self, code: str, reason: str, chain_order: ChainOrder | None = None) -> None:
