@@ -98,11 +98,11 @@ class TestInABrowser:
     async def test_ticks_outlive_what_arrives(
         self, marketplace: Marketplace, simulated: SimulatedSeller, chromium: Browser
     ) -> None:
-        await dead(marketplace, simulated)
+        (stuck,) = (await marketplace.get(await dead(marketplace, simulated), "/deliveries"))["items"]
         async with browsing.window(chromium, marketplace.url) as (page, strayed):
             await browsing.sign_in(page, await key_of(marketplace, "operator"))
             await page.goto("/console/deliveries")
-            ticked = page.get_by_role("checkbox", name="Choose delivery")
+            ticked = page.get_by_role("checkbox", name=f"Choose delivery {stuck['id']}", exact=True)
             await ticked.check()
             await ticked.focus()
 

@@ -20,6 +20,7 @@ from chain_orders.alerts.rules import RULES
 from chain_orders.console import facts, overview, rendering, sentences, texts, words
 from chain_orders.errors import Fault, Problem
 from chain_orders.events import types
+from chain_orders.masking import mask_body
 from chain_orders.operators import revealing
 from chain_orders.vtex import faults
 
@@ -202,6 +203,7 @@ def test_words_speak_the_language_of_the_visit(marking: str) -> None:
     try:
         assert words.word(words.STATUSES, "placed").label == "⟦Placed⟧"
         assert sentences.attention("retries-used-up")[0] == "⟦Its tries are used up⟧"
+        assert rendering.text_of(mask_body(b"?")) == "⟦[masked: 1 bytes that are not JSON]⟧"
         assert rendering.span(125) == "⟦2 min⟧ ⟦5 s⟧".replace("2 min", "%s min").replace("5 s", "%s s") % (2, 5)
     finally:
         texts.speak("")

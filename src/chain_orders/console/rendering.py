@@ -6,9 +6,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from copy import copy
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -84,9 +84,14 @@ def clock(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
 
 
 def _written(at: datetime, seconds: bool) -> str:
-    locale = texts.locale()
-    time, day = time_of_day(at, seconds=seconds), format_date(at, "medium", locale)
-    return str(get_datetime_format("medium", locale)).replace("'", "").replace("{0}", time).replace("{1}", day)
+    return _day(at.date(), texts.locale()).replace("{0}", time_of_day(at, seconds=seconds))
+
+
+@lru_cache(maxsize=1000)
+def _day(day: date, locale: Locale) -> str:
+    """A day, with a place for the time: a list has many moments of few days."""
+    pattern = str(get_datetime_format("medium", locale)).replace("'", "")
+    return pattern.replace("{1}", format_date(day, "medium", locale))
 
 
 def time_of_day(at: datetime, *, seconds: bool = False) -> str:
