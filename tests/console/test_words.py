@@ -167,6 +167,25 @@ async def test_a_refusal_passes_through_gettext_with_what_is_put_into_it(
         assert unmarked(answer.text) == set(), path
 
 
+async def test_what_the_service_wrote_down_is_english_and_says_nobody_elses_turn(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor, marking: str
+) -> None:
+    await simulated.behave(rejectCode="XYZ999")
+    taken = (await marketplace.post_order(order("HARBOR-1"))).json()
+    await marketplace.becomes(taken["id"], "rejected")
+    await simulated.behave(rejectCode="ORD027")
+    listed = (await marketplace.post_order(order("HARBOR-2"))).json()
+    await marketplace.becomes(listed["id"], "rejected")
+    admin.client.headers["Accept-Language"] = marking
+
+    unknown, known = [await admin.page(f"/console/orders/{one['id']}") for one in (taken, listed)]
+
+    assert '<span lang="en">the seller answered 400 XYZ999.</span>' in unknown
+    assert '<b translate="no" lang="en">the seller answered 400 XYZ999.</b>' in unknown
+    assert known.count("ORD027: ⟦An item has run out of stock at the seller.⟧") == 2
+    assert "An operator must act" not in unknown + known
+
+
 def test_a_sentence_within_a_sentence_is_translated_too(marking: str) -> None:
     texts.speak(marking)
     try:

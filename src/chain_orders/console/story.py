@@ -197,8 +197,8 @@ def _in_words(event: Event) -> dict[str, Any]:
     told = dict(event.data)
     if words.code(told.get("code")):
         told.pop("reason", None)  # it is the code's meaning
-    elif event.actor == "service" and told.get("reason"):
-        told["reason"] = words.Stored(told["reason"])
+    elif told.get("reason") and (event.actor == "service" or "code" in told):
+        told["reason"] = words.Stored(words.last_error(told["reason"]))
     return told
 
 
@@ -267,7 +267,9 @@ def _of_owed(delivery: Delivery, sent: str, held: Held | None) -> Entry:
     if delivery.state in WAITING:
         told.append((_("leaves"), leaves(delivery, held)))
     if delivery.last_error:
-        told.append((_("reason"), words.code(delivery.last_code) or words.Stored(delivery.last_error)))
+        told.append(
+            (_("reason"), words.code(delivery.last_code) or words.Stored(words.last_error(delivery.last_error)))
+        )
     title = _("%s: owed to the seller") % words.KINDS.get(delivery.kind, delivery.kind)
     folds = [(_("What will be sent"), sent)] if sent else []
     link = (f"/console/deliveries/{delivery.id}", _("Delivery %s") % delivery.id)

@@ -376,6 +376,11 @@ def code(name: str | None) -> str:
     return f"{name}: {' '.join(_(one) for one in told if one)}"
 
 
+def last_error(sentence: str | None) -> str:
+    """What went wrong last, as the service wrote it down; whose turn it is, the page says by itself."""
+    return (sentence or "").removesuffix(codes.UNLISTED).rstrip()
+
+
 def event(type_: str) -> tuple[str, str]:
     """An event's label and tone."""
     known = EVENTS.get(type_)
