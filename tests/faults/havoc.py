@@ -25,7 +25,7 @@ async def wreak(workers: list[ServiceProcess], chance: random.Random, database: 
     plan = told.plan
     if plan.control is None:
         await _freeze_each(workers, chance, database, told)
-        while told.kills < plan.kills or len(told.accepted) < plan.orders:
+        while told.kills < plan.kills or (len(told.accepted) < plan.orders and told.kills != plan.most_kills):
             await _kill_one(workers, chance, told)
     while plan.control is not None:
         if "freezes" in plan.havoc:

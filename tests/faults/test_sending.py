@@ -14,7 +14,7 @@ from .told import Plan
 
 
 async def test_every_order_is_placed_once_whatever_breaks(database: Database, tmp_path: Path) -> None:
-    told = await run(Plan(orders=500, seed=7, per_second=40, kills=2, freezes=1), database, tmp_path)
+    told = await run(Plan(orders=500, seed=7, per_second=40, kills=2, freezes=1, most_kills=5), database, tmp_path)
 
     print(told)
     told.hold()

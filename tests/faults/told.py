@@ -58,6 +58,8 @@ class Plan:
     kills: int = 3
     """At least so many kills of workers, and so many freezes that others outlive."""
     freezes: int = 2
+    most_kills: int | None = None
+    """Kills go on while orders come in, up to so many: among more of them a busy machine hardly gets on."""
     calm: int = 0
     """So many orders come before anything happens to the workers, few at a time."""
 
