@@ -199,6 +199,8 @@ def _attention_codes() -> set[str]:
                 for keyword in call.keywords
             ):
                 found |= _said(_argument(call, 0))
+            case "Difference":
+                found |= _said(_argument(call, 0))
             case "Dead":
                 found |= _said(_argument(call, 1))
             case "Conflicting":

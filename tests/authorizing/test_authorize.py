@@ -368,10 +368,11 @@ async def test_an_unclear_authorization_is_read_and_never_sent_again(
     assert len(await _given(simulated, "AUTH9")) == 1
 
 
+@pytest.mark.parametrize("fault", ["resetBefore", "garbageBefore"])
 async def test_an_authorization_that_was_lost_is_sent_again_with_the_receipt_that_was_given(
-    marketplace: Marketplace, simulated: SimulatedSeller
+    marketplace: Marketplace, simulated: SimulatedSeller, fault: str
 ) -> None:
-    await simulated.behave(applyTo=["authorize"], resetBefore=1)
+    await simulated.behave(applyTo=["authorize"], **{fault: 1})
     placed = await marketplace.place(order("AUTHE"))
     given = (await marketplace.authorize(placed["id"])).json()["authorizationReceipt"]
 
@@ -382,7 +383,7 @@ async def test_an_authorization_that_was_lost_is_sent_again_with_the_receipt_tha
         return "ambiguous" in await outcomes()
 
     await until(unclear)
-    await simulated.behave(resetBefore=0)
+    await simulated.behave(**{fault: 0})
 
     await marketplace.becomes(placed["id"], "authorized")
     assert (await outcomes())[-3:] == ["absent", "absent", "answered"]

@@ -234,6 +234,26 @@ def test_what_a_person_knows_of_explains_another_value(state: str, shown: int, d
     assert [one.code for one in found] == ["value-differs"] * differs
 
 
+@pytest.mark.parametrize(
+    ("ours", "shown", "told"),
+    [
+        ("authorized", {"status": "payment-pending"}, ["not-authorized-at-seller"]),
+        ("authorized", {"status": "payment-pending", "authorizedDate": "2026-03-04T12:00:00Z"}, []),
+        ("authorized", {"status": "handling"}, []), ("authorized", {"status": "of-tomorrow"}, []),
+        ("authorizing", {"status": "payment-pending"}, []), ("invoiced", {"status": "payment-pending"}, []),
+    ],
+)  # fmt: skip
+def test_an_authorization_that_was_taken_and_is_not_shown_is_a_difference(
+    ours: str, shown: dict[str, str], told: list[str]
+) -> None:
+    order = an_order()
+    order.chain_orders[0].status = Status(ours)
+
+    found = differences(order.chain_orders[0], SellerOrder(orderId="MKP-PER1-01", **shown))
+
+    assert [one.code for one in found] == told
+
+
 def test_an_invoice_that_one_read_shows_twice_is_known_once() -> None:
     order = an_order()
     package = {"invoiceNumber": "A", "invoiceValue": 300}

@@ -75,7 +75,7 @@ _OTHERS = (
           from orders
          where attention_code in ('placement-conflict', 'items-differ', 'split-incomplete', 'missing-at-seller',
                                   'cancelled-at-seller', 'cancellation-not-at-seller', 'return-not-at-seller',
-                                  'authorized-after-cancellation', 'said-to-be-there')
+                                  'authorized-after-cancellation', 'not-authorized-at-seller', 'said-to-be-there')
          group by seller_id order by seller_id
         """
     ),

@@ -65,6 +65,10 @@ ATTENTION: Mapping[str, tuple[str, str]] = Told(
             N_("It was applied. Ask the seller before money moves."),
         ),
         "missing-at-seller": (N_("The seller no longer shows it"), N_("Ask the seller what became of it.")),
+        "not-authorized-at-seller": (
+            N_("The seller took the authorization and still waits for it"),
+            N_("Ask the seller: it prepares nothing until it has it."),
+        ),
         "authorized-after-cancellation": (N_("Authorized after it was cancelled"), _ASK),
         "cancelled-after-invoice": (N_("Cancelled after it was invoiced"), _ASK),
         "invoiced-after-cancellation": (N_("Invoiced after it was cancelled"), _ASK),

@@ -272,7 +272,7 @@ class Authorize:
     async def _send(self, claimed: Claimed, body: bytes, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
         exchange = await client.send(claimed.method, claimed.target, body, in_time)
-        return Attempted(not_there_yet(exchange) or answers.read(exchange) or Answered(), exchange)
+        return Attempted(not_there_yet(exchange) or answers.acknowledged(exchange), exchange)
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: past the authorization means that the receipt has arrived."""

@@ -139,7 +139,7 @@ class Cancel:
     async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
         exchange = await client.send(claimed.method, claimed.target, claimed.body or b"", in_time)
-        return Attempted(not_there_yet(exchange) or answers.read(exchange) or Answered(), exchange)
+        return Attempted(not_there_yet(exchange) or answers.acknowledged(exchange), exchange)
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: cancelled, or known to be asked for, means that the request has arrived."""

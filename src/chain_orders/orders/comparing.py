@@ -20,13 +20,14 @@ from .states import Status
 NOT_SHOWN = "not-shown"
 _CANCELLED = frozenset({"canceled", "cancelled", "cancel"})
 VALUE_DIFFERS, INVOICE_CHANGED = "value-differs", "invoice-changed"
-DIFFERENCES = (VALUE_DIFFERS, INVOICE_CHANGED)
+NOT_AUTHORIZED = "not-authorized-at-seller"
+DIFFERENCES = (VALUE_DIFFERS, INVOICE_CHANGED, NOT_AUTHORIZED)
 """Codes of attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Another value at the seller than here: of a chain order, or of the invoice with this number."""
+    """What the seller shows otherwise than it told us: of a chain order, or of the invoice with this number."""
 
     code: str
     reason: str
@@ -66,7 +67,7 @@ def compare(order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited
 
 
 def differences(chain: ChainOrder, seen: SellerOrder | None) -> list[Difference]:
-    """What the seller shows of a chain order with another value. Its own means nothing once it is cancelled."""
+    """What the seller shows of a chain order otherwise than it told us; a value means nothing once it is cancelled."""
     if seen is None:
         return []
     known = {(invoice.type, invoice.number): invoice for invoice in chain.invoices}
@@ -81,6 +82,9 @@ def differences(chain: ChainOrder, seen: SellerOrder | None) -> list[Difference]
         ours = written(chain.value_cents)
         reason = f"{chain.chain_order_id} is worth {written(seen.value)} at the seller, and {ours} here"
         found.append(Difference(VALUE_DIFFERS, reason))
+    if chain.status == Status.AUTHORIZED and seen.awaits_authorization:
+        reason = f"the seller took the authorization of {chain.chain_order_id}, and still waits for it"
+        found.append(Difference(NOT_AUTHORIZED, reason))
     return found
 
 

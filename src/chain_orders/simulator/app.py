@@ -356,6 +356,8 @@ def _misbehaving(
             return await _hang_up(request)
         if behaviour.happens("fail", call):
             return failed
+        if behaviour.happens("garbage_before", call):
+            return Response(_PAGE, 200, media_type="text/html")
         seller.authenticate(request)
         answer = await act(request)
         if behaviour.happens("lose_answer", call):
@@ -363,12 +365,15 @@ def _misbehaving(
         if behaviour.happens("fail_after_creating", call):
             return failed
         if behaviour.happens("garbage", call):
-            return Response("<html><body>ok</body></html>", 200, media_type="text/html")
+            return Response(_PAGE, 200, media_type="text/html")
         if behaviour.happens("drip", call):
             return StreamingResponse(_drip(bytes(answer.body)), answer.status_code, media_type="application/json")
         return answer
 
     return handle
+
+
+_PAGE = "<html><body>ok</body></html>"
 
 
 async def _drip(content: bytes) -> AsyncIterator[bytes]:

@@ -39,6 +39,8 @@ class Behaviour(BaseModel):
     """Do what is asked, then answer one byte every half second."""
     garbage: Chance = Field(0, ge=0, le=1)
     """Do what is asked, then answer 200 with a page of HTML."""
+    garbage_before: Chance = Field(0, ge=0, le=1)
+    """Answer 200 with a page of HTML and do nothing, as a gateway may."""
     read_lag_seconds: float = Field(0, ge=0, le=600)
     """How long a new order stays invisible to reads; none does while it is 0."""
     dedupe: bool = True

@@ -12,8 +12,20 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from .. import strict_json
 from ..outbound import BAD_CERTIFICATE, TOO_LATE, Exchange
-from ..outcome import Again, AlreadyThere, Ambiguous, Denied, GivenBack, Outcome, Refused, Throttled, Untrusted
+from ..outcome import (
+    Again,
+    AlreadyThere,
+    Ambiguous,
+    Answered,
+    Denied,
+    GivenBack,
+    Outcome,
+    Refused,
+    Throttled,
+    Untrusted,
+)
 from . import codes
 from .messages import Unreadable, read_error
 
@@ -34,6 +46,20 @@ def read(exchange: Exchange) -> Outcome | None:
     code, _ = read_error(exchange.body)
     by_code = _by_code(code, exchange)
     return by_code if by_code is not None else _by_status(status, code, exchange)
+
+
+def acknowledged(exchange: Exchange) -> Outcome:
+    """What an answer says to a call that is done once it is taken: a body is not needed. A page of something else may
+    be a gateway's, which never passed the call on."""
+    outcome = read(exchange)
+    if outcome is not None:
+        return outcome
+    try:
+        if exchange.body.strip():
+            strict_json.parse(exchange.body)
+    except strict_json.NotJson:
+        return Ambiguous(f"the seller answered {exchange.status}, but not with JSON")
+    return Answered()
 
 
 Unread = Again | Throttled | Denied | Untrusted

@@ -302,10 +302,16 @@ class SellerOrder(_Message):
         return self.authorized_date is not None or self.status in _PAST_AUTHORIZATION
 
     @property
+    def awaits_authorization(self) -> bool:
+        """Whether the seller says that the marketplace's authorization has not arrived."""
+        return self.authorized_date is None and self.status in _BEFORE_AUTHORIZATION
+
+    @property
     def cancelled(self) -> bool:
         return self.status in {"canceled", "cancelled", "cancel"}
 
 
+_BEFORE_AUTHORIZATION = frozenset({"payment-pending", "waiting-for-mkt-authorization"})
 _PAST_AUTHORIZATION = frozenset(
     {
         "approve-payment", "payment-approved", "invoice", "invoiced", "window-to-cancel", "ready-for-handling",
