@@ -285,7 +285,9 @@ FEW = [
     (select(Event).where(Event.position > 0, Event.seller_id == "rare").order_by(Event.position), "events_seller_idx"),
     (select(Delivery).where(Delivery.lane == "seller:rare").order_by(Delivery.id.desc()), "deliveries_lane_idx"),
     (
-        deliveries.matching({"state": "delivered", "kind": "cancel", "seller": ""}).order_by(Delivery.id.desc()),
+        deliveries.matching({"state": "delivered", "kind": "cancel", "seller": "", "webhook": ""}).order_by(
+            Delivery.id.desc()
+        ),
         "deliveries_cancel_idx",
     ),
     (
