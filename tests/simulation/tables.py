@@ -110,13 +110,13 @@ class Tables:
         if isinstance(statement, Select):  # the id of a chain order, by its key
             key = statement.whereclause.right.value  # type: ignore[union-attr]
             return next(chain.chain_order_id for chain in self.order.chain_orders if chain.key == key)
-        raise NotImplementedError(str(statement))
+        raise LookupError(f"the simulation does not know {statement}")
 
     async def scalars(self, statement: Any, values: Any) -> Rows:
         if statement is authorizing._OWED:
             owed = [one.delivery for one in self.owed if one.delivery.kind == "authorize"]
             return Rows(delivery.chain_order_key for delivery in owed)
-        raise NotImplementedError(str(statement))
+        raise LookupError(f"the simulation does not know {statement}")
 
     async def execute(self, statement: Any, values: Any = None) -> Rows:
         if isinstance(statement, Select):  # the clock

@@ -63,6 +63,10 @@ def serve_control(app: FastAPI, seller: Seller) -> None:
     async def repeat(chain_order_id: str) -> dict[str, Any]:
         return await seller.repeat(booked(chain_order_id))
 
+    _serve_behaviour(app, seller)
+
+
+def _serve_behaviour(app: FastAPI, seller: Seller) -> None:
     @app.get("/control/behaviour")
     async def behaviour() -> dict[str, Any]:
         return seller.behaviour.model_dump(by_alias=True, mode="json")
