@@ -186,6 +186,9 @@ async def _tidy(database: Database) -> None:
         plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
         await plain.execute(_NO_HURRY, {"local": False})
         await plain.execute(text("vacuum (analyze)"))
+        async with database.transaction() as session:
+            await counting.fold(session, many=0)  # to the front, where there is room now: what is behind can be cut off
+        await plain.execute(text("vacuum (analyze, index_cleanup on) order_counts"))
         await plain.invalidate()
 
 
