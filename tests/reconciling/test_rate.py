@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 
 from chain_orders.database import Database
 from chain_orders.deliveries import lanes
-from chain_orders.deliveries.models import Lane
+from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.orders import reads
 from chain_orders.orders.models import ChainOrder, Order, Read
+from chain_orders.outcome import Again
 from chain_orders.sellers.models import Seller
 
 from ..builders import Marketplace, SimulatedSeller, order
@@ -115,7 +116,7 @@ async def test_orders_that_are_read_later_are_not_visited(database: Database) ->
     async with database.transaction() as session:
         await session.execute(text(_LATER))
         await session.execute(text("analyze reads"))
-        asked = {"slots": 16, "each": 8, "busy": [], "reads": []}
+        asked = {"slots": 16, "each": 8, "probes": 1, "busy": [], "reads": []}
         told = reads._CLAIM.text.replace(":lease", "interval '60 seconds'")
         (plan,) = (await session.execute(text(f"explain (analyze, format json) {told}"), asked)).scalar_one()
 
@@ -154,6 +155,41 @@ async def test_no_more_than_a_few_orders_of_each_seller_are_read_at_once(databas
         await _due(database, lane, *([1] * 8))
 
     assert sorted(await _claim(database, each=4, other=3)) == ["seller:acme"] * 4 + ["seller:other"]
+
+
+async def test_behind_an_open_breaker_one_read_is_the_probe_where_no_call_can_be(database: Database) -> None:
+    lane = await _seller(database, breaker="open", failures=10, tokens=50)
+    await _due(database, lane, 1, 1, 1)
+    async with database.transaction() as session:
+        owed = Delivery(lane=lane, sequence="1", kind="place", method="PUT", target="/")
+        session.add(owed)
+    assert await _claim(database) == []
+
+    async with database.transaction() as session:
+        await session.execute(update(Delivery).values(state="dead"))
+        held = Delivery(lane=lane, sequence="1", kind="cancel", method="POST", target="/")
+        session.add(held)
+    assert [await _claim(database), await _claim(database)] == [[lane], []]
+
+    async with database.transaction() as session:
+        await lanes.let_go(session, lane)
+        await lanes.note(session, lane, Again("no answer"), troubled=True)
+        waits: Any = await session.scalar(select(Lane.next_at - func.clock_timestamp()))
+    assert timedelta() < waits <= lanes.PROBE_AFTER
+    assert await _claim(database) == []
+
+
+async def test_few_sellers_are_tried_by_reads_at_once(database: Database) -> None:
+    """They may all hang; a read of one that is well has room beside them."""
+    for name in ("one", "two", "three"):
+        lane = await _seller(database, name, breaker="open", failures=10, tokens=50)
+        await _due(database, lane, 1)
+    await _due(database, await _seller(database, tokens=50), 1)
+
+    async with database.transaction() as session:
+        claimed = await reads.claim(session, slots=16, each=4, lease=LEASE, probes=2)
+
+    assert sorted(one.probe for one in claimed) == [False, True, True]
 
 
 async def test_what_is_told_anew_has_its_whole_time_to_show(database: Database) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
-from chain_orders.deliveries.models import Delivery
+from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.orders import seen
 from chain_orders.orders.models import Read
 from chain_orders.orders.seen import Seen
@@ -174,6 +174,25 @@ async def test_a_change_that_waits_to_be_decided_explains_another_value_at_the_s
     await _asks_attention(marketplace, placed["id"], "change-received")
     await _reads(marketplace, 3)
     assert (await marketplace.story(placed["id"])).count("order.attention") == 1
+
+
+async def test_a_seller_that_is_back_is_found_to_be_though_nothing_is_owed_to_it(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """Its breaker is open, and no call is there to try it: reads are, and all of an order's are made."""
+    await simulated.behave(split="item")
+    items = [{"id": sku, "quantity": 1, "seller": "1", "price": 400} for sku in "12"]
+    placed = await marketplace.place(order("READ13", items=items))
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update lanes set breaker = 'open', failures = 10, reason = 'away'"))
+
+    for nth in (1, 2):
+        await simulated.invoice(f"MKP-READ13-0{nth}", times=0)
+
+    await marketplace.becomes(placed["id"], "invoiced")
+    async with marketplace.database.transaction() as session:
+        lane = (await session.execute(select(Lane.breaker, Lane.next_at, Lane.reason))).one()
+    assert tuple(lane) == ("closed", None, None)
 
 
 async def test_a_closed_order_is_read_no_more(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

@@ -95,6 +95,14 @@ async def note(session: AsyncSession, lane: str, outcome: Outcome, *, troubled: 
     return True
 
 
+async def let_go(session: AsyncSession, lane: str) -> None:
+    """A probe that kept the gate shut has ended; how, `note` is told next."""
+    await session.execute(_LET_GO, {"lane": lane})
+
+
+_LET_GO = text("update lanes set next_at = null where lane = :lane and breaker = 'open'")
+
+
 async def is_failing(session: AsyncSession, lane: str) -> bool:
     """Whether the lane counts failures that a success would end."""
     return bool(await session.scalar(_IS_FAILING, {"lane": lane}))

@@ -75,30 +75,48 @@ _CONFIRM = text(
 # token for each of its chain orders; one that costs more than there is leaves the lane in debt. A claim moves the row
 # out of the way for the length of a lease; a reader that dies is thereby forgotten. Served by reads_due_idx, by which
 # a clock that moves within the statement could not be looked up.
+# Behind an open breaker a read is the probe while no call could be one: else nobody would find that the seller is back.
+# The gate then lets nothing else through until that read has ended, or is given up. Few are made at once, as they may
+# hang.
 _CLAIM = text(
     """
     with gates as materialized (
-        select l.lane, g.ramp, (l.failures > 0 or g.ramp is not null) as troubled,
-               least(:each, coalesce(g.ramp, :each)) - coalesce(b.reads, 0) as room,
+        select l.lane, g.ramp, l.breaker <> 'closed' as probing,
+               (l.breaker <> 'closed' or l.failures > 0 or g.ramp is not null) as troubled,
+               g.cap - coalesce(b.reads, 0) as room,
                least(greatest(1, l.rate_per_second),
                      l.tokens + greatest(0, extract(epoch from clock_timestamp() - l.refilled_at)::float8)
                                 * l.rate_per_second
                ) as tokens
           from lanes l
          cross join lateral (
-               select case when l.refilled_at < clock_timestamp() - interval '15 minutes' then 1 else l.ramp end as ramp
+               select r.ramp,
+                      case when l.breaker = 'closed' then least(:each, coalesce(r.ramp, :each)) else 1 end as cap
+                 from (select case when l.refilled_at < clock_timestamp() - interval '15 minutes' then 1
+                                   else l.ramp end as ramp) r
          ) g
           left join unnest(cast(:busy as text[]), cast(:reads as int[])) as b(lane, reads) on b.lane = l.lane
-         where not l.paused and l.breaker = 'closed'
+         where not l.paused
            and (l.next_at is null or l.next_at <= clock_timestamp())
            and exists (select 1 from reads r where r.lane = l.lane and r.next_at <= statement_timestamp())
-           and least(:each, coalesce(g.ramp, :each)) > coalesce(b.reads, 0)
+           and g.cap > coalesce(b.reads, 0)
+           and (l.breaker = 'closed'
+                or not exists (select 1 from deliveries d where d.lane = l.lane and d.state = 'sending')
+                   and not exists (select 1 from deliveries d
+                                    where d.lane = l.lane and d.state in ('ready', 'retrying', 'unknown')
+                                      and d.next_at <= statement_timestamp()
+                                      and not exists (select 1 from deliveries p
+                                                       where p.sequence = d.sequence and p.id < d.id
+                                                         and p.state in ('ready', 'retrying', 'unknown', 'dead'))))
          order by l.refilled_at
          limit 16
            for no key update of l skip locked
+    ), chosen as (
+        select * from (select *, row_number() over (partition by probing) as nth from gates) numbered
+         where not probing or nth <= :probes
     ), due as (
-        select g.lane, g.troubled, d.order_id, d.cost
-          from gates g
+        select g.lane, g.troubled, g.probing, d.order_id, d.cost
+          from chosen g
          cross join lateral (
                select order_id, cost, sum(cost) over (order by next_at, order_id) - cost as before
                  from (select r.order_id, r.next_at,
@@ -113,32 +131,43 @@ _CLAIM = text(
          limit :slots
     ), taken as (
         update reads r set next_at = clock_timestamp() + :lease from due d where r.order_id = d.order_id
-        returning r.order_id, r.lane, d.cost, d.troubled
+        returning r.order_id, r.lane, d.cost, d.troubled, d.probing
     ), paid as (
         update lanes l
            set tokens = g.tokens - (select coalesce(sum(t.cost), 0) from taken t where t.lane = l.lane),
-               refilled_at = clock_timestamp(), ramp = g.ramp
+               refilled_at = clock_timestamp(), ramp = g.ramp,
+               next_at = case when g.probing and exists (select 1 from taken t where t.lane = l.lane)
+                              then clock_timestamp() + :lease else l.next_at end
           from gates g where l.lane = g.lane
     )
-    select order_id, lane, troubled from taken
+    select order_id, lane, troubled, probing from taken
     """
 ).bindparams(bindparam("lease", type_=Interval))
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An order that is to be read now. `troubled`: its lane would be helped by a read that is answered."""
+    """An order that is to be read now. `troubled`: its lane would be helped by a read that is answered; `probe`: the
+    lane's breaker is open, and waits for this read."""
 
     order_id: uuid.UUID
     lane: str
     troubled: bool
+    probe: bool = False
 
 
 async def claim(
-    session: AsyncSession, *, slots: int, each: int, lease: timedelta, busy: Mapping[str, int] | None = None
+    session: AsyncSession,
+    *,
+    slots: int,
+    each: int,
+    lease: timedelta,
+    probes: int = 1,
+    busy: Mapping[str, int] | None = None,
 ) -> list[Due]:
-    """Up to `slots` orders to read now, so that no lane has more than `each` under way; `busy` says how many each has.
-    Commit before reading any."""
+    """Up to `slots` orders to read now, at most `probes` of them as probes, so that no lane has more than `each` under
+    way; `busy` says how many each has. Commit before reading any."""
     under_way = busy or {}
-    asked = {"slots": slots, "each": each, "lease": lease, "busy": [*under_way], "reads": [*under_way.values()]}
-    return [Due(row.order_id, row.lane, row.troubled) for row in await session.execute(_CLAIM, asked)]
+    asked = {"slots": slots, "each": each, "lease": lease, "probes": probes}
+    rows = await session.execute(_CLAIM, {**asked, "busy": [*under_way], "reads": [*under_way.values()]})
+    return [Due(row.order_id, row.lane, row.troubled, row.probing) for row in rows]

@@ -35,7 +35,7 @@ from .states import Status
 
 log = logs.get("reconciling")
 
-_AT_ONCE, _OF_EACH_SELLER = 16, 4
+_AT_ONCE, _OF_EACH_SELLER, _PROBES = 16, 4, 4
 _LEASE = timedelta(seconds=120)
 _PATIENCE = 90.0  # seconds for all reads of an order, well within the lease
 _CLOSED = frozenset({Status.INVOICED, Status.CANCELLED, Status.REJECTED})
@@ -48,7 +48,7 @@ class Reconciler:
         self._database, self._bell, self._wire, self._vault = database, bell, wire, vault
         self._plan, self._reach = plan, reach
         self._poll = poll_seconds
-        self._running: dict[asyncio.Task[None], str] = {}
+        self._running: dict[asyncio.Task[None], Due] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; reads that are then under way are given up, for they change nothing."""
@@ -74,8 +74,10 @@ class Reconciler:
             return 0
         async with self._database.transaction() as session:
             # What this process cannot reach is left to others, as if it had all its reads under way.
-            busy = Counter(self._running.values()) | Counter(dict.fromkeys(self._reach.beyond, _OF_EACH_SELLER))
-            due = await reads.claim(session, slots=slots, each=_OF_EACH_SELLER, lease=_LEASE, busy=busy)
+            reading = Counter(one.lane for one in self._running.values())
+            busy = reading | Counter(dict.fromkeys(self._reach.beyond, _OF_EACH_SELLER))
+            probes = _PROBES - sum(one.probe for one in self._running.values())
+            due = await reads.claim(session, slots=slots, each=_OF_EACH_SELLER, lease=_LEASE, probes=probes, busy=busy)
 
         def finished(task: asyncio.Task[None]) -> None:
             del self._running[task]
@@ -83,7 +85,7 @@ class Reconciler:
 
         for one in due:
             task = asyncio.create_task(self._look(one))
-            self._running[task] = one.lane
+            self._running[task] = one
             task.add_done_callback(finished)
         return len(due)
 
@@ -108,14 +110,22 @@ class Reconciler:
             exchange = await client.read_order(chain.chain_order_id)
             found = answers.found(exchange, read_order)
             if isinstance(found, answers.Unread):
-                await self._unread(order_id, seller.lane, found)
+                await self._unread(due, found)
                 return
+            if due.probe and not seen:
+                await self._close_breaker(due)
             seen[chain.key] = exchange, found
         async with self._database.transaction() as session:
             await self._learn(session, order_id, seen, began)
             await lanes.note(session, due.lane, Answered(), troubled=due.troubled)
         self._bell.ring("notifications")
         self._bell.ring("orders")
+
+    async def _close_breaker(self, due: Due) -> None:
+        """The probe was answered: calls go on, the further reads of this order too."""
+        async with self._database.transaction() as session:
+            await lanes.note(session, due.lane, Answered(), troubled=True, probe=True)
+        self._bell.ring("deliveries")
 
     async def _is_open(self, due: Due) -> bool:
         """Whether the order may be read on; if not, it is read from its beginning once calls go on."""
@@ -176,15 +186,17 @@ class Reconciler:
             return
         row.next_at, row.last_error = at + self._plan.periodic(at - order.created_at), None
 
-    async def _unread(self, order_id: uuid.UUID, lane: str, why: answers.Unread) -> None:
+    async def _unread(self, due: Due, why: answers.Unread) -> None:
         """The read said nothing: try again in a minute, whatever was waited for."""
         async with self._database.transaction() as session:
             await session.execute(
                 update(Read)
-                .where(Read.order_id == order_id)
+                .where(Read.order_id == due.order_id)
                 .values(next_at=now() + timedelta(seconds=60), last_error=why.reason)
             )
-            await lanes.note(session, lane, why, troubled=True)
+            if due.probe:
+                await lanes.let_go(session, due.lane)
+            await lanes.note(session, due.lane, why, troubled=True)
 
 
 async def _differs(
