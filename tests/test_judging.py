@@ -139,6 +139,29 @@ def test_a_part_is_waited_for_until_the_window_is_over() -> None:
     assert late == Answered(Placed([one()], partial=True))
 
 
+def test_an_order_that_is_incomplete_has_until_the_window_is_over_to_be_completed() -> None:
+    early, late = shown(one(isCompleted=False)), shown(one(isCompleted=False), window_over=True)
+
+    assert early == Again("the order at the seller is incomplete so far", answered=True)
+    assert late == Conflicting("the order at the seller is incomplete and cannot be advanced", "incomplete-at-seller")
+
+
+@pytest.mark.parametrize(
+    ("found", "is_others"),
+    [
+        (one("XYZ-11-01", affiliateId="XYZ", **THEIRS), True),
+        (one("11-01", affiliateId="XYZ", **THEIRS), True),
+        (one("XYZ-11-01", affiliateId="XYZ"), False),
+        (one("XYZ-11-01", affiliateId="XYZ", **OURS), False),
+        (one("MKP-11-01", affiliateId="XYZ", **THEIRS), False),
+        (one("11-01", affiliateId="mkp", **THEIRS), False),
+        (one("11-01", **THEIRS), False),
+    ],
+)
+def test_what_is_another_marketplaces_in_every_respect_is_none_of_ours(found: SellerOrder, is_others: bool) -> None:
+    assert judging.is_of_others(found, sold(), PROOF) is is_others
+
+
 def test_one_id_that_is_shown_twice_is_no_two_parts() -> None:
     assert isinstance(shown(one(**OURS), one(**OURS), items=[{"id": "8", "quantity": 2}]), Conflicting)
 
@@ -163,7 +186,6 @@ def test_an_order_that_is_not_what_was_sold_asks_a_person(there: Placed, code: s
 @pytest.mark.parametrize(
     ("found", "code"),
     [
-        ([one(isCompleted=False)], "incomplete-at-seller"),
         ([one(), one()], "placement-conflict"),
         ([one(items=[{"id": "8", "quantity": 2}])], "placement-conflict"),
         ([one(items=[{"id": "9", "quantity": 1}])], "placement-conflict"),

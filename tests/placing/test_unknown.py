@@ -149,11 +149,7 @@ async def test_a_seller_that_says_it_is_already_there_is_read(
 async def test_a_strangers_order_under_the_group_is_not_adopted(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
-    stranger = {**order("LOST6"), "marketplaceServicesEndpoint": "https://stranger.example/callbacks"}
-    headers = {"X-VTEX-API-AppKey": "simulated-key", "X-VTEX-API-AppToken": "simulated-token"}
-    query = {"sc": "1", "affiliateId": "MKP"}
-    put = await simulated.client.put("/api/checkout/pvt/orders", json=stranger, params=query, headers=headers)
-    assert put.status_code == 201
+    await _put_by_a_stranger(simulated, "LOST6", "MKP")
 
     accepted = (await marketplace.post_order(order("LOST6"))).json()
 
@@ -162,6 +158,30 @@ async def test_a_strangers_order_under_the_group_is_not_adopted(
 
     assert (await until(noticed))["code"] == "placement-conflict"
     assert (await marketplace.get(accepted["id"]))["chainOrders"] == []
+
+
+async def _put_by_a_stranger(simulated: SimulatedSeller, group: str, affiliate: str) -> None:
+    stranger = {**order(group), "marketplaceServicesEndpoint": "https://stranger.example/callbacks"}
+    headers = {"X-VTEX-API-AppKey": "simulated-key", "X-VTEX-API-AppToken": "simulated-token"}
+    query = {"sc": "1", "affiliateId": affiliate}
+    put = await simulated.client.put("/api/checkout/pvt/orders", json=stranger, params=query, headers=headers)
+    assert put.status_code == 201
+
+
+@pytest.mark.parametrize("fault", ["resetBefore", "loseAnswer"])
+async def test_another_marketplaces_order_of_the_same_number_is_none_of_ours(
+    marketplace: Marketplace, simulated: SimulatedSeller, fault: str
+) -> None:
+    await _put_by_a_stranger(simulated, "LOSTE", "OTH")
+    await simulated.behave(**{fault: 1})
+
+    accepted = (await marketplace.post_order(order("LOSTE"))).json()
+
+    await marketplace.becomes(accepted["id"], "placement-unknown")
+    await simulated.behave(**{fault: 0})
+    placed = await marketplace.becomes(accepted["id"], "placed")
+    assert [one["chainOrderId"] for one in placed["chainOrders"]] == ["MKP-LOSTE-01"]
+    assert len(await simulated.book("MKP-LOSTE")) == 1
 
 
 async def test_an_order_is_ours_whatever_base_new_ones_get(

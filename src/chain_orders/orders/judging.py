@@ -68,6 +68,8 @@ def shown(
     if not all(_is_ours(one, order, proof) for one in found):
         return Conflicting("another order with this group is at the seller; it does not carry our callback address")
     if any(one.is_completed is False for one in found):
+        if not window_over:
+            return Again("the order at the seller is incomplete so far", answered=True)
         return Conflicting("the order at the seller is incomplete and cannot be advanced", "incomplete-at-seller")
     if len({one.order_id for one in found}) < len(found):
         return Conflicting("the seller shows one order id twice")
@@ -79,6 +81,18 @@ def shown(
             return Answered(Placed(found, partial=True))
         return Again("the seller shows a part of it so far", answered=True)
     return Conflicting(f"the order at the seller is not the one that was sent: {difference(wanted, there)}")
+
+
+def is_of_others(found: SellerOrder, order: Order, proof: str) -> bool:
+    """Whether it is another marketplace's, which may number its orders as we do ours: it names another affiliate, and
+    carries another base than ours and no id of ours."""
+    affiliate, prefixed = found.affiliate_id or order.affiliate_id, f"{order.affiliate_id}-{order.order_group}"
+    return (
+        affiliate.lower() != order.affiliate_id.lower()
+        and found.marketplace_services_endpoint is not None
+        and not found.order_id.lower().startswith(prefixed.lower())
+        and not _is_ours(found, order, proof)
+    )
 
 
 def _is_ours(found: SellerOrder, order: Order, proof: str) -> bool:

@@ -110,8 +110,9 @@ class Place:
             listed = answers.found(exchange, read_group)
             if isinstance(listed, answers.Unread):
                 return Attempted(listed, exchange)
-            if listed:
-                return Attempted(shown(listed), exchange)
+            mine = [one for one in listed or [] if not judging.is_of_others(one, order, proof)]
+            if mine:
+                return Attempted(shown(mine), exchange)
         alone = [first] if first is not None else []
         return Attempted(shown(alone), exchange)
 

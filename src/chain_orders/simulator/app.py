@@ -87,7 +87,7 @@ class Seller:
         if code := self.behaviour.refusal(group):
             buyer = (document.get("clientProfileData") or {}).get("email")
             raise Refusal(400, code, f"refused as configured: {buyer}")
-        if self.behaviour.dedupe and self.book.of_group(group):
+        if self.behaviour.dedupe and self.book.of_group(f"{affiliate}-{group}"):
             raise Refusal(self.behaviour.duplicate_status, "CHK0085", "order already exists")
         orders = new_orders(
             document, affiliate or "", channel or "", self.behaviour.split, self.behaviour.read_lag_seconds
