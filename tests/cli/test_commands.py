@@ -551,18 +551,21 @@ async def test_a_list_is_as_long_as_is_asked_for(command: Command, marketplace: 
     assert (len(some.json["items"]), some.json["next"] is not None) == (210, True)
 
 
-async def test_every_dead_call_is_tried_again_whatever_their_number(
-    command: Command, monkeypatch: pytest.MonkeyPatch, marketplace: Marketplace
+@pytest.mark.parametrize("state", ["dead", "unknown"])
+async def test_all_calls_are_tried_again_whatever_their_number(
+    command: Command, monkeypatch: pytest.MonkeyPatch, marketplace: Marketplace, state: str
 ) -> None:
     monkeypatch.setattr(delivery_commands, "_MOST_AT_ONCE", 2)
     await marketplace.client.post("/v1/sellers/acme/pause")
     for n in range(5):
         await marketplace.post_order(order(f"MANY{n}"))
     async with marketplace.database.transaction() as session:
-        await session.execute(text("update deliveries set state = 'dead'"))
+        await session.execute(text("update deliveries set state = :state"), {"state": state})
+    asked = ("delivery", "retry", "--all", "--state", state, "--seller", "acme", "--reason", "r")
 
-    said = await command("delivery", "retry", "--all", "--seller", "acme", "--reason", "r")
+    rehearsed, said = await command(*asked, "--dry-run"), await command(*asked)
 
+    assert rehearsed.err.endswith("5 tried again, 0 refused\n")
     assert (said.code, said.err) == (0, "5 tried again, 0 refused\n")
 
 

@@ -121,9 +121,23 @@ async def test_all_that_match_are_tried_with_a_result_each(
         "/v1/deliveries/retry", json={"sellerId": "acme", "kind": "place", "reason": "it is back"}
     )
 
-    assert answer.json() == {"items": [{"id": one["id"], "result": "retried"} for one in dead]}
+    assert answer.json() == {"items": [{"id": one["id"], "result": "retried"} for one in dead], "next": None}
     for one in dead:
         await marketplace.becomes(one["orderId"], "placed")
+
+
+async def test_of_more_that_match_than_were_asked_for_the_answer_says_how_to_go_on(marketplace: Marketplace) -> None:
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    for _ in range(3):
+        await marketplace.post_order(order())
+    asked = {"state": "ready", "limit": 2, "reason": "it is back"}
+
+    first = (await marketplace.client.post("/v1/deliveries/retry", json=asked)).json()
+    rest = (await marketplace.client.post("/v1/deliveries/retry", json={**asked, "cursor": first["next"]})).json()
+
+    ids = [one["id"] for answer in (first, rest) for one in answer["items"]]
+    assert (len(first["items"]), len(rest["items"]), rest["next"]) == (2, 1, None)
+    assert ids == sorted(set(ids))
 
 
 async def test_calls_to_a_seller_that_is_not_on_record_are_not_tried_in_silence(marketplace: Marketplace) -> None:

@@ -110,15 +110,15 @@ def retry(
 
 
 def _retried_all(api: Api, wanted: dict[str, str | None], dry_run: bool) -> list[dict[str, Any]]:
-    """Batch after batch, until one brings nothing new: what was tried again is no longer dead."""
+    """Batch after batch, until no more match."""
     body = {name: value for name, value in wanted.items() if value}
-    results: dict[int, dict[str, Any]] = {}
+    results: list[dict[str, Any]] = []
     while True:
-        found = api.post("/v1/deliveries/retry", {**body, "limit": _MOST_AT_ONCE}, dry_run=dry_run)["items"]
-        fresh = [one for one in found if one["id"] not in results]
-        results |= {one["id"]: one for one in fresh}
-        if len(found) < _MOST_AT_ONCE or not any(one["result"] == "retried" for one in fresh):
-            return list(results.values())
+        found = api.post("/v1/deliveries/retry", {**body, "limit": _MOST_AT_ONCE}, dry_run=dry_run)
+        results += found["items"]
+        if found["next"] is None:
+            return results
+        body["cursor"] = found["next"]
 
 
 def _retried(api: Api, delivery_id: int, reason: str, dry_run: bool) -> dict[str, Any]:

@@ -108,8 +108,12 @@ async def retry_deliveries(
     body: Annotated[RetryBody, Depends(edges.parsed(RetryBody, optional=True))],
     dry_run: DryRun = False,
 ) -> Response:
-    """Try every call that matches, dead ones unless told otherwise, with a reason; a result for each."""
-    query = select(Delivery).where(Delivery.state == body.state, _of_kind(body.kind))
+    """Try every call that matches, dead ones unless told otherwise, with a reason; a result for each, the oldest first.
+
+    Where more match than `limit`, `next` is the `cursor` with which to ask again.
+    """
+    begun = edges.number(body.cursor)
+    query = select(Delivery).where(Delivery.state == body.state, Delivery.id > begun, _of_kind(body.kind))
     if body.seller_id is not None:
         query = query.where(Delivery.lane == f"seller:{body.seller_id}")
     async with request.app.state.database.transaction() as session:
@@ -118,14 +122,17 @@ async def retry_deliveries(
             return once.answer
         if body.seller_id is not None:
             await directory.get(session, body.seller_id)
-        found = list(await session.scalars(query.order_by(Delivery.id).limit(body.limit)))
+        found = list(await session.scalars(query.order_by(Delivery.id).limit(body.limit + 1)))
+        following = edges.encode_cursor(found[body.limit - 1].id) if len(found) > body.limit else None
+        del found[body.limit :]
         # Orders are locked in one order, so that two who retry at once cannot wait for each other.
         found.sort(key=lambda one: str(one.order_id))
         results = [await _result(session, one, operator, body.reason) for one in found]
         results.sort(key=lambda result: int(result["id"]))
+        told = {"items": results, "next": following}
         if dry_run:
-            return await edges.rehearsed(session, lambda: {"items": results})
-        answer = once.keep(edges.Answer({"items": results}))
+            return await edges.rehearsed(session, lambda: told)
+        answer = once.keep(edges.Answer(told))
     request.app.state.bell.ring("deliveries")
     return answer
 

@@ -296,12 +296,15 @@ class ReasonBody(_Body):
 
 
 class RetryBody(ReasonBody):
-    """`POST /v1/deliveries/retry`: which ones, and why. What is left out does not restrict."""
+    """`POST /v1/deliveries/retry`: which ones, and why. What is left out does not restrict.
+
+    Of more than `limit` the answer's `next` is the `cursor` to go on with."""
 
     state: Literal["ready", "retrying", "unknown", "dead"] = "dead"
     kind: Literal["place", "authorize", "cancel", "webhook"] | None = None
     seller_id: str | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
 def delivery_view(
