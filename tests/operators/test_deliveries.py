@@ -192,6 +192,24 @@ async def test_metrics_speak_prometheus(marketplace: Marketplace) -> None:
     assert 'chain_orders_open_orders{status="placed"} 1.0' in answer.text.splitlines()
 
 
+async def test_metrics_tell_of_each_seller_what_the_stats_tell(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await _dead(marketplace, simulated, "DEAD9")
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.post_order(order("WAITS"))
+
+    (seller,) = (await marketplace.client.get("/v1/stats")).json()["sellers"]
+    told = (await marketplace.client.get("/metrics")).text.splitlines()
+
+    shown = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in told if line[0] != "#")}
+    numbers = {"waiting": "waiting", "paused": "paused", "calls": "calls", "failed_calls": "failedCalls"}
+    for gauge, number in numbers.items():
+        assert shown[f'chain_orders_seller_{gauge}{{seller="acme"}}'] == float(seller[number]) > 0
+    assert shown['chain_orders_seller_oldest_seconds{seller="acme"}'] >= seller["oldestSeconds"] > 0
+    assert shown["chain_orders_attention_oldest_seconds"] > 0
+
+
 async def test_dead_ones_are_tried_again_by_themselves_where_that_is_asked_for(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -6,7 +6,7 @@ every replica answers alike and a restart forgets nothing. What is done costs no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -157,14 +157,19 @@ class _Numbers(Collector):
             orders.add_metric([status], count)
         attention = GaugeMetricFamily("chain_orders_attention", "Orders that a person must look at.")
         attention.add_metric([], self._stats["attention"]["count"])
+        oldest = GaugeMetricFamily(
+            "chain_orders_attention_oldest_seconds", "For how long the oldest of them has waited."
+        )
+        oldest.add_metric([], self._stats["attention"]["oldestSeconds"] or 0)
         return [
             orders,
             attention,
+            oldest,
             self._alerts(),
             self._refused(),
             self._out_of_reach(),
             *self._queues(),
-            *self._sellers(),
+            *_of_lanes("seller", self._stats["sellers"]),
             *self._webhooks(),
         ]
 
@@ -211,35 +216,36 @@ class _Numbers(Collector):
             families += [count, oldest]
         return families
 
-    def _sellers(self) -> list[GaugeMetricFamily]:
-        waiting = GaugeMetricFamily("chain_orders_seller_waiting", "Calls that wait for a seller.", labels=["seller"])
-        is_open = GaugeMetricFamily(
-            "chain_orders_seller_breaker_open", "1 while a seller's breaker is open.", labels=["seller"]
-        )
-        for seller in self._stats["sellers"]:
-            waiting.add_metric([seller["sellerId"]], seller["waiting"])
-            is_open.add_metric([seller["sellerId"]], float(seller["breaker"] != "closed"))
-        return [waiting, is_open]
-
     def _webhooks(self) -> list[GaugeMetricFamily]:
-        families = [
-            GaugeMetricFamily("chain_orders_webhook_waiting", "Calls that wait for a webhook.", labels=["webhook"]),
-            GaugeMetricFamily(
-                "chain_orders_webhook_oldest_seconds", "Age of the oldest of those calls.", labels=["webhook"]
-            ),
-            GaugeMetricFamily(
-                "chain_orders_webhook_breaker_open", "1 while a webhook's breaker is open.", labels=["webhook"]
-            ),
-            GaugeMetricFamily(
-                "chain_orders_webhook_behind", "Positions of the feed that it was not told of yet.", labels=["webhook"]
-            ),
-        ]
+        behind = GaugeMetricFamily(
+            "chain_orders_webhook_behind", "Positions of the feed that it was not told of yet.", labels=["webhook"]
+        )
         for one in self._stats["webhooks"]:
-            is_open = float(one["breaker"] != "closed")
-            values = (one["waiting"], one["oldestSeconds"] or 0.0, is_open, one["behind"] or 0)
-            for family, value in zip(families, values, strict=True):
-                family.add_metric([one["webhookId"]], value)
-        return families
+            behind.add_metric([one["webhookId"]], one["behind"] or 0)
+        return [*_of_lanes("webhook", self._stats["webhooks"]), behind]
+
+
+_LANE: Sequence[tuple[str, str, str]] = (
+    ("waiting", "waiting", "Calls that wait for a {whose}."),
+    ("oldest_seconds", "oldestSeconds", "Age of the oldest of those calls."),
+    ("breaker_open", "breaker", "1 while a {whose}'s breaker is open."),
+    ("paused", "paused", "1 while calls to a {whose} are paused."),
+    ("failures_in_a_row", "failuresInARow", "Failures in a row of calls to a {whose}."),
+    ("calls", "calls", "Calls to a {whose} of the last five minutes."),
+    ("failed_calls", "failedCalls", "Those of them that failed."),
+)
+"""What is told of each lane: the gauge's name, the number's, and what it is."""
+
+
+def _of_lanes(whose: str, lanes: Sequence[Mapping[str, Any]]) -> list[GaugeMetricFamily]:
+    families = []
+    for name, number, told in _LANE:
+        family = GaugeMetricFamily(f"chain_orders_{whose}_{name}", told.format(whose=whose), labels=[whose])
+        for one in lanes:
+            value = one[number] != "closed" if number == "breaker" else one[number] or 0
+            family.add_metric([one[f"{whose}Id"]], float(value))
+        families.append(family)
+    return families
 
 
 @router.get("/metrics")
