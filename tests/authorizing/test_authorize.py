@@ -179,6 +179,22 @@ async def test_a_refused_authorization_leads_back_and_asks_a_person_until_it_is_
     assert [body["authorizationReceipt"] for body in await _given(simulated, "AUTHR")] == [RECEIPT]
 
 
+async def test_one_that_is_refused_because_it_has_arrived_has_arrived(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """The seller is past the authorization, and says of another one that its state does not allow it."""
+    placed = await marketplace.place(order("AUTHP"))
+    await simulated.invoice("MKP-AUTHP-01", times=0)
+
+    await marketplace.authorize(placed["id"])
+
+    await marketplace.becomes(placed["id"], "authorized")
+    assert (await marketplace.get(placed["id"]))["attention"] is None
+    (_, call) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+    assert (call["state"], len(call["attempts"])) == ("delivered", 1)
+    assert await _given(simulated, "AUTHP") == []
+
+
 async def test_what_becomes_of_one_chain_order_settles_nothing_of_another(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+
+from chain_orders.deliveries.upkeep import Upkeep
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 
@@ -188,6 +191,97 @@ async def test_a_request_that_waits_is_withdrawn_once_the_seller_has_cancelled(
 
     await marketplace.becomes(placed["id"], "cancelled")
     assert (await _deliveries(marketplace, placed["id"]))["cancel"]["state"] == "withdrawn"
+
+
+async def test_a_request_that_waits_is_withdrawn_once_all_is_invoiced(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKI"))
+    await marketplace.client.post("/v1/sellers/acme/pause")
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await marketplace.notify(f"{await simulated.base('ASKI')}/pvt/orders/ASKI/invoice", invoice())
+
+    await marketplace.becomes(placed["id"], "invoiced")
+    assert (await _deliveries(marketplace, placed["id"]))["cancel"]["state"] == "withdrawn"
+
+
+async def test_a_request_under_way_that_is_turned_away_is_not_sent_again_once_all_is_invoiced(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKJ"))
+    await simulated.behave(applyTo=["cancel"], slowSeconds=1, throttle=1)
+    await marketplace.ask_to_cancel(placed["id"])
+
+    async def asked() -> bool:
+        return "cancel" in await simulated.calls()
+
+    await until(asked)
+    await marketplace.notify(f"{await simulated.base('ASKJ')}/pvt/orders/ASKJ/invoice", invoice())
+    await marketplace.becomes(placed["id"], "invoiced")
+
+    async def ended() -> bool:
+        return (await _deliveries(marketplace, placed["id"]))["cancel"]["state"] == "withdrawn"
+
+    await until(ended)
+
+
+async def test_a_refusal_of_what_is_being_cancelled_is_no_denial(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKK"))
+    await simulated.cancel("MKP-ASKK-01", times=0)
+    await simulated.behave(applyTo=["cancel"], fail=1, failStatus=400)
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    assert (await marketplace.becomes(placed["id"], "cancelled"))["attention"] is None
+    assert "chain-order.cancellation-denied" not in await marketplace.story(placed["id"])
+
+
+async def test_an_earlier_denial_is_no_answer_to_a_request_that_was_lost(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKM"))
+    await simulated.behave(cancellation="deny")
+    await marketplace.ask_to_cancel(placed["id"])
+    await marketplace.becomes(placed["id"], "placed")
+    await simulated.behave(cancellation="accept", applyTo=["cancel"], resetBefore=1)
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    async def lost() -> bool:
+        call = (await _deliveries(marketplace, placed["id"]))["cancel"]
+        return any(one["outcome"] == "ambiguous" for one in call["attempts"])
+
+    await until(lost)
+    await simulated.behave(resetBefore=0)
+    await marketplace.becomes(placed["id"], "cancelled")
+
+
+@pytest.mark.parametrize("options", [{"retry_schedule": "0.05"}], indirect=True)
+async def test_a_late_success_of_a_dead_request_asks_nobody_any_more(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ASKL"))
+    await simulated.behave(cancellation="decide", applyTo=["cancel"], resetBefore=1)
+    await marketplace.ask_to_cancel(placed["id"])
+
+    async def dead() -> bool:
+        return (await _deliveries(marketplace, placed["id"]))["cancel"]["state"] == "dead"
+
+    await until(dead)
+    assert (await marketplace.get(placed["id"]))["attention"]["code"] == "retries-used-up"
+    await simulated.behave(resetBefore=0)
+    upkeep = Upkeep(marketplace.database, every=timedelta(seconds=9), replay_dead=timedelta(microseconds=1))
+
+    await until(upkeep.step)
+
+    async def cleared() -> bool:
+        return (await marketplace.get(placed["id"]))["attention"] is None
+
+    await until(cleared)
+    assert (await marketplace.get(placed["id"]))["status"] == "cancel-requested"
 
 
 async def _deliveries(marketplace: Marketplace, order_id: str) -> dict[str, dict[str, Any]]:

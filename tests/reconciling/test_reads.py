@@ -195,6 +195,21 @@ async def test_a_seller_that_is_back_is_found_to_be_though_nothing_is_owed_to_it
     assert tuple(lane) == ("closed", None, None)
 
 
+async def test_an_earlier_denial_that_is_read_does_not_end_a_request_that_is_under_way(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ14"))
+    await simulated.behave(cancellation="deny")
+    await marketplace.ask_to_cancel(placed["id"])
+    await marketplace.becomes(placed["id"], "placed")
+    await simulated.behave(cancellation="accept", applyTo=["cancel"], slowSeconds=1)
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    assert (await marketplace.story(placed["id"])).count("chain-order.cancellation-denied") == 1
+
+
 async def test_a_closed_order_is_read_no_more(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     placed = await marketplace.place(order("READ8"))
     await simulated.invoice("MKP-READ8-01")

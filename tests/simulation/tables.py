@@ -19,7 +19,7 @@ from sqlalchemy.orm.attributes import get_history
 from chain_orders.deliveries import lanes, queue
 from chain_orders.deliveries.models import Delivery
 from chain_orders.notifications.models import Notification
-from chain_orders.orders import attention, authorizing, lookup, patience, placing, reads
+from chain_orders.orders import attention, authorizing, cancelling, lookup, patience, placing, reads
 from chain_orders.orders.models import Order
 
 _BEGINNING = datetime(2026, 11, 5, 12, tzinfo=UTC)
@@ -105,6 +105,10 @@ class Tables:
             return None
         if statement is lanes._LETS_THROUGH:
             return True
+        if statement is cancelling._ASKED_BEFORE:
+            return False  # nobody asks twice
+        if statement is attention._ANY_DEAD:
+            return any(one.state == "dead" for one in self.owed)
         if statement is placing._SAID_TO_BE_THERE:
             return any("already-there" in one.calls for one in self.owed if one.id == values["id"])
         if isinstance(statement, Select):  # the id of a chain order, by its key

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..deliveries.retry import RETRIES_USED_UP
 from .models import ChainOrder, Order
 
 # What was asked for and not settled since: neither cleared, nor among what a decision says that it settled. A dismissal
@@ -50,6 +51,16 @@ async def settle(session: AsyncSession, order: Order, actor: str, *codes: str) -
     if order.attention_code in codes:
         order.clear_attention(actor)
         _raise_next(order, [one for one in waiting if one.code not in codes])
+
+
+async def settle_dead(session: AsyncSession, order: Order) -> None:
+    """A call that was given up has come to its end after all; nobody needs to look unless another one is dead."""
+    if order.attention and not await session.scalar(_ANY_DEAD, {"order_id": order.id}):
+        await settle(session, order, "service", RETRIES_USED_UP)
+
+
+# Served by deliveries_order_idx.
+_ANY_DEAD = text("select exists (select 1 from deliveries where order_id = :order_id and state = 'dead')")
 
 
 async def decided(session: AsyncSession, order: Order, chain: ChainOrder, actor: str, settled: Collection[str]) -> None:

@@ -35,7 +35,7 @@ from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Fault, Invalid, Sentence, Unknown
 from ..outbound import Wire
-from ..outcome import Absent, Again, Answered, Conflicting, GivenBack, Outcome, Recalled
+from ..outcome import Absent, Again, Answered, Conflicting, GivenBack, Outcome, Recalled, Refused
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
@@ -176,18 +176,23 @@ def _delivery(order: Order, chain: ChainOrder, seller: Seller) -> Delivery:
 async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
     """Settle the authorization of a chain order that has moved past it; `order` is locked.
 
-    Of what is cancelled it is withdrawn if it never left, with the request to cancel. Otherwise the seller is read
-    before anything is sent.
+    Of what is cancelled it is withdrawn if it never left. Otherwise the seller is read before anything is sent. So is
+    withdrawn a request to cancel that nothing can come of any more.
     """
     status = Status(chain.status)
+    if status is not Status.CANCEL_REQUESTED:
+        await _withdraw_request(session, order, chain, reason)
     if status in _WAITING:
         return
-    if status is Status.CANCELLED:
-        await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key)
     if status in _UNWANTED and await queue.withdraw_unsent(session, order.id, "authorize", reason, chain.key):
         await _settle_attention(session, order, chain)
         _withdrawn(order, chain, reason)
     await queue.read_first(session, order.id, "authorize", chain.key)
+
+
+async def _withdraw_request(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
+    if await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key):
+        await attention.settle_dead(session, order)
 
 
 async def _settle_attention(session: AsyncSession, order: Order, chain: ChainOrder) -> None:
@@ -263,16 +268,23 @@ class Authorize:
         read = await self._look(chain, seller)
         if not isinstance(read.outcome, Absent):
             return read
-        async with self._database.transaction() as session:
-            is_open = await lanes.lets_through(session, claimed.lane)
-        if not is_open:
+        if not await self._is_open(claimed):
             return Attempted(GivenBack(lanes.CLOSED), read.exchange)
         return await self._send(claimed, owed.body or b"", seller, in_time)
 
     async def _send(self, claimed: Claimed, body: bytes, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
         exchange = await client.send(claimed.method, claimed.target, body, in_time)
-        return Attempted(not_there_yet(exchange) or answers.acknowledged(exchange), exchange)
+        sent = Attempted(not_there_yet(exchange) or answers.acknowledged(exchange), exchange)
+        # Sent again, or given to the seller otherwise, it may be refused because it has arrived.
+        if not isinstance(sent.outcome, Refused) or not in_time() or not await self._is_open(claimed):
+            return sent
+        read = await self.verify(claimed, seller)
+        return read if isinstance(read.outcome, Answered) else sent
+
+    async def _is_open(self, claimed: Claimed) -> bool:
+        async with self._database.transaction() as session:
+            return await lanes.lets_through(session, claimed.lane)
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: past the authorization means that the receipt has arrived."""

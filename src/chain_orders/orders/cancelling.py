@@ -10,25 +10,25 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import tracing
 from ..database import Database
-from ..deliveries import queue
+from ..deliveries import lanes, queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Dead, Delivered, Rejected, Retry
+from ..deliveries.retry import Dead, Delivered, Rejected, Retry, Withdrawn, would_resend
 from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Sentence, Unknown
-from ..outbound import Wire
-from ..outcome import Absent, Again, Answered, Outcome
+from ..outbound import Exchange, Wire
+from ..outcome import Absent, Again, Answered, Outcome, Refused
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
-from ..vtex.messages import cancellation_request, read_order
+from ..vtex.messages import SellerOrder, cancellation_request, read_order
 from . import attention, authorizing, lookup, reads
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Order
@@ -139,30 +139,60 @@ class Cancel:
     async def send(self, claimed: Claimed, seller: Seller, in_time: Callable[[], bool]) -> Attempted:
         client = client_of(seller, self._wire, self._vault)
         exchange = await client.send(claimed.method, claimed.target, claimed.body or b"", in_time)
-        return Attempted(not_there_yet(exchange) or answers.acknowledged(exchange), exchange)
+        sent = Attempted(not_there_yet(exchange) or answers.acknowledged(exchange), exchange)
+        # What is being cancelled already cannot be cancelled: that is no denial.
+        if not isinstance(sent.outcome, Refused) or not in_time() or not await self._is_open(claimed):
+            return sent
+        exchange, found = await self._look(claimed, seller)
+        if isinstance(found, SellerOrder) and (found.cancelled or found.cancellation_requested):
+            return Attempted(Answered(), exchange)
+        return sent
+
+    async def _is_open(self, claimed: Claimed) -> bool:
+        async with self._database.transaction() as session:
+            return await lanes.lets_through(session, claimed.lane)
 
     async def verify(self, claimed: Claimed, seller: Seller) -> Attempted:
         """Read the chain order: cancelled, or known to be asked for, means that the request has arrived."""
+        exchange, found = await self._look(claimed, seller)
+        if isinstance(found, answers.Unread):
+            return Attempted(found, exchange)
+        arrived = found is not None and (
+            found.cancelled
+            or found.cancellation_requested
+            or (found.cancellation_denied and not await self._was_asked_before(claimed))
+        )
+        outcome: Outcome = Answered() if arrived else Absent("the seller does not show the request")
+        return Attempted(outcome, exchange)
+
+    async def _was_asked_before(self, claimed: Claimed) -> bool:
+        """Whether what the seller has denied may be an earlier request."""
+        asked = {"order_id": claimed.order_id, "chain_order_key": claimed.chain_order_key, "id": claimed.id}
+        async with self._database.transaction() as session:
+            return bool(await session.scalar(_ASKED_BEFORE, asked))
+
+    async def _look(self, claimed: Claimed, seller: Seller) -> tuple[Exchange, SellerOrder | answers.Unread | None]:
         async with self._database.transaction() as session:
             chain_order_id = await session.scalar(
                 select(ChainOrder.chain_order_id).where(ChainOrder.key == claimed.chain_order_key)
             )
         exchange = await client_of(seller, self._wire, self._vault).read_order(chain_order_id or "")
-        found = answers.found(exchange, read_order)
-        if isinstance(found, answers.Unread):
-            return Attempted(found, exchange)
-        arrived = found is not None and (found.cancelled or found.cancellation_requested or found.cancellation_denied)
-        outcome: Outcome = Answered() if arrived else Absent("the seller does not show the request")
-        return Attempted(outcome, exchange)
+        return exchange, answers.found(exchange, read_order)
 
     async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
+        withdrawn = {}
         for one in ended:
             order = orders[one.claimed.order_id]
             chain = next(c for c in order.chain_orders if c.key == one.claimed.chain_order_key)
+            if would_resend(one.verdict) and chain.status != Status.CANCEL_REQUESTED:
+                withdrawn[one.claimed.id] = Withdrawn(f"the chain order is {chain.status} by now")
+                await attention.settle_dead(session, order)
+                continue
             match one.verdict:
                 case Delivered():
                     await attention.settle(session, order, "service", NOT_THERE_YET)
+                    await attention.settle_dead(session, order)
                     order.tell("chain-order.cancellation-requested", "seller", chain_order=chain)
                     await reads.confirm(session, order.id, one.claimed.lane)
                 case Rejected(reason=reason):
@@ -173,7 +203,17 @@ class Cancel:
                     await lose_patience(session, order, one.claimed, one.outcome.reason, self._patience)
                 case _:
                     pass
-        return Recorded(rings=("orders", reads.TOPIC))
+        return Recorded(withdrawn, ("orders", reads.TOPIC))
 
     async def unclear(self, session: AsyncSession, order_ids: Sequence[uuid.UUID]) -> None:
         """Nothing is shown differently: it stays requested until the seller has been read."""
+
+
+# Served by deliveries_order_idx.
+_ASKED_BEFORE = text(
+    """
+    select exists (select 1 from deliveries
+                    where order_id = :order_id and kind = 'cancel' and chain_order_key = :chain_order_key
+                      and id < :id and state = 'delivered')
+    """
+)

@@ -34,10 +34,13 @@ class Difference:
     invoice: str | None = None
 
 
-def compare(order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited_long_enough: bool) -> None:
+def compare(
+    order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited_long_enough: bool, asking: bool = False
+) -> None:
     """Apply what the seller shows of a chain order; `seen` is None when it shows nothing.
 
-    `waited_long_enough`: what the seller told us had time to show, so that its absence is a contradiction.
+    `waited_long_enough`: what the seller told us had time to show, so that its absence is a contradiction. `asking`: a
+    request to cancel is not known to have arrived yet, so that what the seller has denied is an earlier one.
     """
     if seen is None:
         if chain.seller_status != NOT_SHOWN:
@@ -60,7 +63,7 @@ def compare(order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited
         order.tell("chain-order.authorized", "seller", chain_order=chain, source="read")
     if seen.status == "invoiced" and chain.status != Status.CANCELLED and chain.advance(Status.INVOICED):
         order.tell("chain-order.invoiced", "seller", chain_order=chain, source="read")
-    _judge_cancellation(order, chain, seen, waited_long_enough)
+    _judge_cancellation(order, chain, seen, waited_long_enough, asking)
     unseen = ", ".join(invoice.number for invoice in _unseen_returns(chain))
     if unseen and waited_long_enough:
         order.ask_attention("return-not-at-seller", f"the seller told us of the return {unseen}, and does not show it")
@@ -105,8 +108,10 @@ def _values(chain: ChainOrder) -> set[int]:
     return {max(chain.value_cents + cents, 0) for cents in (0, waiting, dismissed, waiting + dismissed)}
 
 
-def _judge_cancellation(order: Order, chain: ChainOrder, seen: SellerOrder, waited_long_enough: bool) -> None:
-    if chain.status == Status.CANCEL_REQUESTED and seen.cancellation_denied:
+def _judge_cancellation(
+    order: Order, chain: ChainOrder, seen: SellerOrder, waited_long_enough: bool, asking: bool
+) -> None:
+    if chain.status == Status.CANCEL_REQUESTED and seen.cancellation_denied and not asking:
         deny(order, chain, f"the seller does not cancel {chain.chain_order_id}")
     elif waited_long_enough and chain.status == Status.CANCELLED:
         order.ask_attention(

@@ -151,13 +151,13 @@ class Reconciler:
         # What the seller told us while it was being read is confirmed by the next read; it is due already.
         outdated = row.asked_at is not None and row.asked_at > began
         last = row.asked_at is not None and not outdated and row.asked_reads >= len(self._plan.confirm_at)
-        different = False
+        different, asking = False, set(await session.scalars(_ASKING, {"order_id": order_id}))
         for chain in order.chain_orders:
             if chain.key in seen:
                 exchange, found = seen[chain.key]
                 await answered.keep(session, chain, exchange, began)
                 chain.seller_read_at, before = began, chain.status
-                comparing.compare(order, chain, found, waited_long_enough=last)
+                comparing.compare(order, chain, found, waited_long_enough=last, asking=chain.key in asking)
                 if chain.status != before:
                     await authorizing.overtake(session, order, chain, f"the seller shows it as {chain.status}")
                 different |= await _differs(session, order, chain, found, tell=last)
@@ -219,6 +219,14 @@ _HEARD_OF = text(
     """
     select data ->> 'reason' from events
      where order_id = :order_id and type = 'order.attention' and data ->> 'code' = any(cast(:codes as text[]))
+    """
+)
+
+# Served by deliveries_order_idx.
+_ASKING = text(
+    """
+    select chain_order_key from deliveries
+     where order_id = :order_id and kind = 'cancel' and state in ('ready', 'retrying', 'unknown', 'sending', 'dead')
     """
 )
 

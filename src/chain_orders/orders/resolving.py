@@ -12,7 +12,6 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..deliveries import queue
 from ..errors import Conflict, Invalid, Sentence, Unknown
 from . import attention, authorizing, changing, lookup, states
 from .models import ChainOrder, Order
@@ -112,9 +111,7 @@ async def _move(session: AsyncSession, order: Order, chain: ChainOrder, outcome:
     except states.NotAllowed:
         told = Sentence("a chain order does not go from {before} to {after}", before=chain.status, after=outcome)
         raise Conflict("move-refused", told) from None
-    reason = f"it was decided that it is {outcome}"
-    await authorizing.overtake(session, order, chain, reason)
-    await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key)
+    await authorizing.overtake(session, order, chain, f"it was decided that it is {outcome}")
 
 
 def _accept_changes(order: Order, chain: ChainOrder, actor: str) -> None:
