@@ -14,7 +14,7 @@ from chain_orders.operators.holding import held
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from .day import dead
-from .visitor import Visitor
+from .visitor import Visitor, fields
 
 NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
 LATER = datetime(2026, 11, 1, 11, tzinfo=UTC)
@@ -124,6 +124,64 @@ async def test_a_seller_that_asks_to_wait_is_waited_for_by_itself(
     assert "The seller asks us to wait" in page
     assert "Our turn" in page
     assert re.search(r'leaves <b translate="no">in 59 min', page)
+
+
+async def test_a_seller_that_asks_to_wait_is_not_said_to_work(marketplace: Marketplace, admin: Visitor) -> None:
+    await marketplace.add_seller("https://dockside.example", "dockside")
+    async with marketplace.database.transaction() as session:
+        await session.execute(text(_ASKS_TO_WAIT))
+
+    for path in ("/console", "/console/sellers"):
+        page = await admin.page(path)
+        rows = re.findall(_STANDING, page, re.DOTALL)
+        standing = {seller: re.sub("<[^>]*>", "", told).split("\n")[0].strip() for seller, told in rows}
+        assert standing == {"dockside": "Asks to wait", "acme": "Working"}
+    one = await admin.page("/console/sellers/dockside")
+    assert re.search(r"The seller asks us to wait.*The next call leaves in 59 min", one, re.DOTALL)
+
+
+_STANDING = r'href="/console/sellers/(\w+)" translate.*?data-label="Calls to it"><span>(.*?)</td>'
+_ASKS_TO_WAIT = """
+    update lanes set next_at = clock_timestamp() + interval '1 hour', reason = 'the seller answered 429'
+     where lane = 'seller:dockside'
+"""
+
+
+async def test_a_call_to_a_stopped_webhook_speaks_of_the_webhook(marketplace: Marketplace, admin: Visitor) -> None:
+    made = await marketplace.client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/told", "events": ["order.*"]})
+    path = f"/console/webhooks/{made.json()['id']}"
+    await admin.post(f"{path}/disable", **fields(await admin.page(path)), reason="it moves")
+    await admin.post(f"{path}/test", csrf=await admin.secret())
+    (call,) = (await marketplace.client.get("/v1/deliveries", params={"webhook": made.json()["id"]})).json()["items"]
+
+    shown = await admin.page(f"/console/deliveries/{call['id']}")
+    asked = await admin.page(f"/console/deliveries/{call['id']}/retry")
+
+    assert "Next: once the webhook goes on." in shown
+    for page in (shown, asked):
+        main = page[page.index("<main") :]
+        assert "The webhook is stopped" in main
+        assert "the seller" not in main
+    assert "This is sent as soon as calls to the webhook go on" in asked
+
+
+async def test_a_dead_call_leaves_nobody_at_work(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """Nor does the order's status promise anything meanwhile, when its attention is cleared neither."""
+    path = f"/console/orders/{await dead(marketplace, simulated)}"
+    asked = await admin.page(path)
+    decided = await admin.send(f"{path}/resolve", reason="not today")
+    await admin.post(f"{path}/resolve", **fields(decided.text), confirm="yes")
+
+    cleared = await admin.page(path)
+
+    assert (await marketplace.get(path.rpartition("/")[2]))["attention"] is None
+    for page in (asked, cleared):
+        assert "Your turn" in page
+        assert "It waits until you have acted." in page
+        for untrue in ("you need not do anything", "It is being read before anything more"):
+            assert untrue not in page
 
 
 async def test_a_retry_behind_a_pause_does_not_claim_to_leave_now(

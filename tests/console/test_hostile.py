@@ -69,6 +69,19 @@ class Reading(HTMLParser):
         self.texts.append(data)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example\\.track.example/HP1", "https://\u0430pple.example/HP1", "https://track.example@evil.example/",
+        "http://track.example/HP1", "//track.example/HP1", "https:///HP1", "https://[evil.example/",
+    ],
+)  # fmt: skip
+def test_a_link_leads_where_it_says_or_is_text(url: str) -> None:
+    """Browsers take a backslash for a slash, and letters of another script for those that they look like."""
+    assert "<a" not in rendering.link(url)
+    assert 'href="https://track.example:443/HP1"' in rendering.link("https://track.example:443/HP1")
+
+
 @pytest.mark.parametrize("said", CORPUS)
 async def test_what_a_seller_wrote_stays_text_on_every_page(
     marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor, said: str

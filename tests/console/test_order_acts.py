@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from ..builders import Marketplace, SimulatedSeller, order, until
+from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 from .day import conflict, dead, split
 from .visitor import Visitor, addresses, fields, noted, signed_in
 
@@ -80,6 +80,39 @@ async def test_what_is_wrong_with_an_authorization_is_said_beside_its_field(
     assert (await marketplace.get(placed["id"]))["authorizationReceipt"] is None
 
 
+async def test_a_refused_authorization_is_given_again_with_the_same_receipt(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """As its advice says. It stays a person's turn when the attention is cleared: nothing is at work."""
+    await simulated.behave(fail=1, failStatus=400, applyTo=["authorize"])
+    path = f"/console/orders/{(await marketplace.place(order('AGAIN-1')))['id']}"
+    order_id, receipt = path.rpartition("/")[2], {"receipt": "PAY-8", "date": "2026-11-01T10:00:00Z"}
+    await marketplace.authorize(order_id, authorizationReceipt=receipt)
+
+    async def refused() -> bool:
+        return (await marketplace.get(order_id))["attention"] is not None
+
+    await until(refused)
+    await simulated.behave(fail=0)
+    asked = await admin.page(path)
+    decided = await admin.send(f"{path}/resolve", reason="the cause is gone")
+    await admin.post(f"{path}/resolve", **fields(decided.text), confirm="yes")
+    cleared = await admin.page(path)
+    preview = await admin.page(f"{path}/authorize")
+    await admin.post(f"{path}/authorize", **fields(preview), confirm="yes")
+
+    await marketplace.becomes(order_id, "authorized")
+    ((booked,)) = await simulated.book("AGAIN-1")
+    assert "Read its reason, remove the cause, and authorize again." in asked
+    for page in (asked, cleared):
+        assert f"{path}/authorize" in addresses(page)
+        assert "Your turn" in page
+        assert "you need not do anything" not in page
+    assert "PAY-8" in preview
+    assert 'id="receipt"' not in preview
+    assert [one["authorizationReceipt"] for one in booked["authorizations"]] == [receipt]
+
+
 async def test_the_last_open_chain_order_can_be_cancelled(
     marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
 ) -> None:
@@ -146,6 +179,24 @@ async def test_deciding_shows_both_facts_and_records_the_reason(
     after = await marketplace.get(order_id)
     assert (after["status"], after["attention"]) == ("cancelled", None)
     assert "the seller called: it is cancelled" in await admin.page(f"/console/orders/{order_id}")
+
+
+async def test_both_facts_are_written_alike(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """Money in the seller's currency, and moments of the operator's zone, however the seller wrote them."""
+    await marketplace.change_seller(currency="BRL")
+    placed = await marketplace.place(order("ALIKE-1"))
+    address = f"{await simulated.base('ALIKE-1')}/pvt/orders/ALIKE-1/invoice"
+    for value in (1300, "1250"):
+        await marketplace.notify(address, invoice("NF-1", value))
+    await marketplace.notified(placed["id"], "conflict")
+
+    page = await admin.page(f"/console/orders/{placed['id']}/resolve")
+
+    against = page[page.index("What contradicts it") :]
+    assert re.search(r"<dt>Value</dt><dd[^>]*>BRL 12.50</dd>", against)
+    assert re.search(r"<dt>Issued</dt><dd[^>]*>1 Nov 2026, 13:00 UTC</dd>", against)
 
 
 async def test_what_differs_at_the_seller_is_shown_beside_what_is_held(

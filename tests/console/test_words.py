@@ -258,6 +258,17 @@ def test_one_invoice_is_told_as_one() -> None:
         assert overview.picture_of_times(seconds).summary == told
 
 
+def test_a_bar_says_what_it_counts() -> None:
+    """No row of its table reads as if it held the rows above it."""
+    picture = overview.picture_of_times([5.0, 700.0, 300_000.0, 300_000.0])
+
+    (counted,) = picture.series
+    assert (counted.label, list(counted.values)) == ("invoices", [1, 0, 1, 0, 0, 0, 2])
+    assert picture.every[:3] == ["under 1 min", "1 min to 10 min", "10 min to 1 h"]
+    assert picture.every[-1] == "3 d or more"
+    assert picture.summary == "Of the latest 4 invoices, half came after more than 3 d."
+
+
 def test_every_attention_that_is_documented_has_its_words_here() -> None:
     text = Path("docs/operations.md").read_text()
     table = text[text.index("| attention | means |") :].split("\n\n")[0]

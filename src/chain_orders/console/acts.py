@@ -119,12 +119,12 @@ async def looked_at(visit: Visit) -> tuple[Order, Seller, str]:
 
 async def show_authorize(visit: Visit) -> Response:
     """What will be sent to say that payment is approved. A receipt that is not given is minted here, once."""
-    given, rehearsed, problem = _receipt(visit), None, None
+    order, seller, seen = await looked_at(visit)
+    given, rehearsed, problem = _receipt(visit, order), None, None
     try:
         rehearsed = await rehearse(visit, _authorization(visit, given))
     except Invalid as wrong:
         problem = wrong
-    order, seller, seen = await looked_at(visit)
     return visit.render(
         "act_authorize.html",
         200 if problem is None else problem.status,
@@ -148,7 +148,10 @@ async def authorize(visit: Visit) -> Response:
         return await show_authorize(visit)
 
 
-def _receipt(visit: Visit) -> GivenReceipt:
+def _receipt(visit: Visit, order: Order | None = None) -> GivenReceipt:
+    """What was typed, or one made now. A receipt that the order has already is resent, never changed."""
+    if order is not None and order.receipt is not None and not visit.typed("receipt"):
+        return GivenReceipt(order.receipt_date, order.receipt)
     minted = datetime.now(UTC).isoformat(timespec="milliseconds")
     return GivenReceipt(visit.typed("date") or minted, visit.typed("receipt") or secrets.token_hex(16))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -21,6 +22,7 @@ from ..orders.models import ChainOrder, Order
 from ..orders.seen import Seen
 from ..orders.states import Status
 from ..sellers.models import Seller
+from ..vtex import messages
 from . import acts, mistakes, rendering, words
 from .texts import N_, _
 from .visits import Visit
@@ -41,6 +43,7 @@ _FIELDS: Mapping[str, str] = Told(
     }
 )
 _DISMISS = "dismiss"
+_CENTS: TypeAdapter[int] = TypeAdapter(messages.Cents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         seller=seller,
         seen=seen,
         currency=seller.currency,
-        against=[(note, said := _said(note), _facts(said, seller.currency)) for note in against],
+        against=[(note, said := _said(note), _facts(said, seller.currency, visit.zone)) for note in against],
         shown=shown,
         choices=choices(order),
         chosen=visit.typed("decision", _DISMISS),
@@ -116,20 +119,26 @@ def _said(note: Notification) -> bytes:
     return b"" if note.is_long else masking.mask_body(note.beginning)
 
 
-def _facts(said: bytes, currency: str | None) -> list[tuple[str, str]]:
+def _facts(said: bytes, currency: str | None, zone: tzinfo) -> list[tuple[str, str]]:
     """The same in words: the fields that people compare, as far as they are not masked."""
     try:
         document = strict_json.parse(said)
     except strict_json.NotJson:
         return []
     fields = document.items() if isinstance(document, dict) else ()
-    given = {name: value for name, value in fields if isinstance(value, str | int) and value != masking.MASK}
-    return [(label, _value(name, given[name], currency)) for name, label in _FIELDS.items() if name in given]
+    given = {name: value for name, value in fields if isinstance(value, str | int | float) and value != masking.MASK}
+    return [(label, _value(name, given[name], currency, zone)) for name, label in _FIELDS.items() if name in given]
 
 
-def _value(name: str, value: str | int, currency: str | None) -> str:
-    if name.endswith("Value") and isinstance(value, int):
-        return rendering.money(value, currency)
+def _value(name: str, value: str | float, currency: str | None, zone: tzinfo) -> str:
+    """As what is held is written; read as it was when it was applied."""
+    try:
+        if name.endswith("Value"):
+            return rendering.money(_CENTS.validate_python(value), currency)
+        if name == "issuanceDate":
+            return rendering.clock(messages.moment(value), zone)
+    except ValueError:
+        return str(value)
     return words.INVOICE_TYPES.get(str(value), str(value)) if name == "type" else str(value)
 
 

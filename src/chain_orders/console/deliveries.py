@@ -113,7 +113,7 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         found = list(await session.scalars(tried.order_by(Attempt.number.desc()).limit(_ATTEMPTS + 1)))
         attempts = found[:_ATTEMPTS]
         order, seller, body = await about(session, delivery)
-        held = (await holding.at_gates(session, [delivery])).get(delivery.id) if seller is not None else None
+        held = (await holding.at_gates(session, [delivery])).get(delivery.id)
 
     def shown(raw: bytes | None) -> bytes:
         return raw or b"" if whole else masking.mask_body(raw or b"")

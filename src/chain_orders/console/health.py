@@ -54,7 +54,7 @@ class Check:
 async def show(visit: Visit) -> Response:
     """Checks in words, and settings that are no secret."""
     async with visit.desk.database.transaction() as session:
-        checks = [*await _database(session), *await _work(session)]
+        checks = [*await _database(session), *await _work(session, visit.may("admin"))]
         schema = await session.scalar(text("select version_num from alembic_version"))
         size = await session.scalar(select(func.pg_size_pretty(func.pg_database_size(func.current_database()))))
     facts = {
@@ -82,8 +82,8 @@ async def _database(session: AsyncSession) -> list[Check]:
     ]
 
 
-async def _work(session: AsyncSession) -> list[Check]:
-    """Who works, what waits for them, and what waits for a person."""
+async def _work(session: AsyncSession, is_admin: bool) -> list[Check]:
+    """Who works, what waits for them, and what waits for a person. Webhooks are for admins to see."""
     sellers = await stats.queues(session, words.TO_SELLERS)
     webhooks = (await stats.queues(session, ["webhook"]))["deliveries"]
     events = (await session.execute(_UNNUMBERED)).one()
@@ -100,7 +100,7 @@ async def _work(session: AsyncSession) -> list[Check]:
         _workers([(row.worker, row.at) for row in seen], late=late),
         *[_queue(name, waits) for name, waits in queues],
         _stuck(_("Dead calls to sellers"), dead, "/console/deliveries?state=dead"),
-        _stuck(_("Dead calls to webhooks"), _waits(webhooks, ("dead",))),
+        _stuck(_("Dead calls to webhooks"), _waits(webhooks, ("dead",)), "/console/webhooks" if is_admin else ""),
         _stuck(_("What cannot be applied"), troubled, "/console/notifications"),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -11,9 +12,10 @@ from starlette.responses import Response
 from ..deliveries.models import Delivery
 from ..operators import edges, holding, schemas
 from ..operators.evidence import download
+from ..operators.holding import Held
 from ..orders import lookup
 from ..orders.models import Order
-from ..orders.states import Status
+from ..orders.states import Status, Turn
 from ..sellers import directory
 from . import story
 from .texts import _
@@ -39,11 +41,13 @@ async def show(visit: Visit) -> Response:
         dead = (await session.scalars(dead_of(order.id))).all()
         refused = order.status == Status.REJECTED
         refusal = await session.scalar(refusal_of(order.id)) if refused else None
+    view = schemas.order_view(order)
     return visit.render(
         "order.html",
         order=order,
         live_order=order.id,
-        view=schemas.order_view(order),
+        view=view,
+        turn=turn_of(order, view["turn"], dead, held),
         seller=seller,
         currency=seller.currency,
         held=held,
@@ -76,12 +80,24 @@ def dead_of(order_id: uuid.UUID) -> Any:
     return select(Delivery).where(Delivery.order_id == order_id, Delivery.state == "dead").order_by(Delivery.id)
 
 
+def turn_of(order: Order, turn: Turn, dead: Sequence[Delivery], held: Held | None) -> Turn:
+    """Whose turn it is. By its status it may be ours, and yet nothing is at work: a call is dead, or what refused or
+    withdrew its authorization leaves it to a person, or its calls are held back."""
+    if turn is not Turn.US:
+        return turn
+    if dead or order.status == Status.PLACED:
+        return Turn.OPERATOR
+    return Turn(held.owner) if held is not None and held.owner != "nobody" else turn
+
+
 def legal(order: Order) -> dict[str, str]:
     """What may be done with the order now, each with the reason to do it."""
     status = Status(order.status)
     found = {}
     if status in _AUTHORIZABLE and order.receipt is None:
         found["authorize"] = _("Say that payment is approved.")
+    elif status == Status.PLACED:
+        found["authorize"] = _("Say again that payment is approved, with the same receipt.")
     living = [chain for chain in order.chain_orders if chain.status != Status.CANCELLED]
     asked = living and all(chain.status in {Status.INVOICED, Status.CANCEL_REQUESTED} for chain in living)
     if status in _CANCELLABLE and not asked:

@@ -111,11 +111,12 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def _wellness(lane: Mapping[str, Any] | None) -> tuple[bool, bool, int, float]:
+def _wellness(lane: Mapping[str, Any] | None) -> tuple[bool, bool, bool, int, float]:
     """What sellers are sorted by: those in trouble first, then by how long their oldest call has waited."""
     if lane is None:
-        return True, True, 0, 0.0
-    return lane["breaker"] == "closed", not lane["paused"], -lane["failuresInARow"], -(lane["oldestSeconds"] or 0.0)
+        return True, True, True, 0, 0.0
+    works, waits = lane["breaker"] == "closed", rendering.ahead(lane["waitsUntil"])
+    return works, not lane["paused"], not waits, -lane["failuresInARow"], -(lane["oldestSeconds"] or 0.0)
 
 
 def _queues(numbers: dict[str, Any]) -> list[dict[str, Any]]:
@@ -206,15 +207,17 @@ def _calls(now: datetime, zone: tzinfo, outcomes: Mapping[int, Counter[str]]) ->
 
 
 def picture_of_times(seconds: list[float]) -> Chart:
-    labels = [_("under %s") % rendering.span(limit) for limit in _LENGTHS] + [_("later")]
+    limits = [rendering.span(limit) for limit in _LENGTHS]
+    between = [_("%(least)s to %(most)s") % {"least": least, "most": most} for least, most in pairwise(limits)]
+    labels = [_("under %s") % limits[0], *between, _("%s or more") % limits[-1]]
     counts = [0] * len(labels)
     for one in seconds:
         counts[next((at for at, limit in enumerate(_LENGTHS) if one < limit), len(_LENGTHS))] += 1
-    series = [Series(_("orders"), "good", counts)]
+    series = [Series(_("invoices"), "good", counts)]
     if seconds:
         middle = sorted(seconds)[len(seconds) // 2]
         within = next((rendering.span(limit) for limit in _LENGTHS if middle < limit), None)
-        half = _("within %s") % within if within else _("later than that")
+        half = _("within %s") % within if within else _("after more than %s") % limits[-1]
         told = ngettext(
             "The latest invoice came %(half)s.", "Of the latest %(count)s invoices, half came %(half)s.", len(seconds)
         )

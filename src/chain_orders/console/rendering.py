@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from .. import capability, masking
-from . import assets, sentences, texts, words
+from . import assets, gates, sentences, texts, words
 from .texts import _
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -78,9 +78,11 @@ def moment(context: Context, at: datetime | None, *, seconds: bool = False, zone
 
 
 def clock(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
-    """A moment by the clock of a zone: `3 Nov 2026, 13:30 UTC`."""
+    """A moment by the clock of a zone: `3 Nov 2026, 13:30 UTC`. A zone that is known by no letters is named by how far
+    it is from UTC."""
     here = at.astimezone(zone)
-    return f"{_written(here, seconds)} {here:%Z}"
+    name = f"{here:%Z}"
+    return f"{_written(here, seconds)} {'UTC' if name.startswith(('+', '-')) else ''}{name}"
 
 
 def _written(at: datetime, seconds: bool) -> str:
@@ -146,6 +148,12 @@ def until(at: datetime | None) -> str:
     return _("in %s") % span(left) if left > 0 else _("now")
 
 
+def ahead(at: datetime | str | None) -> bool:
+    """Whether a moment is still to come."""
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return found is not None and found > datetime.now(UTC)
+
+
 def duration(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
@@ -163,18 +171,22 @@ def percent(part: float, whole: float) -> str:
     return _numeral(part / whole, 1, share=True)
 
 
+_HOST = re.compile(r"[a-z0-9.-]+", re.ASCII)
+"""A host whose name every browser reads as it stands: no letters like others, no backslash, which is a `/`."""
+
+
 def link(url: str | None) -> Markup | str:
     """A seller's URL: a link only over https, with its host shown and nothing handed on; text otherwise."""
     if not url:
         return ""
     try:
         parts = urlsplit(url)
-        safe = parts.scheme == "https" and bool(parts.hostname) and told(url) == url and not parts.username
+        label = parts.hostname or ""
+        safe = parts.scheme == "https" and bool(_HOST.fullmatch(label)) and told(url) == url and not parts.username
     except ValueError:
         safe = False
     if not safe:
         return brief(url, 80)
-    label = parts.hostname or ""
     pattern = '<a href="{}" rel="noopener noreferrer nofollow" target="_blank">{}<span class="unseen"> {}</span></a>'
     # The pattern is ours, and what is put into it is escaped.
     return Markup(pattern).format(url, label, _("(another site, in a new tab)"))  # noqa: S704
@@ -236,9 +248,16 @@ def _environment() -> Environment:
     made.install_gettext_callables(texts._, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
     filters = (told, brief, money, moment, dated, span, ago, until, duration, count, percent, link, text_of, dump)
     made.filters.update({one.__name__: one for one in filters})
+    made.tests["ahead"] = ahead
     made.tests["stored"] = lambda text: isinstance(text, words.Stored)
     made.globals.update(
-        asset=assets.address, sentences=sentences, words=words, word=words.word, query=query, language=texts.language
+        asset=assets.address,
+        gates=gates,
+        sentences=sentences,
+        words=words,
+        word=words.word,
+        query=query,
+        language=texts.language,
     )
     return made
 

@@ -38,7 +38,7 @@ async def show(visit: Visit, problem: Problem | None = None) -> Response:
         if delivery.state not in RETRIABLE:
             raise again.ended(delivery)
         order, seller, body = await deliveries.about(session, delivery)
-        held = await holding.at_gate(session, delivery.lane) if seller is not None else None
+        held = await holding.at_gate(session, delivery.lane)
     return visit.render(
         "act_retry.html",
         200 if problem is None else problem.status,

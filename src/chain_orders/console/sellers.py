@@ -13,7 +13,7 @@ from starlette.responses import Response
 from ..deliveries import lanes
 from ..deliveries.models import WAITING, Delivery, Lane
 from ..errors import Invalid, Problem, Stale
-from ..operators import audit, edges, schemas, stats
+from ..operators import audit, edges, holding, schemas, stats
 from ..operators.schemas import NewSeller, SellerChange
 from ..sellers import directory
 from ..sellers.models import Seller
@@ -66,6 +66,8 @@ async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: P
     async with visit.desk.database.transaction() as session:
         seller = await directory.get(session, visit.request.path_params["seller_id"])
         lane = await session.scalar(select(Lane).where(Lane.lane == seller.lane))
+        held = await holding.at_gate(session, seller.lane)
+        waits = await _waiting(session, seller) if seller.paused else 0
         missed = None
         if given is not None and isinstance(problem, Stale):
             missed = await meanwhile.of_seller(session, seller, given["version"], _values(seller), given)
@@ -77,6 +79,8 @@ async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: P
         200 if problem is None else problem.status,
         seller=seller,
         lane=lane,
+        held=held,
+        waits=waits,
         values=given,
         missed=missed,
         banner=mistakes.banner(problem),
@@ -157,17 +161,22 @@ async def show_pause(visit: Visit, problem: Problem | None = None) -> Response:
     """What pausing means, what waits already, and why it is done."""
     async with visit.desk.database.transaction() as session:
         seller = await directory.get(session, visit.request.path_params["seller_id"])
-        waiting = select(func.count()).where(Delivery.lane == seller.lane, Delivery.state.in_(WAITING))
-        waits = await session.scalar(waiting)
+        waits = await _waiting(session, seller)
     return visit.render(
         "act_pause.html",
         200 if problem is None else problem.status,
         seller=seller,
-        waits=waits or 0,
+        waits=waits,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         reason=visit.typed("reason"),
     )
+
+
+async def _waiting(session: AsyncSession, seller: Seller) -> int:
+    """How many calls wait for it. Served by deliveries_due_idx."""
+    waiting = select(func.count()).where(Delivery.lane == seller.lane, Delivery.state.in_(WAITING))
+    return await session.scalar(waiting) or 0
 
 
 async def pause(visit: Visit) -> Response:

@@ -18,7 +18,7 @@ from ..notifications.models import LISTED, Notification, Receipt
 from ..operators.holding import Held
 from ..orders.models import Order
 from ..vtex import addresses
-from . import facts, rendering, words
+from . import facts, gates, rendering, words
 from .texts import _, ngettext
 from .words import Word
 
@@ -258,7 +258,7 @@ def leaves(delivery: Delivery, held: Held | None) -> str:
     """When a call that waits may leave, in words."""
     if held is None:
         return rendering.until(delivery.next_at)
-    return words.GOES_ON.get(held.code) or rendering.until(held.next_at(delivery.next_at))
+    return gates.goes_on(delivery.lane, held.code) or rendering.until(held.next_at(delivery.next_at))
 
 
 def _of_owed(delivery: Delivery, sent: str, held: Held | None) -> Entry:

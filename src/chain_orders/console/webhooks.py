@@ -12,24 +12,42 @@ from starlette.responses import Response
 from .. import strict_json
 from ..database import read_clock
 from ..deliveries.models import Attempt, Delivery
-from ..errors import Problem, Unknown
+from ..errors import Malformed, Problem, Unknown
 from ..events import feed
-from ..operators import audit
+from ..operators import audit, edges, holding
 from ..webhooks import directory, outbox
+from ..webhooks.models import Subscription
 from . import mistakes, once, words
 from .texts import N_
 from .visits import Visit
 
+PAGE = 40
 _ATTEMPTS = 25
 
 
 async def show(visit: Visit) -> Response:
     """Every webhook, oldest first."""
+    after = _after(visit)
+    query = select(Subscription).order_by(Subscription.id).limit(PAGE + 1)
     async with visit.desk.database.transaction() as session:
-        found = await directory.all_of(session)
+        found = list(await session.scalars(query.where(Subscription.id > after) if after else query))
         last = await feed.last_position(session)
-    behind = {one.id: max(last - one.position, 0) for one in found}
-    return visit.render("webhooks.html", rows=found, behind=behind)
+    return visit.render(
+        "webhooks.html",
+        rows=found[:PAGE],
+        behind={one.id: max(last - one.position, 0) for one in found},
+        following=edges.encode_cursor(str(found[PAGE - 1].id)) if len(found) > PAGE else "",
+        started=bool(after),
+    )
+
+
+def _after(visit: Visit) -> uuid.UUID | None:
+    """Where the page begins. Raises Malformed."""
+    text = edges.decode_cursor(visit.given("cursor") or None)
+    try:
+        return uuid.UUID(text) if text is not None else None
+    except ValueError:
+        raise Malformed("cursor-unknown", N_("the cursor is not one that this list gave out")) from None
 
 
 async def show_one(visit: Visit) -> Response:
@@ -50,6 +68,7 @@ async def _page(visit: Visit, problem: Problem | None = None) -> Response:
         attempts = [_tried(*row) for row in await session.execute(recent)]
         last = await feed.last_position(session)
         waits = await outbox.waiting(session, found)
+        held = await holding.at_gate(session, found.lane)
         failed = await outbox.failed(session, found)
     return visit.render(
         "webhook.html",
@@ -57,6 +76,7 @@ async def _page(visit: Visit, problem: Problem | None = None) -> Response:
         webhook=found,
         behind=max(last - found.position, 0),
         waits=waits,
+        held=held,
         failed=failed,
         attempts=attempts,
         banner=mistakes.banner(problem),

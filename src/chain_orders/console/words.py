@@ -85,38 +85,6 @@ TURNS: Mapping[str, Word] = Told(
     }
 )
 
-HELD: Mapping[str, Word] = Told(
-    {
-        "calls-paused": Word(
-            N_("Calls are paused"),
-            "wait",
-            N_("A person has paused the calls to the seller. What waits leaves once they are resumed."),
-        ),
-        "credentials-refused": Word(
-            N_("Credentials are refused"),
-            "bad",
-            N_("The seller refuses our credentials, and calls to it are stopped. Ask it for new ones, and save them."),
-        ),
-        "calls-stopped": Word(
-            N_("Calls are stopped"),
-            "bad",
-            N_("After failures in a row one call at a time probes the seller. Once one is answered, the others go on."),
-        ),
-        "asked-to-wait": Word(
-            N_("The seller asks us to wait"), "wait", N_("Calls to it go on by themselves once that time is over.")
-        ),
-    }
-)
-"""What holds every call to a seller back."""
-
-GOES_ON: Mapping[str, str] = Told(
-    {
-        "calls-paused": N_("once calls to the seller are resumed"),
-        "credentials-refused": N_("once the seller takes our credentials"),
-        "calls-stopped": N_("once the seller answers again"),
-    }
-)
-
 KINDS: Mapping[str, str] = Told(
     {
         "place": N_("Place the order"),
@@ -130,12 +98,12 @@ TO_SELLERS = ("place", "authorize", "cancel")
 
 DELIVERY_STATES: Mapping[str, Word] = Told(
     {
-        "ready": Word(N_("Ready"), "busy", N_("It leaves as soon as the seller's lane lets it.")),
+        "ready": Word(N_("Ready"), "busy", N_("It leaves as soon as its turn comes.")),
         "sending": Word(N_("Sending"), "busy", N_("It is under way right now.")),
         "retrying": Word(N_("Retrying"), "wait", N_("It failed, and is tried again by itself.")),
         "unknown": Word(N_("Unclear"), "wait", N_("It may have arrived. The seller is read before it is sent again.")),
-        "delivered": Word(N_("Delivered"), "good", N_("The seller has it.")),
-        "rejected": Word(N_("Rejected"), "bad", N_("The seller refused it; it is not sent again.")),
+        "delivered": Word(N_("Delivered"), "good", N_("It has arrived.")),
+        "rejected": Word(N_("Rejected"), "bad", N_("It was refused, and is not sent again.")),
         "dead": Word(N_("Dead"), "bad", N_("Its tries are used up. It waits for you to try it again.")),
         "withdrawn": Word(N_("Withdrawn"), "quiet", N_("It was taken back before it was done.")),
     }
@@ -251,9 +219,9 @@ OUTCOMES: Mapping[str, Word] = Told(
 
 ROLES: Mapping[str, str] = Told(
     {
-        "viewer": N_("Viewer: sees everything, changes nothing"),
-        "operator": N_("Operator: acts on orders and deliveries"),
-        "admin": N_("Admin: also sellers and keys"),
+        "viewer": N_("Viewer: sees orders, calls, notifications, sellers; changes nothing"),
+        "operator": N_("Operator: also acts on orders, calls, notifications; checks and pauses sellers"),
+        "admin": N_("Admin: also changes sellers, webhooks, keys; sees the audit and whole bodies"),
     }
 )
 
@@ -263,7 +231,9 @@ NAMES: Mapping[str, str] = Told(
         "order-group": N_("order group"),
         "chain-order": N_("chain order"),
         "seller-order": N_("seller's order"),
-        "seller-group": N_("seller's order group"),
+        "seller-order-group": N_("seller's order group"),
+        "marketplace-order": N_("marketplace's order"),
+        "sku": N_("SKU"),
         "invoice": N_("invoice number"),
         "tracking": N_("tracking number"),
     }
