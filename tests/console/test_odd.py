@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from chain_orders.console import sessions
+
 from ..builders import Marketplace, SimulatedSeller, invoice
 from .day import foreign
 from .visitor import Visitor, fields
@@ -76,9 +78,47 @@ async def test_a_filter_that_means_nothing_is_named(admin: Visitor) -> None:
     assert "Ignored" not in meant
     for address, named in (
         ("deliveries?state=bogus&kind=other", "state, kind"), ("notifications?state=bogus", "state"),
-        ("audit?since=soon", "since"),
+        ("audit?since=soon&action=seller.sell", "action, since"),
     ):  # fmt: skip
         assert re.search(rf"means nothing here:\s*<span[^>]*>{named}</span>", await admin.page(f"/console/{address}"))
+
+
+async def test_a_filter_by_somebody_unknown_is_shown_to_filter(admin: Visitor) -> None:
+    for list_ in ("orders", "deliveries", "notifications"):
+        page = await admin.page(f"/console/{list_}?seller=quayside")
+
+        (choice,) = re.findall(r'<select id="f-seller".*?</select>', page, re.DOTALL)
+        assert re.findall(r'<option value="([^"]*)" selected', choice) == ["quayside"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "told"),
+    [
+        (RuntimeError("a defect"), 500, "The service failed. Whether this was done is not known"),
+        (OSError("no way to the database"), 503, "The database is away or busy. Whether this was done is not known"),
+    ],
+)
+async def test_a_failure_after_the_act_does_not_claim_that_nothing_was_done(
+    marketplace: Marketplace,
+    admin: Visitor,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    status: int,
+    told: str,
+) -> None:
+    form = fields(await admin.page("/console/sellers/acme/pause"))
+
+    async def fail(*_given: object, **_more: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(sessions, "remember", fail)
+    answer = await admin.post("/console/sellers/acme/pause", **form, reason="stocktaking")
+
+    assert (await marketplace.client.get("/v1/sellers/acme")).json()["paused"] is True
+    assert answer.status_code == status
+    assert told in answer.text
+    assert "Nothing was changed" not in answer.text
+    assert ("retry-after" in answer.headers) == (status == 503)
 
 
 async def test_a_nul_character_is_shown_and_breaks_nothing(marketplace: Marketplace, admin: Visitor) -> None:

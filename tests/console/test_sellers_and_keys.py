@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from sqlalchemy import text
+
 from ..builders import Marketplace
-from .visitor import Visitor, fields, noted
+from .visitor import Visitor, fields, noted, signed_in
 
 
 async def test_a_seller_is_added_changed_and_paused(marketplace: Marketplace, admin: Visitor) -> None:
@@ -63,6 +65,36 @@ async def test_what_is_wrong_with_a_seller_is_said_beside_the_field(admin: Visit
     assert 'aria-describedby="w-accountName' in answer.text
     assert "Not An Account" in answer.text
     assert "secret-" not in answer.text
+
+
+async def test_a_key_is_shown_with_the_sessions_that_are_not_over_and_with_the_one_before(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    for role in ("viewer", "operator"):
+        await (await signed_in(marketplace, role)).client.aclose()
+    async with marketplace.database.transaction() as session:
+        await session.execute(text(_IDLE))
+    (address,) = re.findall(r'href="(/console/keys/rotate[^"]+)" aria-label="Replace a viewer"', await _keys(admin))
+    await admin.send(address, overlap="3600", reason="a new machine")
+
+    listed = await _keys(admin)
+
+    (viewer,), (operator,) = [re.findall(rf"<tr>(?:(?!<tr>).)*>{name}<.*?</tr>", listed, re.DOTALL) for name in _TWO]
+    assert re.search(r'data-label="Sessions" class="number">1<', viewer)
+    assert re.search(r'data-label="Sessions" class="number">0<', operator)
+    assert re.search(r"the one before too, until <time", viewer)
+    assert "the one before" not in operator
+
+
+async def _keys(admin: Visitor) -> str:
+    return await admin.page("/console/keys")
+
+
+_TWO = ("a viewer", "a operator")
+_IDLE = """
+    update console_sessions s set seen_at = clock_timestamp() - interval '31 minutes'
+      from api_keys k where k.id = s.key_id and k.role = 'operator'
+"""
 
 
 async def test_a_key_is_shown_once_and_can_be_revoked(marketplace: Marketplace, admin: Visitor) -> None:

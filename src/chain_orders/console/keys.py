@@ -15,7 +15,7 @@ from ..operators import access, audit, edges
 from ..operators.models import ApiKey
 from ..operators.roles import ROLES
 from ..operators.schemas import KeyRotation
-from . import mistakes, once
+from . import mistakes, once, sessions
 from .models import ConsoleSession
 from .texts import N_
 from .visits import Visit
@@ -34,25 +34,26 @@ async def _page(visit: Visit, made: str = "", problem: Problem | None = None) ->
     ordered = select(ApiKey).order_by(ApiKey.revoked_at.is_not(None), ApiKey.created_at.desc(), ApiKey.id)
     async with visit.desk.database.transaction() as session:
         keys = list(await session.scalars(ordered.offset(begin).limit(_PAGE + 1)))
-        rows = await session.execute(
-            select(ConsoleSession.key_id, func.count().label("sessions"))
-            .where(ConsoleSession.expires_at > now())
-            .group_by(ConsoleSession.key_id)
-        )
-        sessions = {row.key_id: row.sessions for row in rows}
+        opened = await _sessions(session)
     return visit.render(
         "keys.html",
         200 if problem is None else problem.status,
         keys=keys[:_PAGE],
         following=edges.encode_cursor(begin + _PAGE) if len(keys) > _PAGE else "",
         started=begin > 0,
-        sessions=sessions,
+        sessions=opened,
         made=made,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         name=visit.typed("name") if problem else "",
         roles=ROLES,
     )
+
+
+async def _sessions(session: AsyncSession) -> dict[uuid.UUID, int]:
+    """How many sessions each key has opened that are not over."""
+    counted = select(ConsoleSession.key_id, func.count().label("sessions")).join(ApiKey).where(*sessions.in_force())
+    return {row.key_id: row.sessions for row in await session.execute(counted.group_by(ConsoleSession.key_id))}
 
 
 async def make(visit: Visit) -> Response:
@@ -108,13 +109,12 @@ async def show_revoke(visit: Visit, problem: Problem | None = None) -> Response:
     """Whose key it is, what ends with it, and why."""
     async with visit.desk.database.transaction() as session:
         key = await _found(session, visit.given("id"))
-        opened = select(func.count()).where(ConsoleSession.key_id == key.id, ConsoleSession.expires_at > now())
-        sessions = await session.scalar(opened)
+        opened = await _sessions(session)
     return visit.render(
         "act_revoke.html",
         200 if problem is None else problem.status,
         key=key,
-        sessions=sessions or 0,
+        sessions=opened.get(key.id, 0),
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
         reason=visit.typed("reason"),

@@ -62,16 +62,7 @@ async def find_session(session: AsyncSession, token: str, *, touch: bool, path: 
         await session.execute(
             select(ConsoleSession, ApiKey.id, ApiKey.name, ApiKey.role)
             .join(ApiKey, ApiKey.id == ConsoleSession.key_id)
-            .where(
-                ConsoleSession.digest == digest(token),
-                ConsoleSession.expires_at > now(),
-                ConsoleSession.seen_at > now() - cast(IDLE, Interval),
-                ApiKey.revoked_at.is_(None),
-                # A session that a key opened which was rotated away ends with that key.
-                ApiKey.before_until.is_(None)
-                | (ApiKey.before_until > now())
-                | (ConsoleSession.created_at > ApiKey.before_until),
-            )
+            .where(ConsoleSession.digest == digest(token), *in_force())
         )
     ).one_or_none()
     if row is None:
@@ -90,6 +81,19 @@ async def find_session(session: AsyncSession, token: str, *, touch: bool, path: 
     if seen is not None:
         await mark_used(session, seen)
     return signed_in
+
+
+def in_force() -> tuple[ColumnElement[bool], ...]:
+    """What holds of a session, joined with its key, until it is over."""
+    return (
+        ConsoleSession.expires_at > now(),
+        ConsoleSession.seen_at > now() - cast(IDLE, Interval),
+        ApiKey.revoked_at.is_(None),
+        # A session that a key opened which was rotated away ends with that key.
+        ApiKey.before_until.is_(None)
+        | (ApiKey.before_until > now())
+        | (ConsoleSession.created_at > ApiKey.before_until),
+    )
 
 
 async def forget_told(session: AsyncSession, signed_in: SignedIn) -> None:

@@ -23,7 +23,7 @@ async def sign_in(visit: Visit) -> Response:
     opened = None
     if key:
         draft = {"path": urlsplit(wanted).path, "fields": kept} if kept else None
-        zone = visit.typed("zone") if visit.typed("zone") in zones.ZONES else None
+        zone = zones.known(visit.typed("zone"))
         before = visit.request.cookies.get(visit.cookie, "")
         async with visit.desk.database.transaction() as session:
             opened = await sessions.open_session(session, key, before, draft=draft, zone=zone)

@@ -20,8 +20,8 @@ from starlette.responses import RedirectResponse, Response
 
 from .. import body, logs
 from ..alerts.refusals import Kind
-from ..database import Bell, Database
-from ..errors import Forbidden, Problem, Sentence, TooLarge, UnsupportedMedia
+from ..database import Bell, Database, is_passing
+from ..errors import Forbidden, Problem, Sentence, TooLarge, Unavailable, UnsupportedMedia
 from ..events.feed import Tail
 from ..operators.access import Operator
 from ..operators.roles import ROLES, Role
@@ -44,9 +44,9 @@ DRAFT = "draft."
 """Before the names of another form's fields that the sign-in form carries along."""
 _FORM_BYTES = 256 * 1024
 _DRAFT_BYTES = 8 * 1024
-_NOT_KEPT = frozenset({"csrf", "once", "version", "seen", "confirm", "key", "appKey", "appToken", "document"})
+_NOT_KEPT = frozenset({"csrf", "once", "seen", "confirm", "key", "appKey", "appToken", "document"})
 """Fields of a form that are not kept while somebody signs in again: secrets, personal data, and what belongs to the
-old form."""
+old form. Its version is kept, so that what somebody else changed meanwhile is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,9 @@ class Visit:
 
     def fail(self, problem: Problem) -> Response:
         """The failure as a page."""
-        return self.render("error.html", problem.status, problem=problem)
+        answer = self.render("error.html", problem.status, problem=problem)
+        answer.headers.update(problem.headers)
+        return answer
 
 
 class SignedOut(Exception):
@@ -237,8 +239,22 @@ async def _answered(visit: Visit, handler: Handler) -> Response:
         except Problem as problem:
             return (await recognized(visit)).fail(problem)
     except Exception as failure:  # a defect is a page in words too, and says nothing of what broke
-        log.error("console-failed", method=visit.request.method, exc_info=failure)
-        return visit.fail(Problem("internal", N_("The service failed. Nothing was changed by this request.")))
+        return visit.fail(_failed(visit, failure))
+
+
+def _failed(visit: Visit, failure: Exception) -> Problem:
+    """What is told of a failure. What a form asked for may have been done all the same: before it, or by a commit
+    whose answer never came."""
+    method = visit.request.method
+    unsure = method == "POST"
+    if is_passing(failure):
+        log.warning("database-away", method=method, exc_info=failure)
+        told = N_("The database is away or busy. Whether this was done is not known: look before you do it again.")
+        later = N_("The database is away or busy. Try again in a moment.")
+        return Unavailable("database-away", told if unsure else later, headers={"Retry-After": "2"})
+    log.error("console-failed", method=method, exc_info=failure)
+    told = N_("The service failed. Whether this was done is not known: look before you do it again.")
+    return Problem("internal", told if unsure else N_("The service failed, and its log says why."))
 
 
 async def _signed_in(visit: Visit) -> Visit:
@@ -279,19 +295,22 @@ def _to_sign_in(visit: Visit) -> Response:
 
 def _ended(visit: Visit) -> Response:
     """A form came after its session was over: say so, and keep what was typed for after the next signing in."""
-    wanted = _came_from(visit)
+    wanted = _left(visit)
     return visit.render("sign_in.html", 401, wrong="", out=False, ended=True, next=wanted, draft=kept(visit.form))
 
 
-def _came_from(visit: Visit) -> str:
-    """The page that the form was on, as the browser says."""
+def _left(visit: Visit) -> str:
+    """The page that the form was on, as the browser says; the list where an act on many began, as its form says: the
+    page between is reached by that form alone."""
+    if visit.typed("back"):
+        return local(visit.typed("back"))
     form = urlsplit(visit.request.headers.get("referer", ""))
     return local(form.path + (f"?{form.query}" if form.query else ""))
 
 
 def list_at(visit: Visit, path: str) -> str:
     """The list that an act on many goes back to, filtered as it was, but with nothing chosen. `path`: its address."""
-    came = urlsplit(local(visit.typed("back")) if visit.typed("back") else _came_from(visit))
+    came = urlsplit(_left(visit))
     kept_filters = urlencode([one for one in parse_qsl(came.query) if one[0] != "chosen"])
     return path + (f"?{kept_filters}" if came.path == path and kept_filters else "")
 

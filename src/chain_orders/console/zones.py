@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoneinfo import available_timezones
 
+from babel.core import get_global
 from starlette.responses import Response
 
 from . import sessions
@@ -11,6 +12,11 @@ from .texts import _
 from .visits import HOME, Visit
 
 ZONES = ("UTC", *sorted(one for one in available_timezones() if "/" in one and not one.startswith("Etc/")))
+
+
+def known(name: str) -> str | None:
+    """A zone by the name that this machine has it under. Browsers say some by names that systems have given up."""
+    return next((one for one in (name, get_global("zone_aliases").get(name)) if one in ZONES), None)
 
 
 async def show(visit: Visit) -> Response:

@@ -123,7 +123,6 @@
 
   function showPause() {
     const button = bar.querySelector("button");
-    button.setAttribute("aria-pressed", String(paused()));
     button.textContent = paused() ? button.dataset.resume : button.dataset.pause;
   }
 
