@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
+from gettext import NullTranslations
 from html import unescape
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from ..builders import Marketplace, SimulatedSeller
+from chain_orders.console import texts, words
+from chain_orders.orders.models import OrderName
+
+from ..builders import Marketplace, SimulatedSeller, order
 from .day import rejected, whole
 from .visitor import Visitor, addresses
 
@@ -84,6 +88,22 @@ async def test_csv_is_what_is_shown(marketplace: Marketplace, simulated: Simulat
     assert (row["id"], row["status"], row["currency"], row["total"]) == (order_id, "rejected", "BRL", "13.00")
 
 
+async def test_csv_holds_the_same_amounts_in_every_language(
+    marketplace: Marketplace, admin: Visitor, monkeypatch: Any
+) -> None:
+    """Portuguese writes 1.234,50 what a spreadsheet is to add up."""
+    monkeypatch.setitem(texts.CATALOGUES, "pt-BR", NullTranslations())
+    items = [{"id": "8", "quantity": 1, "seller": "1", "price": 123_350}]
+    await marketplace.place(order(items=items, marketplacePaymentValue=123_450))
+    admin.client.headers["Accept-Language"] = "pt-BR"
+
+    listed = await admin.page("/console/orders")
+    (row,) = list(csv.DictReader(io.StringIO((await admin.get("/console/orders.csv")).text)))
+
+    assert "1.234,50" in listed
+    assert (row["total"], row["remaining"]) == ("1234.50", "1234.50")
+
+
 @pytest.mark.parametrize("sort", ["-total", "updatedAt", "status", ""])
 async def test_csv_is_exactly_what_the_pages_show(
     marketplace: Marketplace, admin: Visitor, monkeypatch: Any, sort: str
@@ -130,6 +150,17 @@ _MANY = """
       returning id, order_group)
     insert into order_names (order_id, kind, value) select id, 'order-group', order_group from made
 """
+
+
+async def test_a_list_says_in_words_by_what_an_order_was_found(
+    day: dict[str, str], marketplace: Marketplace, admin: Visitor
+) -> None:
+    async with marketplace.database.transaction() as session:
+        kinds = set(await session.scalars(select(OrderName.kind).distinct()))
+
+    assert kinds <= set(words.NAMES), kinds
+    found = await admin.page("/console/orders?q=9&sort=total")
+    assert re.search(r'<span class="second">SKU <span[^>]*>9</span>', found)
 
 
 async def test_an_order_is_found_by_every_id_of_its_own_and_of_its_sellers(

@@ -57,6 +57,45 @@ async def test_pages_do_not_grow_with_the_number_of_sellers(marketplace: Marketp
     assert (shown[0], len(shown)) == ("harbor-399", 12)
 
 
+_MANY_ALERTS = """
+    insert into alerts (code, subject, reason, recovered_at)
+    select 'breaker-open', 'seller:harbor-' || lpad(n::text, 3, '0'), repeat('it answered 503 ', 30),
+           case when n % 2 = 0 then now() end from generate_series(1, 400) n
+"""
+_MANY_WEBHOOKS = """
+    insert into subscriptions (id, url, description, events, sealed_secret, position)
+    select gen_random_uuid(), 'https://told-' || lpad(n::text, 3, '0') || '.example/' || repeat('events-', 20),
+           repeat('the warehouse ', 10), array['order.*'], '', 0 from generate_series(1, 200) n
+"""
+_MANY_ACTS = """
+    insert into audit (actor, action, object, after)
+    select 'operator:harbor desk', 'seller.add', 'seller:harbor-' || lpad(n::text, 3, '0'),
+           (select jsonb_object_agg('setting_number_' || i, repeat('v', 40)) from generate_series(1, 20) i)
+      from generate_series(1, 200) n
+"""
+
+
+async def test_alerts_webhooks_and_acts_go_on_over_pages(marketplace: Marketplace, admin: Visitor) -> None:
+    async with marketplace.database.transaction() as session:
+        for statement in (_MANY_ALERTS, _MANY_WEBHOOKS, _MANY_ACTS):
+            await session.execute(text(statement))
+
+    for path, parameter, named, count in (
+        ("alerts", "open", r'translate="no">(harbor-\d*[13579])<', 200),
+        ("alerts", "cursor", r'translate="no">(harbor-\d*[02468])<', 200),
+        ("webhooks", "cursor", r">https://(told-\d+)", 200),
+        ("audit", "cursor", r">(harbor-\d+)<", 200),
+    ):
+        seen, following = list[str](), [f"/console/{path}"]
+        while following:
+            page = await admin.page(following[0])
+            assert len(page.encode()) < LARGEST, (following, len(page))
+            seen += re.findall(named, page)
+            following = [one for one in addresses(page) if f"{parameter}=" in one]
+        assert (path, parameter, len(seen), len(set(seen))) == (path, parameter, count, count)
+    assert (await admin.get("/console/webhooks?cursor=bm9uZQ")).status_code == 400
+
+
 async def test_the_page_of_an_order_does_not_grow_with_its_invoices(marketplace: Marketplace, admin: Visitor) -> None:
     placed = await marketplace.place()
     async with marketplace.database.transaction() as session:

@@ -28,26 +28,30 @@ class Shown:
 
 async def show(visit: Visit) -> Response:
     """The open ones first, then those that are over, newest first."""
-    before = edges.number(visit.given("cursor") or None)
+    open_before, before = (edges.number(visit.given(name) or None) for name in ("open", "cursor"))
     query = select(Alert).where(Alert.recovered_at.is_not(None))
     if before:
         query = query.where(Alert.id < before)
     async with visit.desk.database.transaction() as session:
-        current = await opened(session)
+        current = await opened(session, PAGE + 1, open_before)
         over = list(await session.scalars(query.order_by(Alert.id.desc()).limit(PAGE + 1)))
     return visit.render(
         "alerts.html",
-        opened=[shown(visit, alert) for alert in current],
+        opened=[shown(visit, alert) for alert in current[:PAGE]],
+        opened_following=edges.encode_cursor(current[PAGE - 1].id) if len(current) > PAGE else "",
+        opened_started=bool(open_before),
         over=[shown(visit, alert) for alert in over[:PAGE]],
         following=edges.encode_cursor(over[PAGE - 1].id) if len(over) > PAGE else "",
         started=bool(before),
     )
 
 
-async def opened(session: AsyncSession, limit: int | None = None) -> list[Alert]:
-    """Those that are not over, newest first."""
-    query = select(Alert).where(Alert.recovered_at.is_(None)).order_by(Alert.id.desc())
-    return list(await session.scalars(query.limit(limit)))
+async def opened(session: AsyncSession, limit: int, before: int = 0) -> list[Alert]:
+    """Those that are not over, newest first; those before an id where one is given."""
+    query = select(Alert).where(Alert.recovered_at.is_(None))
+    if before:
+        query = query.where(Alert.id < before)
+    return list(await session.scalars(query.order_by(Alert.id.desc()).limit(limit)))
 
 
 def shown(visit: Visit, alert: Alert) -> Shown:

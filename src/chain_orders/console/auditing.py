@@ -16,11 +16,16 @@ from ..operators.audit import Audit
 from ..operators.models import ApiKey
 from ..orders.models import Order
 from ..webhooks.models import Subscription
-from . import filters, sentences
+from . import filters, rendering, sentences
 from .texts import N_, _
 from .visits import Visit
 
+Changes = list[tuple[str, str, str]]
 PAGE = 40
+SHOWN = 200
+"""How many characters of a value are shown."""
+_TOGETHER, _MARKUP = 48_000, 100
+"""How many bytes of the page all changes take, and what one of them takes beside its values."""
 _NUMBERED = {"delivery": N_("Delivery %s"), "notification": N_("Notification %s")}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _LINKS = {
@@ -34,7 +39,8 @@ _LINKS = {
 
 async def show(visit: Visit) -> Response:
     """A page of acts, as the filters ask."""
-    chosen = {name: visit.given(name)[:200].replace("\x00", "") for name in ("actor", "object", "action")}
+    chosen = {name: visit.given(name)[:200].replace("\x00", "") for name in ("actor", "object")}
+    chosen["action"] = visit.given("action") if visit.given("action") in sentences.ACTS else ""
     chosen["since"] = filters.day(visit.given("since"))
     before = edges.number(visit.given("cursor") or None)
     query = select(Audit)
@@ -51,16 +57,30 @@ async def show(visit: Visit) -> Response:
             query = query.where(Audit.object.in_(await _objects(session, chosen["object"])))
         found = list(await session.scalars(query.order_by(Audit.id.desc()).limit(PAGE + 1)))
         names = await _names(session, found[:PAGE])
-    shown = found[:PAGE]
+    rows = _affordable([(act, names.get(act.object, act.object), changes(act)) for act in found[:PAGE]])
+    last = rows[-1][0] if rows else None
     return visit.render(
         "audit.html",
-        rows=[(act, names.get(act.object, act.object), link_of(act.object), changes(act)) for act in shown],
+        rows=[(act, name, link_of(act.object), changed) for act, name, changed in rows],
+        shown=SHOWN,
         parameters=chosen,
         ignored=filters.ignored(visit, chosen),
         acts=list(sentences.ACTS.items()),
-        following=edges.encode_cursor(shown[-1].id) if len(found) > PAGE else "",
+        following=edges.encode_cursor(last.id) if last is not None and len(found) > len(rows) else "",
         started=bool(before),
     )
+
+
+def _affordable(rows: list[tuple[Audit, str, Changes]]) -> list[tuple[Audit, str, Changes]]:
+    """The latest acts whose changes the page can afford: it goes on with the others."""
+    rest, found = _TOGETHER, list[tuple[Audit, str, Changes]]()
+    for row in rows:
+        for _name, *values in row[2]:
+            rest -= _MARKUP + sum(rendering.size(rendering.brief(value, SHOWN)) for value in values)
+        if rest < 0 and found:
+            break
+        found.append(row)
+    return found
 
 
 def _actor(text: str) -> str:
@@ -100,7 +120,7 @@ def link_of(about: str) -> str:
     return _LINKS[kind] + identity if kind in _LINKS else ""
 
 
-def changes(act: Audit) -> list[tuple[str, str, str]]:
+def changes(act: Audit) -> Changes:
     """What was different afterwards: the name, and both values."""
     before, after = act.before or {}, act.after or {}
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
@@ -108,4 +128,8 @@ def changes(act: Audit) -> list[tuple[str, str, str]]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {one}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return "" if value is None else str(value)

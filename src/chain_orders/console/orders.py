@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -11,7 +13,7 @@ from ..operators import edges, schemas, spreadsheet
 from ..orders.models import Order
 from ..orders.states import Status, Turn
 from ..sellers.models import Seller
-from . import filters, rendering, words
+from . import filters, words
 from .bulk import ACTS
 from .visits import Visit
 
@@ -73,5 +75,5 @@ async def download(visit: Visit) -> Response:
 
 
 def _amount(cents: int) -> str:
-    """`1300.00`: what a spreadsheet adds up."""
-    return rendering.money(cents).replace(",", "")
+    """`1300.00`: what a spreadsheet adds up, whatever language the pages are in."""
+    return f"{Decimal(cents) / 100:.2f}"
