@@ -74,7 +74,7 @@ REFUSED: list[tuple[dict[str, str | None], str, str]] = [
     ),
     *(({"VERIFY_AT": f"{value},5"}, "VERIFY_AT", "must be longer than 0 seconds") for value in ("0", "-5")),
     ({"VERIFY_AT": "60"}, "VERIFY_AT", "at least 2 items"),
-    ({"VERIFY_AT": "60,5"}, "VERIFY_AT", "must ascend"),
+    *(({name: "60,5"}, name, "must ascend") for name in ("VERIFY_AT", "CLOSED_AT")),
     ({"CREDENTIAL_KEYS": KEY_BYTES.hex()}, "CREDENTIAL_KEYS", "key 1 is not written kid:base64"),
     ({"CREDENTIAL_KEYS": f"k1:{SECRET[:42]}"}, "CREDENTIAL_KEYS", "key 1 has 31 bytes; at least 32 are needed"),
     *(

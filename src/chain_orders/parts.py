@@ -90,7 +90,7 @@ def assemble(settings: Settings) -> Parts:
         allow_private=settings.development,
         concurrency=settings.worker_slots * (1 + BESIDE),
     )
-    plan = Plan(timedelta(seconds=settings.reconcile_seconds), settings.confirm_at)
+    plan = Plan(timedelta(seconds=settings.reconcile_seconds), settings.confirm_at, settings.closed_at)
     place = Place(database, wire, vault, bases, settings.verify_at[-1], plan)
     within = Reach()
     worker = _worker(settings, database, bell, wire, vault, place, within)

@@ -232,6 +232,8 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
     """How often an open order is read at its seller in its first day; 6 times rarer after it, 24 times after a week."""
     confirm_at: Durations = Field(default_factory=lambda: _seconds("30,120,600"), min_length=1)
     """When the seller is read again to confirm what it told us, in seconds after it did; then it is disbelieved."""
+    closed_at: Durations = Field(default_factory=lambda: _seconds("86400,604800,2592000"))
+    """When an order that ended is read again, in seconds after its end: a return may have been lost."""
     commit_seconds: Seconds = 2.0
     """How long a notification waits from its arrival to its commit, all in all, before the answer is 503."""
     retention_seconds: Seconds = 3600.0
@@ -282,8 +284,9 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
                 raise ValueError("CHAIN_ORDERS_OPEN_CALLBACKS is refused outside development")
         if self.lease_seconds <= self.exchange_seconds:
             raise ValueError("CHAIN_ORDERS_LEASE_SECONDS must be longer than CHAIN_ORDERS_EXCHANGE_SECONDS")
-        if self.verify_at != sorted(self.verify_at):
-            raise ValueError("CHAIN_ORDERS_VERIFY_AT must ascend")
+        for name in ("verify_at", "closed_at"):
+            if getattr(self, name) != sorted(getattr(self, name)):
+                raise ValueError(f"CHAIN_ORDERS_{name.upper()} must ascend")
         self.public_url = self.public_url.rstrip("/")
         return self
 
@@ -298,7 +301,7 @@ class Settings(RetentionSettings, VaultSettings, EvidenceSettings):
             "connect_seconds", "exchange_seconds", "lease_seconds", "not_there_seconds", "reconcile_seconds",
             "replay_dead_seconds",
         )  # fmt: skip
-        waits = {name: getattr(self, name) for name in ("retry_schedule", "verify_at", "confirm_at")}
+        waits = {name: getattr(self, name) for name in ("retry_schedule", "verify_at", "confirm_at", "closed_at")}
         return {
             **{name: str(getattr(self, name)) for name in names},
             **{name: ", ".join(f"{wait.total_seconds():g}" for wait in found) for name, found in waits.items()},

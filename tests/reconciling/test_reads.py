@@ -1,7 +1,8 @@
-"""Reading open orders: what a lost notification would have said is found, and differences are told."""
+"""Reading orders: what a lost notification would have said is found, and differences are told."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,14 +11,15 @@ from sqlalchemy import select, text, update
 from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.orders import seen
 from chain_orders.orders.models import Read
+from chain_orders.orders.reads import Plan
 from chain_orders.orders.seen import Seen
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
 
 
 @pytest.fixture
-def options() -> dict[str, Any]:
-    return {"reconcile_seconds": 0.3}
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {"reconcile_seconds": 0.3, **getattr(request, "param", {})}
 
 
 async def test_a_lost_invoice_is_found(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
@@ -210,7 +212,10 @@ async def test_an_earlier_denial_that_is_read_does_not_end_a_request_that_is_und
     assert (await marketplace.story(placed["id"])).count("chain-order.cancellation-denied") == 1
 
 
-async def test_a_closed_order_is_read_no_more(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+@pytest.mark.parametrize("options", [{"closed_at": ""}, {"closed_at": "0.4,0.8"}], indirect=True)
+async def test_a_closed_order_is_read_no_more_once_that_was_long_ago(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
     placed = await marketplace.place(order("READ8"))
     await simulated.invoice("MKP-READ8-01")
     await marketplace.becomes(placed["id"], "invoiced")
@@ -221,6 +226,37 @@ async def test_a_closed_order_is_read_no_more(marketplace: Marketplace, simulate
 
     await until(forgotten)
     assert (await marketplace.get(placed["id"]))["attention"] is None
+
+
+@pytest.mark.parametrize("options", [{"closed_at": ",".join(str(n / 2) for n in range(1, 100))}], indirect=True)
+@pytest.mark.parametrize("lost", ["a cancellation", "a return"])
+async def test_what_is_lost_after_an_order_was_invoiced_is_found(
+    marketplace: Marketplace, simulated: SimulatedSeller, lost: str
+) -> None:
+    placed = await marketplace.place(order("READ15"))
+    await simulated.invoice("MKP-READ15-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+    await _reads(marketplace, 1)
+
+    if lost == "a cancellation":
+        await simulated.cancel("MKP-READ15-01", times=0)
+        await _asks_attention(marketplace, placed["id"], "cancelled-after-invoice")
+    else:
+        await simulated.invoice("MKP-READ15-01", invoiceNumber="DEV-1", type="Input", value=100, times=0)
+        await until(lambda: _returned(marketplace, placed["id"], 100))
+
+
+async def _returned(marketplace: Marketplace, order_id: str, cents: int) -> bool:
+    return bool((await marketplace.get(order_id))["money"]["returned"] == cents)
+
+
+def test_an_order_that_ended_is_looked_at_more_and_more_rarely() -> None:
+    day = timedelta(days=1)
+    plan = Plan(timedelta(hours=1), [], [day, 7 * day, 30 * day])
+
+    waits = {age: plan.closed(age * day) for age in (0, 0.5, 1, 6, 7, 29, 30, 400)}
+
+    assert waits == {0: day, 0.5: day / 2, 1: 6 * day, 6: day, 7: 23 * day, 29: day, 30: None, 400: None}
 
 
 async def _asks_attention(marketplace: Marketplace, order_id: str, code: str) -> None:

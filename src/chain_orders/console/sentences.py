@@ -289,6 +289,7 @@ SETTINGS: Mapping[str, str] = Told(
         "retry_schedule": N_("Waits between tries"),
         "verify_at": N_("Reads the seller after an unclear call"),
         "confirm_at": N_("Confirms what a seller told after"),
+        "closed_at": N_("Reads an order again after its end"),
     }
 )
 
@@ -342,7 +343,7 @@ _VALUES: Mapping[str, str] = Told(
 
 def setting(name: str, value: str, length: Callable[[float], str]) -> tuple[str, str]:
     """A setting's name and value in words. `length` writes lengths of time."""
-    if name.endswith("_seconds") or name in {"retry_schedule", "verify_at", "confirm_at"}:
+    if name.endswith("_seconds") or name in {"retry_schedule", "verify_at", "confirm_at", "closed_at"}:
         seconds = [float(one) for one in value.split(",") if one.strip()]
         shown = ", ".join(length(one) for one in seconds if one) or _("never")
     else:

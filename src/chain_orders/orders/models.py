@@ -349,7 +349,7 @@ class Change(Base):
 
 
 class Read(Base):
-    """When an order is read at the seller next. One row an open order; none once nothing can be learnt."""
+    """When an order is read at the seller next. One row an order; none once nothing more is to be learnt."""
 
     __tablename__ = "reads"
     __table_args__ = (Index("reads_due_idx", "lane", "next_at"),)

@@ -21,16 +21,22 @@ class Plan:
     """When to read. `every`: between looks at an order younger than a day; older ones are read more and more rarely.
 
     `confirm_at`: how long after a seller's claim it is read again, beside at once; after the last it is disbelieved.
+    `closed_at`: how long after its end an order is still read, ascending.
     """
 
     every: timedelta
     confirm_at: Sequence[timedelta]
+    closed_at: Sequence[timedelta] = ()
 
     def periodic(self, age: timedelta) -> timedelta:
         """The wait before the next look at an open order of this age."""
         if age < timedelta(days=1):
             return self.every
         return self.every * (6 if age < timedelta(days=7) else 24)
+
+    def closed(self, since: timedelta) -> timedelta | None:
+        """The wait before the next look at an order that ended so long ago; None when there will be no more."""
+        return next((at - since for at in self.closed_at if at > since), None)
 
     def confirming(self, reads: int, asked_for: timedelta) -> timedelta | None:
         """The wait after so many reads that did not confirm; None when no more will be made."""

@@ -1,4 +1,4 @@
-"""Reading open orders at the seller, by age and when something waits to be confirmed.
+"""Reading orders at the seller: open ones by age, ended ones a few times more, and when something is to be confirmed.
 
 What the seller shows is applied as if it had been told, with the source `read`. Reads are outside the orders'
 sequences and take their tokens from the same gate as everything else that is sent to the seller. Each order is read
@@ -181,10 +181,18 @@ class Reconciler:
                     row.next_at, row.last_error = at + after, None
                     return
             row.asked_at, row.asked_reads = None, 0
-        if Status(order.status) in _CLOSED:
+        after = await self._until_next(session, order, at)
+        if after is None:
             await session.execute(delete(Read).where(Read.order_id == order.id))
             return
-        row.next_at, row.last_error = at + self._plan.periodic(at - order.created_at), None
+        row.next_at, row.last_error = at + after, None
+
+    async def _until_next(self, session: AsyncSession, order: Order, at: datetime) -> timedelta | None:
+        """Also what has ended is told of again: a return, or a cancellation of what was invoiced."""
+        if Status(order.status) not in _CLOSED:
+            return self._plan.periodic(at - order.created_at)
+        await session.refresh(order, ["final_at"])  # it may have been set just now, by the database's clock
+        return self._plan.closed(at - order.final_at) if order.final_at is not None else None
 
     async def _unread(self, due: Due, why: answers.Unread) -> None:
         """The read said nothing: try again in a minute, whatever was waited for."""
