@@ -64,7 +64,7 @@ def test_what_was_minted_verifies() -> None:
     assert RING.verify(*minted(ref=RING.new_ref()))
 
 
-@pytest.mark.parametrize("slash", ["/", "\\/"])
+@pytest.mark.parametrize("slash", ["/", "\\/", "\\u002F", "%2f"])
 def test_what_proves_a_base_is_hidden_wherever_it_stands(slash: str) -> None:
     base = RING.base(PUBLIC, "k1", REF)
     kept, _, mac = base.rpartition("/")
@@ -72,6 +72,15 @@ def test_what_proves_a_base_is_hidden_wherever_it_stands(slash: str) -> None:
     shown = hide(f'["{base}", "{base.upper()}/pvt", "{mac}"]'.replace("/", slash).encode()).decode()
 
     assert shown == f'["{kept}/[masked]", "{kept.upper()}/[masked]/pvt", "{mac}"]'.replace("/", slash)
+
+
+def test_what_proves_a_base_is_hidden_also_where_the_text_was_cut() -> None:
+    base = RING.base(PUBLIC, "k1", REF)
+    kept, _, mac = base.rpartition("/")
+
+    shown = [hide(base.encode()[: len(kept) + 1 + length]).decode() for length in range(len(mac) + 1)]
+
+    assert shown == [f"{kept}/", *[f"{kept}/[masked]"] * len(mac)]
 
 
 def test_every_changed_character_of_a_mac_is_refused() -> None:

@@ -22,8 +22,12 @@ _SHIFTS = range(120, -10, -10)
 _BITS = 128
 _LENGTH = 26  # of 128 bits in base32 without padding
 _ORDER, _SELLER = b"cb1", b"seller1"
-# Also where JSON writes a slash with a backslash before it.
-_IN_TEXT = re.compile(rb"(cb\\?/[\w.~-]{1,64}\\?/[a-z2-7]{26}\\?/)[a-z2-7]{26}(?![a-z2-7])", re.IGNORECASE)
+# Also where a slash is written in another way, and where a text was cut within what proves the base.
+_SLASH = rb"(?:\\?/|\\u002f|%2f)"
+_IN_TEXT = re.compile(
+    rb"(cb%b[\w.~-]{1,64}%b[a-z2-7]{26}%b)(?:[a-z2-7]{26}(?![a-z2-7])|[a-z2-7]{1,25}\Z)" % ((_SLASH,) * 3),
+    re.IGNORECASE,
+)
 
 
 def _base32(raw: bytes) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from chain_orders.evidence import archive
 from chain_orders.operators import access
 
-from ..builders import Marketplace, SimulatedSeller, order, until
+from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 from ..retention.planted import document, holds, plant
 
 SEED = bytes(range(32))
@@ -72,13 +72,36 @@ async def test_whole_evidence_is_what_was_sent_and_audited(
 
     whole = unpacked(await evidence(marketplace, sold["id"], whole=True, reason="dispute 8"))
 
-    listed = json.loads(masked["manifest.json"])["files"]
-    stored = {name: entry["storedSha256"] for name, entry in listed.items() if "storedSha256" in entry}
-    assert {name: sha256(whole[name]).hexdigest() for name in stored} == stored
+    stored = {name: entry["storedSha256"] for name, entry in _files(masked).items() if "storedSha256" in entry}
+    hidden = {name: entry["storedSha256"] for name, entry in _files(whole).items() if "storedSha256" in entry}
+    assert {name: hidden.get(name, sha256(whole[name]).hexdigest()) for name in stored} == stored
     assert holds(whole["placement/request"])
     act = (await marketplace.client.get("/v1/audit", params={"object": f"order:{sold['id']}"})).json()["items"][0]
     assert (act["action"], act["reason"]) == ("order.evidence", "dispute 8")
     assert json.loads(whole["manifest.json"])["masked"] is False
+
+
+async def test_evidence_holds_nothing_that_proves_the_callback_base(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("EVID6"))
+    base = await simulated.base("EVID6")
+    kept, _, mac = base.rpartition("/")
+    await marketplace.notify(f"{base}/pvt/orders/EVID6/invoice", invoice(note=base))
+    await marketplace.notified(placed["id"], "applied")
+    async with marketplace.database.transaction() as session:
+        sent = await session.scalar(text("select placement_body from orders"))
+
+    whole = unpacked(await evidence(marketplace, placed["id"], whole=True, reason="dispute 14"))
+
+    assert [name for name, content in whole.items() if mac.encode() in content] == []
+    assert sum(f"{kept}/[masked]".encode() in content for content in whole.values()) >= 2
+    assert _files(whole)["placement/request"]["storedSha256"] == sha256(sent).hexdigest()  # whoever has it can compare
+
+
+def _files(archived: dict[str, bytes]) -> dict[str, Any]:
+    files: dict[str, Any] = json.loads(archived["manifest.json"])["files"]
+    return files
 
 
 async def test_whole_evidence_needs_an_admin_and_a_reason(marketplace: Marketplace) -> None:
@@ -95,7 +118,7 @@ async def test_evidence_of_an_erased_order_holds_the_hashes(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     sold = await plant(marketplace, simulated, "EVID3")
-    before = json.loads(unpacked(await evidence(marketplace, sold["id"]))["manifest.json"])["files"]
+    before = _files(unpacked(await evidence(marketplace, sold["id"])))
     await marketplace.client.post(f"/v1/orders/{sold['id']}/erasure", json={"reason": "request 17"})
 
     whole = unpacked(await evidence(marketplace, sold["id"], whole=True, reason="dispute 8"))

@@ -158,6 +158,26 @@ async def test_what_has_ended_is_not_tried_again(marketplace: Marketplace) -> No
     assert refused.json()["state"] == "delivered"
 
 
+async def test_lists_show_little_of_a_long_answer(marketplace: Marketplace) -> None:
+    placed = await marketplace.place()
+    long = '{"note":"' + "x" * 20_000 + '"}'
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update attempts set response = convert_to(:long, 'utf8')"), {"long": long})
+
+    async def shown(path: str, **params: str) -> tuple[str | None, int, bool]:
+        found = (await marketplace.client.get(path, params=params)).json()
+        (attempt,) = (found["items"][0] if "items" in found else found)["attempts"]
+        return attempt["response"], attempt["responseLength"], attempt["truncated"]
+
+    whole = {"whole": "true", "reason": "dispute 12"}
+    for path in ("/v1/deliveries", f"/v1/orders/{placed['id']}/deliveries"):
+        assert await shown(path) == (None, len(long), True)
+        assert await shown(path, **whole) == (long[: 16 * 1024], len(long), True)
+    one = f"/v1/deliveries/{(await marketplace.get(placed['id'], '/deliveries'))['items'][0]['id']}"
+    assert await shown(one) == ('{"note":"[masked]"}', len(long), False)
+    assert await shown(one, **whole) == (long, len(long), False)
+
+
 async def test_deliveries_page(marketplace: Marketplace) -> None:
     for _ in range(3):
         await marketplace.place()

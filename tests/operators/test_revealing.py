@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from chain_orders.operators import access
 
-from ..builders import Marketplace, SimulatedSeller
+from ..builders import Marketplace, SimulatedSeller, invoice, order
 from ..retention.planted import holds, plant
 
 LISTS = ["/v1/orders/{id}/notifications", "/v1/orders/{id}/deliveries", "/v1/notifications", "/v1/deliveries"]
@@ -54,3 +56,23 @@ async def test_whole_bodies_need_an_admin_and_a_reason(marketplace: Marketplace,
 
     assert (refused.status_code, refused.json()["code"]) == (403, "role-too-low")
     assert (unreasoned.status_code, unreasoned.json()["code"]) == (422, "reason-missing")
+
+
+async def test_what_proves_a_callback_base_is_shown_to_nobody(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("PROOF1"))
+    base = await simulated.base("PROOF1")
+    kept, _, mac = base.rpartition("/")
+    await marketplace.notify(f"{base}/pvt/orders/PROOF1/invoice", invoice(requestId=base))  # the form of an id
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update attempts set response = :told"), {"told": json.dumps({"id": base}).encode()})
+
+    ones = [
+        f"/v1/{name}/{(await marketplace.get(placed['id'], f'/{name}'))['items'][0]['id']}"
+        for name in ("deliveries", "notifications")
+    ]
+    for path in (*(path.format(id=placed["id"]) for path in LISTS), *ones):
+        for params in ({}, {"whole": True, "reason": "dispute 13"}):
+            shown = (await asked(marketplace, path, "admin", **params)).text
+            assert (f"{kept}/[masked]" in shown, mac in shown) == (True, False), (path, params)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, LargeBinary, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, column_property, defer, mapped_column, undefer
 
 from .. import tracing
 from ..database import Base
@@ -15,6 +15,8 @@ KINDS = ("place", "authorize", "cancel", "webhook")
 WAITING = ("ready", "retrying", "unknown")
 ENDED = ("delivered", "rejected", "dead", "withdrawn")
 STATES = (*WAITING, "sending", *ENDED)
+LISTED_BYTES = 16 * 1024
+"""How much of a body is shown where there are many: all of most, and little of one with a fiscal document in it."""
 
 _WAITING = "state in ('ready', 'retrying', 'unknown')"
 # What a follower waits for: everything of its sequence that has not ended well. A dead call holds its followers.
@@ -138,4 +140,12 @@ class Attempt(Base):
     code: Mapped[str | None]
     outcome: Mapped[str | None]
     error: Mapped[str | None]
-    response: Mapped[bytes | None]
+    response: Mapped[bytes | None] = mapped_column()
+    beginning: Mapped[bytes | None] = column_property(
+        func.substring(response, 1, LISTED_BYTES, type_=LargeBinary), deferred=True
+    )
+    size: Mapped[int | None] = column_property(func.octet_length(response), deferred=True)
+
+
+LISTED = (defer(Attempt.response), undefer(Attempt.beginning), undefer(Attempt.size))
+"""Options of a query for the attempts of many calls: each answer may be 1 MiB."""

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .. import masking
+from .. import capability, masking
 from ..deliveries.models import Attempt, Delivery
 from ..notifications.models import Notification, Receipt
 from ..orders.models import ChainOrder, Order, PlacementRevision
@@ -21,6 +21,7 @@ from .archive import File
 
 async def gather(session: AsyncSession, order_id: uuid.UUID, views: Mapping[str, Any], *, whole: bool) -> list[File]:
     """The files of an order. `views` are documents without personal data, by name; bodies are masked unless `whole`.
+    What proves its callback base is masked in any case: an archive is made to be handed on.
 
     Read it all in one snapshot: the transaction should be repeatable.
     """
@@ -106,7 +107,7 @@ async def _reads(session: AsyncSession, order_id: uuid.UUID) -> list[File]:
     files = []
     for one, chain_order_id in shown:
         told = {**_plain(one, _SEEN), "chain_order_id": chain_order_id, "sha256": one.digest.hex()}
-        files += [_document(f"reads/{one.id}.json", told), File(f"reads/{one.id}.answer", one.answer)]
+        files += [_document(f"reads/{one.id}.json", told), File(f"reads/{one.id}.answer", capability.hide(one.answer))]
     return files
 
 
@@ -133,4 +134,5 @@ def _shown(value: Any) -> str:
 
 def _body(name: str, raw: bytes | None, whole: bool, mask: Any = masking.mask_body) -> File:
     stored = raw or b""
-    return File(name, stored) if whole else File(name, mask(stored), original=stored)
+    shown = capability.hide(stored if whole else mask(stored))
+    return File(name, shown, original=None if whole and shown == stored else stored)

@@ -9,12 +9,11 @@ from sqlalchemy import CheckConstraint, Identity, Index, LargeBinary, func, text
 from sqlalchemy.orm import Mapped, column_property, defer, mapped_column, undefer
 
 from ..database import Base
+from ..deliveries.models import LISTED_BYTES
 
 STATES = ("received", "applied", "parked", "conflict", "ignored", "unreadable")
 # What people look for among millions that were applied.
 _TROUBLED = "state in ('parked', 'conflict', 'unreadable')"
-LISTED_BYTES = 16 * 1024
-"""How much of a body is shown where there are many: all of most, and little of one with a fiscal document in it."""
 
 
 class Receipt(Base):

@@ -1,4 +1,5 @@
-"""What the API's answers hold, for its description: the shapes of `schemas`' views, said a second time as types.
+"""What the API's answers hold, for its description: the shapes of the views of `schemas` and `bodies`, said
+a second time as types.
 
 Nothing is rendered from these; a test holds what the service answers against them.
 """
@@ -150,6 +151,11 @@ class Attempt(_Answer):
     outcome: str
     error: str | None
     response: str | None
+    """As it came, or masked. In a list at most the first 16 KiB, and nothing of a longer one that is masked."""
+    response_length: int
+    """Bytes, as it came."""
+    truncated: bool
+    """Whether the answer is shown in part only; the call by itself has all of it."""
 
 
 class Delivery(_Answer):

@@ -14,7 +14,7 @@ from ..notifications.inbox import TOPIC
 from ..notifications.models import LISTED, Notification, Receipt
 from ..orders import lookup, resolving
 from ..orders.models import Order
-from . import access, again, audit, edges, idempotency, revealing, schemas, versions
+from . import access, again, audit, bodies, edges, idempotency, revealing, schemas, versions
 from .access import Operator
 from .edges import DryRun
 from .revealing import Wish
@@ -79,7 +79,7 @@ async def list_notifications(
         keys = [note.dedupe_key for note in shown]
         rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
         repeats = {row.dedupe_key: row.repeats for row in rows}
-    views = [schemas.listed_notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
+    views = [bodies.listed_notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
     return edges.page(request, views, shown[-1].id if len(found) > limit else None)
 
 
@@ -95,7 +95,7 @@ async def get_notification(
         note = await _found(session, notification_id)
         whole = revealing.grant(session, operator, wished, revealing.about([note]))
         repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
-    return edges.Answer(schemas.notification_view(note, repeats or 0, whole=whole))
+    return edges.Answer(bodies.notification_view(note, repeats or 0, whole=whole))
 
 
 async def _found(session: AsyncSession, notification_id: int) -> Notification:
@@ -155,7 +155,7 @@ async def replay_notification(
         note = await _found(session, notification_id)
         await again.notification(session, note, operator, body.reason)
         repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
-        view = schemas.notification_view(note, repeats or 0)
+        view = bodies.notification_view(note, repeats or 0)
         if dry_run:
             return await edges.rehearsed(session, lambda: view)
         answer = once.keep(edges.Answer(view, 202))

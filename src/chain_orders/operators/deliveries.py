@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..deliveries.models import Attempt, Delivery
+from ..deliveries.models import LISTED, Attempt, Delivery
 from ..errors import Conflict, Sentence, Unknown
 from ..orders.models import Order
 from ..sellers import directory
 from ..webhooks.models import LANE
 from ..webhooks.outbox import KIND as WEBHOOK
-from . import access, again, edges, holding, idempotency, revealing, schemas
+from . import access, again, bodies, edges, holding, idempotency, revealing
 from .access import Operator
 from .edges import DryRun
 from .revealing import Wish
@@ -40,7 +41,8 @@ async def list_deliveries(
 ) -> Response:
     """Calls owed to sellers, newest first; with `kind=webhook` or the id of a `webhook`, calls owed to subscribers.
 
-    Answers are masked. An admin gets them whole with `whole=true` and a `reason`, which is audited.
+    Answers are masked; of a long one only its length is shown. An admin gets them as they came, up to 16 KiB of each,
+    with `whole=true` and a `reason`, which is audited.
     """
     query = select(Delivery).where(_of_kind(kind, webhook))
     if state:
@@ -55,8 +57,8 @@ async def list_deliveries(
     async with request.app.state.database.transaction() as session:
         found = list(await session.scalars(query.order_by(Delivery.id.desc()).limit(limit + 1)))
         whole = revealing.grant(session, operator, wished, revealing.about(found[:limit]))
-        views = await _views(session, found[:limit], whole=whole)
-    return edges.page(request, views, found[limit - 1].id if len(found) > limit else None)
+        shown = await views(session, found[:limit], whole=whole, listed=True)
+    return edges.page(request, shown, found[limit - 1].id if len(found) > limit else None)
 
 
 @router.get("/{delivery_id:int}")
@@ -72,7 +74,7 @@ async def get_delivery(
         if delivery is None:
             raise Unknown("delivery-unknown", Sentence("there is no delivery {id}", id=delivery_id))
         whole = revealing.grant(session, operator, wished, revealing.about([delivery]))
-        (view,) = await _views(session, [delivery], whole=whole)
+        (view,) = await views(session, [delivery], whole=whole)
     return edges.Answer(view)
 
 
@@ -93,7 +95,7 @@ async def retry_delivery(
         if delivery is None:
             raise Unknown("delivery-unknown", Sentence("there is no delivery {id}", id=delivery_id))
         await again.call(session, delivery, operator, body.reason)
-        (view,) = await _views(session, [delivery])
+        (view,) = await views(session, [delivery])
         if dry_run:
             return await edges.rehearsed(session, lambda: view)
         answer = once.keep(edges.Answer(view, 202))
@@ -153,17 +155,17 @@ def _of_kind(kind: str | None, webhook: str | None = None) -> ColumnElement[bool
     return Delivery.kind != WEBHOOK if webhook is None else Delivery.kind == WEBHOOK
 
 
-async def _views(session: AsyncSession, deliveries: list[Delivery], *, whole: bool = False) -> list[dict[str, Any]]:
-    attempts = list(
-        await session.scalars(
-            select(Attempt).where(Attempt.delivery_id.in_([one.id for one in deliveries])).order_by(Attempt.id)
-        )
-    )
+async def views(
+    session: AsyncSession, deliveries: Sequence[Delivery], *, whole: bool = False, listed: bool = False
+) -> list[dict[str, Any]]:
+    """Calls as they are shown, each with its attempts. `listed`: they are many, and long answers are cut."""
+    query = select(Attempt).where(Attempt.delivery_id.in_([one.id for one in deliveries])).order_by(Attempt.id)
+    attempts = list(await session.scalars(query.options(*LISTED) if listed else query))
     of = select(Order.id, Order.order_group).where(Order.id.in_([one.order_id for one in deliveries if one.order_id]))
     groups = {row.id: row.order_group for row in await session.execute(of)}
     tried = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in deliveries}
     held = await holding.at_gates(session, deliveries)
     return [
-        schemas.delivery_view(one, tried[one.id], groups.get(one.order_id), held.get(one.id), whole=whole)
+        bodies.delivery_view(one, tried[one.id], groups.get(one.order_id), held.get(one.id), whole=whole, listed=listed)
         for one in deliveries
     ]

@@ -17,7 +17,8 @@ from ..database import Database
 from ..errors import Conflict, Malformed
 from ..events import feed, types
 from ..events.models import Event
-from . import access, edges, schemas
+from ..webhooks import outbox
+from . import access, edges
 from .access import Operator
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
@@ -62,7 +63,7 @@ async def list_events(
     if following is not None:
         target = request.url.include_query_params(after=following)
         headers["Link"] = f'<{target.path}?{target.query}>; rel="next"'
-    items = [schemas.feed_view(event) for event in found.events]
+    items = [outbox.view(event) for event in found.events]
     return edges.Answer({"items": items, "next": following, "position": found.position}, headers=headers)
 
 
@@ -125,7 +126,7 @@ def _last_event_id(request: Request) -> int | None:
 async def _written(start: int, events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
     yield f"retry: 2000\nid: {start}\n\n".encode("ascii")
     async for event in events:
-        yield b": nothing new\n\n" if event is None else _frame(schemas.feed_view(event))
+        yield b": nothing new\n\n" if event is None else _frame(outbox.view(event))
 
 
 def _frame(view: dict[str, Any]) -> bytes:

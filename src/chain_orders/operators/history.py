@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import Select, select
 
-from ..deliveries.models import Attempt, Delivery
+from ..deliveries.models import Delivery
 from ..events.models import Event
 from ..notifications.models import LISTED, Notification, Receipt
 from ..orders import lookup
 from ..orders.models import Order
-from . import access, edges, holding, revealing, schemas
+from . import access, bodies, deliveries, edges, revealing, schemas
 from .access import Operator
 from .revealing import Wish
 
@@ -44,27 +44,19 @@ async def get_deliveries(
 ) -> Response:
     """The calls owed to the seller for this order, each with its attempts, oldest first. Answers are masked.
 
-    An admin gets them whole with `whole=true` and a `reason`, which is audited.
+    Of a long answer only its length is shown. An admin gets them as they came, up to 16 KiB of each, with `whole=true`
+    and a `reason`, which is audited.
     """
     after = edges.number(cursor)
     query = (
         select(Delivery).where(Delivery.order_id == edges.order_id(order_id), Delivery.id > after).order_by(Delivery.id)
     )
-    deliveries = await _page_of(request, order_id, query, limit)
-    shown = deliveries[:limit]
+    owed = await _page_of(request, order_id, query, limit)
+    shown = owed[:limit]
     async with request.app.state.database.transaction() as session:
         whole = revealing.grant(session, operator, wished, [f"order:{edges.order_id(order_id)}"])
-        group = await session.scalar(select(Order.order_group).where(Order.id == edges.order_id(order_id)))
-        attempts = list(
-            await session.scalars(
-                select(Attempt).where(Attempt.delivery_id.in_([one.id for one in shown])).order_by(Attempt.id)
-            )
-        )
-        held = await holding.at_gates(session, shown)
-    of = {one.id: [attempt for attempt in attempts if attempt.delivery_id == one.id] for one in shown}
-    following = shown[-1].id if len(deliveries) > limit else None
-    views = [schemas.delivery_view(one, of[one.id], group, held.get(one.id), whole=whole) for one in shown]
-    return edges.page(request, views, following)
+        views = await deliveries.views(session, shown, whole=whole, listed=True)
+    return edges.page(request, views, shown[-1].id if len(owed) > limit else None)
 
 
 @router.get("/notifications")
@@ -90,7 +82,7 @@ async def get_notifications(
         rows = await session.execute(select(Receipt.dedupe_key, Receipt.repeats).where(Receipt.dedupe_key.in_(keys)))
         repeats = {row.dedupe_key: row.repeats for row in rows}
     following = shown[-1].id if len(notes) > limit else None
-    views = [schemas.listed_notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
+    views = [bodies.listed_notification_view(note, repeats.get(note.dedupe_key, 0), whole=whole) for note in shown]
     return edges.page(request, views, following)
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from .. import masking
-from ..deliveries.models import WAITING, Attempt, Delivery
 from ..errors import Fault, Invalid
 from ..events.models import Event
-from ..notifications.models import Notification
 from ..orders import states
 from ..orders.models import ChainOrder, Change, Invoice, Order
 from ..orders.resolving import Decision
 from ..orders.states import Status
 from ..sellers.models import Seller
-from ..vtex import codes
+from ..webhooks import outbox
 from . import holding
-from .holding import Held, Stuck
+from .holding import Stuck
 from .models import ApiKey
 from .texts import Affiliate, Channel, Country, Currency, KeyName, Secret, SellerId
 
@@ -271,22 +269,8 @@ def _invoice_view(invoice: Invoice) -> dict[str, Any]:
 
 
 def event_view(event: Event) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "type": event.type,
-        "at": moment(event.at),
-        "orderId": str(event.order_id),
-        "sellerId": event.seller_id,
-        "orderGroup": event.order_group,
-        "chainOrderId": event.chain_order_id,
-        "actor": event.actor,
-        "data": event.data,
-    }
-
-
-def feed_view(event: Event) -> dict[str, Any]:
-    """An event in the feed, where its id is its position."""
-    return {**event_view(event), "id": event.position}
+    """An event among those of its order."""
+    return {**outbox.view(event), "id": event.id}
 
 
 class ReasonBody(_Body):
@@ -307,90 +291,9 @@ class RetryBody(ReasonBody):
     cursor: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
-def delivery_view(
-    delivery: Delivery,
-    attempts: Sequence[Attempt],
-    order_group: str | None,
-    held: Held | None = None,
-    *,
-    whole: bool = False,
-) -> dict[str, Any]:
-    """A call with its attempts, their answers masked unless `whole`."""
-    next_at = held.next_at(delivery.next_at) if held is not None else delivery.next_at
-    whose, _, owner = delivery.lane.partition(":")
-    return {
-        "id": delivery.id,
-        "orderId": str(delivery.order_id) if delivery.order_id else None,
-        "orderGroup": order_group,
-        "sellerId": owner if whose == "seller" else None,
-        "webhookId": owner if whose == "subscription" else None,
-        "kind": delivery.kind,
-        "state": delivery.state,
-        "method": delivery.method,
-        "target": delivery.target,
-        "attempts": [_attempt_view(attempt, whole) for attempt in attempts],
-        "nextAttemptAt": moment(next_at) if delivery.state in WAITING else None,
-        "heldBy": held.code if held is not None else None,
-        "lastError": delivery.last_error,
-        "lastCode": delivery.last_code,
-        "createdAt": moment(delivery.created_at),
-        "settledAt": moment(delivery.settled_at),
-    }
-
-
-def _attempt_view(attempt: Attempt, whole: bool) -> dict[str, Any]:
-    answer = attempt.response or b""
-    return {
-        "at": moment(attempt.at),
-        "phase": attempt.phase,
-        "durationMs": attempt.duration_ms,
-        "status": attempt.status,
-        "code": attempt.code,
-        "explanation": codes.describe(attempt.code) if attempt.code else None,
-        "outcome": attempt.outcome or "in-flight",
-        "error": attempt.error,
-        "response": (answer if whole else masking.mask_body(answer)).decode("utf-8", "replace") or None,
-    }
-
-
-def notification_view(notification: Notification, repeats: int, *, whole: bool = False) -> dict[str, Any]:
-    """What a seller told, masked unless `whole`."""
-    return _notification_view(notification, repeats, notification.body, len(notification.body), whole=whole)
-
-
-def listed_notification_view(notification: Notification, repeats: int, *, whole: bool = False) -> dict[str, Any]:
-    """The same of one that was loaded as `LISTED`. Of a long body `whole` shows the beginning, and the mask nothing:
-    what a part of a document holds cannot be told."""
-    body = b"" if notification.is_long and not whole else notification.beginning
-    return _notification_view(notification, repeats, body, notification.size, whole=whole)
-
-
-def _notification_view(
-    notification: Notification, repeats: int, body: bytes, size: int, *, whole: bool
-) -> dict[str, Any]:
-    path = notification.path if whole else masking.mask_path(notification.path)
-    shown = body if whole else masking.mask_body(body)
-    return {
-        "id": notification.id,
-        "orderId": str(notification.order_id) if notification.order_id else None,
-        "kind": notification.kind,
-        "state": notification.state,
-        "reason": notification.reason,
-        "receipt": notification.receipt,
-        "repeats": repeats,
-        "path": path.decode("ascii", "replace"),
-        "body": shown.decode("utf-8", "replace"),
-        "bodyLength": size,
-        "truncated": len(body) < size,
-        "receivedAt": moment(notification.received_at),
-        # One that is parked keeps when it was tried.
-        "appliedAt": moment(notification.applied_at) if notification.state == "applied" else None,
-    }
-
-
 def moment(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, with microseconds."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
+    return outbox.moment(at) if at else None
 
 
 def changes(body: BaseModel, *, nullable: Sequence[str] = ()) -> Mapping[str, Any]:
