@@ -67,6 +67,21 @@ async def test_what_is_wrong_with_a_seller_is_said_beside_the_field(admin: Visit
     assert "secret-" not in answer.text
 
 
+async def test_a_seller_whose_address_is_no_longer_allowed_may_be_changed_but_for_that(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update sellers set base_url = 'https://acme.example/?of=old'"))
+    chosen = {"callbackTrust": "base", "changePolicy": "record", "authorizationGroup": "group"}
+
+    changed = await admin.send("/console/sellers/acme", **chosen, currency="EUR")
+    moved = await admin.send("/console/sellers/acme", **chosen, baseUrl="https://acme.example/?of=new", currency="BRL")
+
+    stored = (await marketplace.client.get("/v1/sellers/acme")).json()
+    assert (changed.status_code, moved.status_code) == (303, 422)
+    assert (stored["baseUrl"], stored["currency"]) == ("https://acme.example/?of=old", "EUR")
+
+
 async def test_a_key_is_shown_with_the_sessions_that_are_not_over_and_with_the_one_before(
     marketplace: Marketplace, admin: Visitor
 ) -> None:

@@ -133,8 +133,6 @@ async def change(visit: Visit) -> Response:
         body = edges.validated(SellerChange, given)
         values = _columns(visit, body)
         sealed = directory.seal(visit.desk.vault, seller_id, app_key=body.app_key, app_token=body.app_token)
-        if "base_url" in values:
-            values["base_url"] = _checked(visit, values["base_url"])
         async with visit.desk.database.transaction() as session:
             if await once.first(session, visit):
                 await _change(session, visit, values, sealed)
@@ -145,13 +143,15 @@ async def change(visit: Visit) -> Response:
 
 
 async def _change(session: AsyncSession, visit: Visit, values: dict[str, Any], sealed: dict[str, Any]) -> None:
-    """Raises Stale when somebody has changed the seller since the form was opened."""
+    """Raises Stale when somebody has changed the seller since the form was opened, Invalid for a wrong address."""
     seller = await directory.get(session, visit.request.path_params["seller_id"], lock=True)
     if visit.typed("version") != str(seller.version):
         told = N_("The seller was changed since you opened this form, and nothing of yours is saved yet.")
         raise Stale("version-differs", told)
-    moved = values.get("base_url", seller.base_url) != seller.base_url
     changed = {name: value for name, value in values.items() if getattr(seller, name) != value}
+    moved = "base_url" in changed
+    if moved:  # one that stays was allowed when it was given, whatever the rule is now
+        changed["base_url"] = _checked(visit, changed["base_url"])
     audit.note(session, visit.operator, "seller.change", seller, credentialsReplaced=bool(sealed))
     await directory.change(session, seller, {**changed, **sealed})
     await lanes.keep(session, seller, forgive=bool(sealed) or moved)
