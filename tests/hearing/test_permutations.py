@@ -18,7 +18,7 @@ from chain_orders.deliveries.models import Delivery
 from chain_orders.deliveries.retry import Delivered
 from chain_orders.errors import Conflict
 from chain_orders.events.models import Event
-from chain_orders.notifications import rebuild
+from chain_orders.notifications import mending, rebuild
 from chain_orders.notifications.applying import apply
 from chain_orders.notifications.models import Notification
 from chain_orders.orders.authorizing import Authorize
@@ -162,7 +162,7 @@ def rebuilt(order: Order, notes: Sequence[Notification], values: Sequence[int]) 
         "orders": [{"orderId": c.chain_order_id, "value": v} for c, v in zip(order.chain_orders, values, strict=True)]
     }
     inputs = rebuild.inputs(order, used, events, owed, [json.dumps(placed).encode()])
-    return rebuild.differences(order, rebuild.replay(inputs))
+    return mending.differences(order, rebuild.replay(inputs))
 
 
 def facts(order: Order) -> dict[str, Any]:

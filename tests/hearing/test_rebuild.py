@@ -158,11 +158,12 @@ async def test_a_clock_that_went_back_changes_nothing(marketplace: Marketplace, 
 
 SPOILED = {
     "status is cancelled": "update chain_orders set status = 'cancelled'",
-    "value_cents is 1": "update chain_orders set value_cents = 1",
+    "value is 0.01, should be 13.00": "update chain_orders set value_cents = 1",
     "is missing": "delete from invoices",
-    "another value_cents": "update invoices set value_cents = 7",
-    "another tracking_number": "update invoices set tracking_number = 'TR-9'",
+    "another value": "update invoices set value_cents = 7",
+    "another tracking number": "update invoices set tracking_number = 'TR-9'",
     "state is accepted": "update changes set state = 'accepted'",
+    "discount is 0.07, should be 3.00": "update changes set discount_cents = 7",
     "a change of +0.00 and -3.00 is missing": "delete from changes",
     "was never told": "insert into invoices (chain_order_key, type, number, value_cents) "
     "select key, 'Output', 'NF-0', 1 from chain_orders",

@@ -22,17 +22,13 @@ from ..events.models import Event
 from ..orders import changing, lookup, states
 from ..orders.cancelling import record_cancellation
 from ..orders.invoicing import record_invoice
-from ..orders.models import ChainOrder, Change, Invoice, Order
+from ..orders.models import ChainOrder, Invoice, Order
 from ..orders.states import Status
 from ..vtex.messages import Invoice as InvoiceMessage
 from ..vtex.messages import SellerOrder, Unreadable, read_group, read_order, read_placed
-from . import applying
+from . import applying, mending
 from .models import Notification
 
-_FACTS = (
-    "value_cents", "courier", "tracking_number", "tracking_url", "url", "key", "issued_at", "delivered_at",
-)  # fmt: skip
-_CHANGE_FACTS = ("increment_cents", "discount_cents", "state")
 _MOVING = (
     "chain-order.authorized", "chain-order.authorization-refused", "chain-order.authorization-withdrawn",
     "chain-order.cancellation-asked", "chain-order.cancellation-denied", "chain-order.cancelled",
@@ -87,80 +83,6 @@ def replay(inputs: Inputs) -> Order:
     return order
 
 
-def differences(stored: Order, replayed: Order) -> list[str]:
-    """Where the two say different things, a line each."""
-    found = []
-    for is_, should in zip(stored.chain_orders, replayed.chain_orders, strict=True):
-        name = is_.chain_order_id
-        for fact in ("status", "value_cents"):
-            if getattr(is_, fact) != getattr(should, fact):
-                found.append(f"{name}: {fact} is {getattr(is_, fact)}, should be {getattr(should, fact)}")
-        have, want = _by_number(is_), _by_number(should)
-        found += [f"{name}: invoice {number} is there and was never told" for _, number in sorted(have - want.keys())]
-        found += [f"{name}: invoice {number} is missing" for _, number in sorted(want - have.keys())]
-        for key in sorted(have.keys() & want.keys()):
-            wrong = [fact for fact in _FACTS if _differ(have[key], want[key], fact)]
-            found += [f"{name}: invoice {key[1]} has another {fact}" for fact in wrong]
-        found += _differing_changes(is_, should)
-    if stored.status != replayed.status:
-        found.append(f"status is {stored.status}, should be {replayed.status}")
-    return found
-
-
-def _differing_changes(is_: ChainOrder, should: ChainOrder) -> list[str]:
-    have, want = _by_digest(is_), _by_digest(should)
-    found = [f"a change of {have[key].amounts} is there and was never told" for key in sorted(have - want.keys())]
-    found += [f"a change of {want[key].amounts} is missing" for key in sorted(want - have.keys())]
-    for key in sorted(have.keys() & want.keys()):
-        for fact in _CHANGE_FACTS:
-            if getattr(have[key], fact) != getattr(want[key], fact):
-                told = f"{getattr(have[key], fact)}, should be {getattr(want[key], fact)}"
-                found.append(f"a change's {fact} is {told}")
-    return [f"{is_.chain_order_id}: {line}" for line in found]
-
-
-def _differ(is_: Invoice, should: Invoice, fact: str) -> bool:
-    """What a read added to an invoice that was told is no input of its own: it is taken as it stands."""
-    if fact != "value_cents" and is_.confirmed_at is not None:
-        return False
-    return bool(getattr(is_, fact) != getattr(should, fact))
-
-
-def repair(stored: Order, replayed: Order, found: Sequence[str]) -> list[Invoice | Change]:
-    """Make the stored order what it should be, and tell it in its timeline. Returns what must go."""
-    leave: list[Invoice | Change] = []
-    for is_, should in zip(stored.chain_orders, replayed.chain_orders, strict=True):
-        is_.status, is_.status_before_request = should.status, should.status_before_request
-        is_.value_cents = should.value_cents
-        have, want = _by_number(is_), _by_number(should)
-        leave += [one for key, one in have.items() if key not in want]
-        is_.invoices = [one for key, one in have.items() if key in want]
-        for key, one in want.items():
-            if key not in have:
-                have[key] = _invoice(one)
-                is_.invoices.append(have[key])
-            for fact in _FACTS:
-                if _differ(have[key], one, fact):
-                    setattr(have[key], fact, getattr(one, fact))
-        leave += _repair_changes(is_, should)
-    stored.settle_status()
-    stored.touch()
-    stored.tell("order.rebuilt", "service", differences=list(found))
-    return leave
-
-
-def _repair_changes(is_: ChainOrder, should: ChainOrder) -> list[Change]:
-    have, want = _by_digest(is_), _by_digest(should)
-    is_.changes = [one for key, one in have.items() if key in want]
-    for key, one in want.items():
-        if key not in have:
-            have[key] = Change(request_id=one.request_id, digest=one.digest, receipt=one.receipt)
-            is_.changes.append(have[key])
-        for fact in _CHANGE_FACTS:
-            setattr(have[key], fact, getattr(one, fact))
-    return [one for key, one in have.items() if key not in want]
-
-
 async def run(
     database: Database, order_id: uuid.UUID | None, *, repairing: bool, noted: Noted | None = None
 ) -> AsyncIterator[Report]:
@@ -198,11 +120,11 @@ async def _compare(session: AsyncSession, order_id: uuid.UUID, repairing: bool, 
     if not order.chain_orders:
         return []
     replayed = replay(await inputs_of(session, order))
-    found = differences(order, replayed)
+    found = mending.differences(order, replayed)
     if found and repairing:
         if noted is not None:
             noted(session, order)
-        for one in repair(order, replayed, found):
+        for one in mending.repair(order, replayed, found):
             await session.delete(one)
     return found
 
@@ -384,17 +306,3 @@ def _decided(order: Order, chain: ChainOrder, event: Event) -> None:
         chain.move(states.RESOLVED_TO[decision], resolution=True)
     elif decision == "accept-change":
         changing.accept_recorded(order, chain, event.actor)
-
-
-def _by_digest(chain: ChainOrder) -> dict[bytes, Change]:
-    return {one.digest: one for one in chain.changes}
-
-
-def _by_number(chain: ChainOrder) -> dict[tuple[str, str], Invoice]:
-    return {(one.type, one.number): one for one in chain.invoices}
-
-
-def _invoice(one: Invoice) -> Invoice:
-    return Invoice(
-        type=one.type, number=one.number, items=one.items, receipt=one.receipt, source=one.source, heard=one.heard
-    )
