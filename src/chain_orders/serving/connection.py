@@ -44,6 +44,19 @@ class HeadTooSlow(Malformed):
     title = "The request did not arrive in time"
 
 
+class _Cycle(RequestResponseCycle):
+    """uvicorn's, but an answer before the body's end says that the connection closes. That it does once the rest has
+    come, or has not come for a while: a caller that is cut off at once never sees the answer."""
+
+    async def send(self, message: Any) -> None:
+        early = self.more_body and self.keep_alive and not self.response_started
+        if early:
+            self.keep_alive = False
+        await super().send(message)
+        if early:
+            self.keep_alive = True
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's connection with the guards. While the application stops, it also closes after the answer under way."""
 
@@ -114,20 +127,14 @@ class Connection(HttpToolsProtocol):
         if self._upgrading:
             return
         super().on_message_complete()
-        if self.cycle.response_complete:
-            self._rest_has_come()
+        if self.cycle.response_complete:  # before its body was: it has said that nothing comes after it
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self.cycle.keep_alive = False
             self._deadline = self.loop.call_later(REST_SECONDS, self.transport.close)
-
-    def _rest_has_come(self) -> None:
-        """Of a body that nobody waited for. What comes next is another head, soon, unless the answer said otherwise."""
-        self._head_is_over()
-        self._head = 0
-        if not self.cycle.keep_alive:
-            self.transport.close()
 
     def on_message_begin(self) -> None:
         self._unset_keepalive_if_required()  # by a request only: no other byte extends the rest between two
@@ -142,6 +149,7 @@ class Connection(HttpToolsProtocol):
             return
         self.app = self._answering(arrived or HEAD_BYTES + 1)
         super().on_headers_complete()
+        self.cycle.__class__ = _Cycle  # uvicorn makes it, and asks nobody of which class
         # The cycle holds the scope: held by it in turn, every request would stay until the collector comes.
         cycle = weakref.ref(self.cycle)
         self.scope["extensions"] = {
