@@ -28,7 +28,7 @@ from ..builders import Marketplace, SimulatedSeller, calling, order, until
 from .failpoints import KINDS, STEPS
 from .own_server import own_server
 from .process import ServiceProcess, free_port
-from .record import Ending, Figures, add_option
+from .record import Ending, Figures, add_options
 from .sending import seller_process
 
 ENDS = {"place": {"placed"}, "authorize": {"authorized"}, "cancel": {"cancel-requested", "cancelled"}}
@@ -218,8 +218,7 @@ async def on_own_server(plan: Plan) -> Told:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=20)
-    options.add_argument("--sabotage", default=None)
-    add_option(options)
+    add_options(options)
     asked = options.parse_args()
     ending = Ending("steps", asked)
     ending.judge(asyncio.run(on_own_server(Plan(rounds=asked.rounds, sabotage=asked.sabotage))))

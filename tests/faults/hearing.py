@@ -27,7 +27,7 @@ from .heard import Ledger, Plan, Told, count, deliveries
 from .notifying import Line, notification, placed_orders
 from .own_server import own_server
 from .process import ServiceProcess, free_port
-from .record import Ending, add_option
+from .record import Ending, add_options, see_each
 
 REPLICAS = 3
 LANES = 24
@@ -200,23 +200,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--notifications", type=int, default=100_000)
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--sabotage", default=None)
-    options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
-    add_option(options)
+    add_options(options, controls=True)
     asked = options.parse_args()
     if not asked.controls:
         ending = Ending("hear", asked)
         ending.judge(asyncio.run(run(Plan(asked.notifications, asked.seed, asked.sabotage))))
         return
-    blind = []
-    for name, kinds in CONTROLS.items():
+
+    def played(name: str) -> tuple[bool, str]:
         told = asyncio.run(run(Plan(asked.notifications, asked.seed, name, 400)))
-        caught = told.shows(*kinds)
-        print(f"{'caught' if caught else 'NOT CAUGHT'} ({' or '.join(kinds)}): {told}", flush=True)
-        if not caught:
-            blind.append(name)
-    if blind:
-        raise SystemExit(f"the harness does not see: {', '.join(blind)}")
+        return told.shows(*CONTROLS[name]), f"{' or '.join(CONTROLS[name])} in {told}"
+
+    see_each(CONTROLS, played)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from . import sabotage
 from .nursery import CHECKOUT
 from .own_server import own_server
 from .process import served
-from .record import Ending, Figures, add_option
+from .record import Ending, Figures, add_options, see_each
 
 SILENCE = 30.0  # seconds without a placement after which a run is over
 UNREACHABLE = 3
@@ -229,22 +229,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--lines", type=int, default=2000)
     options.add_argument("--kills", type=int, default=3)
-    options.add_argument("--sabotage", default=None)
-    options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
-    add_option(options)
+    add_options(options, controls=True)
     asked = options.parse_args(arguments)
     if not asked.controls:
         ending = Ending("import", asked)
         ending.judge(asyncio.run(on_own_server(Plan(asked.lines, asked.kills, asked.sabotage))))
         return
-    blind = []
-    for name, how in CONTROLS.items():
+
+    def played(name: str) -> tuple[bool, Told]:
         told = asyncio.run(on_own_server(Plan(asked.lines, 1, name, silence=10)))
-        print(f"{'caught' if getattr(told, how) else 'NOT CAUGHT'}: {told}", flush=True)
-        if not getattr(told, how):
-            blind.append(name)
-    if blind:
-        raise SystemExit(f"the harness does not see: {', '.join(blind)}")
+        return bool(getattr(told, CONTROLS[name])), told
+
+    see_each(CONTROLS, played)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Only the build as it is comes on record, and only a run that held and put to the
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,5 +74,22 @@ def _record(figures: Figures) -> dict[str, Any]:
     }
 
 
-def add_option(options: argparse.ArgumentParser) -> None:
+def add_options(options: argparse.ArgumentParser, *, controls: bool = False) -> None:
+    """`controls`: the harness has broken builds that it must see."""
+    options.add_argument("--sabotage", default=None)
     options.add_argument("--result", action="store_true", help="write what it came to to benchmarks/results")
+    if controls:
+        options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
+
+
+def see_each(builds: Iterable[str], played: Callable[[str], tuple[bool, object]]) -> None:
+    """Play every broken build, and end with 1 unless each is seen for what it is. `played` says so, and what it came
+    to."""
+    blind = []
+    for name in builds:
+        caught, told = played(name)
+        print(f"{'caught' if caught else 'NOT CAUGHT'}: {told}", flush=True)
+        if not caught:
+            blind.append(name)
+    if blind:
+        raise SystemExit(f"the harness does not see: {', '.join(blind)}")

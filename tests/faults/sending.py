@@ -32,7 +32,7 @@ from .controls import CONTROLS, marked
 from .havoc import PATIENCE, wreak
 from .own_server import own_server
 from .process import ServiceProcess, free_port
-from .record import Ending, add_option
+from .record import Ending, add_options, see_each
 from .told import NOMINAL_START, QUICKEST, Plan, Told, Waits
 from .unclear import unclear
 
@@ -255,23 +255,19 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--orders", type=int, default=10_000)
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--sabotage", default=None)
-    options.add_argument("--controls", action="store_true", help="every sabotaged build must fail")
-    add_option(options)
+    add_options(options, controls=True)
     asked = options.parse_args()
     if not asked.controls:
         ending = Ending("send", asked)
         plan = Plan(asked.orders, asked.seed, asked.sabotage, calm=min(500, asked.orders // 10))
         ending.judge(asyncio.run(on_own_server(plan)))
         return
-    if blind := [name for name in CONTROLS if not _caught(asked, name)]:
-        raise SystemExit(f"the harness does not see: {', '.join(blind)}")
 
+    def played(name: str) -> tuple[bool, Told]:
+        told = asyncio.run(on_own_server(Plan(asked.orders, asked.seed, name, per_second=30)))
+        return told.caught, told
 
-def _caught(asked: argparse.Namespace, name: str) -> bool:
-    told = asyncio.run(on_own_server(Plan(asked.orders, asked.seed, name, per_second=30)))
-    print(f"{'caught' if told.caught else 'NOT CAUGHT'}: {told}", flush=True)
-    return told.caught
+    see_each(CONTROLS, played)
 
 
 if __name__ == "__main__":

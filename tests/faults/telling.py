@@ -28,7 +28,7 @@ from ..builders import until
 from ..webhooks.receiver import Receiver, feed, receiving, subscribe
 from .own_server import own_server
 from .process import served
-from .record import Ending, Figures, add_option
+from .record import Ending, Figures, add_options
 
 _TYPE = "order.rebuilt"  # of which nothing else is told
 _AT_ONCE = 20
@@ -184,8 +184,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--webhooks", type=int, default=5000)
     options.add_argument("--kills", type=int, default=3)
-    options.add_argument("--sabotage", default=None)
-    add_option(options)
+    add_options(options)
     asked = options.parse_args()
     ending = Ending("webhooks", asked)
     ending.judge(asyncio.run(_on_own_server(Plan(asked.webhooks, asked.kills, asked.sabotage))))

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import survived
 
 from .importing import Plan, Said, Told
-from .record import Ending
+from .record import Ending, see_each
 from .unclear import Unclear
 
 
@@ -62,3 +62,12 @@ def test_a_run_leaves_a_record_only_where_that_is_asked_for(tmp_path: Path) -> N
 def test_a_broken_build_does_not_come_on_record(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="broken build"):
         _ending(tmp_path, sabotage="repeat-places-again")
+
+
+def test_a_broken_build_that_is_not_seen_fails_a_run_of_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="does not see: second, third"):
+        see_each(["first", "second", "third"], lambda name: (name == "first", f"{name} played"))
+
+    assert capsys.readouterr().out.splitlines() == [
+        "caught: first played", "NOT CAUGHT: second played", "NOT CAUGHT: third played",
+    ]  # fmt: skip
