@@ -25,6 +25,7 @@ from chain_orders import cli
 from chain_orders.commands import bulk, overview, show
 from chain_orders.commands import deliveries as delivery_commands
 from chain_orders.commands.show import Column, fitting
+from chain_orders.deliveries import reach
 
 from ..builders import KEYS, Marketplace, SimulatedSeller, calling, order
 from ..conftest import serving_app
@@ -330,6 +331,8 @@ async def test_the_doctor_says_what_is_wrong(
     }.items():
         monkeypatch.setenv(f"CHAIN_ORDERS_{name}", value)
     well = await command("doctor", "--json")
+    async with marketplace.database.transaction() as session:
+        await reach.show(session, "a worker without a way out", ["seller:acme"])
     monkeypatch.setenv("CHAIN_ORDERS_CALLBACK_KEYS", KEYS.replace("k1:", "k2:"))
     monkeypatch.setenv("CHAIN_ORDERS_CREDENTIAL_KEYS", KEYS.replace("k1:", "k2:"))
     ill = await command("doctor", "--json")
@@ -340,6 +343,7 @@ async def test_the_doctor_says_what_is_wrong(
         "callback-key-missing",
         "credential-key-missing",
         "callback-not-ours",
+        "out-of-reach",
     }
 
 

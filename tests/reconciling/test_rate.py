@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text, update
 
-from chain_orders.database import Database
+from chain_orders.database import Bell, Database
 from chain_orders.deliveries import lanes
 from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.orders import reads
 from chain_orders.orders.models import ChainOrder, Order, Read
+from chain_orders.orders.reconciling import Reconciler
 from chain_orders.outcome import Again
 from chain_orders.sellers.models import Seller
 
@@ -147,6 +149,18 @@ async def test_a_clock_that_was_set_back_takes_no_tokens_away(database: Database
     await _due(database, lane, 1)
 
     assert len(await _claim(database)) == 1
+
+
+async def test_whom_this_process_cannot_reach_is_left_to_the_reads_of_others(database: Database) -> None:
+    lane = await _seller(database, tokens=50)
+    await _due(database, lane, 1)
+    nothing: Any = None
+    cut_off: Any = SimpleNamespace(beyond=frozenset({lane}))
+    plan = reads.Plan(LEASE, [LEASE])
+    reader = Reconciler(database, Bell(""), nothing, nothing, plan, cut_off, poll_seconds=1)
+
+    assert await reader._round(asyncio.Event()) == 0
+    assert await _claim(database) == [lane]
 
 
 async def test_no_more_than_a_few_orders_of_each_seller_are_read_at_once(database: Database) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import select, text, update
 from chain_orders.alerts.alarm import Alarm
 from chain_orders.alerts.models import Alert
 from chain_orders.database import Bell, Database
+from chain_orders.deliveries import reach
 from chain_orders.deliveries.models import Lane
 from chain_orders.deliveries.queue import Claimed
 from chain_orders.deliveries.reach import FORGOTTEN, HESITATION, LONGEST, SHORTEST, Reach
@@ -158,6 +159,30 @@ def test_a_seller_that_goes_away_meanwhile_is_told_to_its_gate() -> None:
         calls.fails(at=at)
 
     assert calls.failures == 10
+
+
+async def test_only_what_is_out_of_reach_now_is_shown_and_only_for_whom_still_works(database: Database) -> None:
+    async def shown() -> dict[str, list[str]]:
+        async with database.transaction() as session:
+            return {row.worker: row.lanes for row in await session.execute(reach.SHOWN)}
+
+    async def all_of_two(set_: str) -> None:
+        async with database.transaction() as session:
+            await session.execute(text(f"update out_of_reach set {set_} where worker = 'two'"))
+
+    async with database.transaction() as session:
+        for worker in ("one", "two"):
+            await reach.show(session, worker, [LANE, "seller:other"])
+        await reach.show(session, "one", ["seller:other"])
+    assert await shown() == {"one": ["seller:other"], "two": [LANE, "seller:other"]}
+
+    await all_of_two("seen_at = clock_timestamp() - interval '2 minutes'")
+    assert await shown() == {"one": ["seller:other"]}
+
+    await all_of_two("seen_at = clock_timestamp() - interval '2 hours'")
+    async with database.transaction() as session:
+        await reach.purge(session)
+        assert set(await session.scalars(text("select worker from out_of_reach"))) == {"one"}
 
 
 async def test_a_port_that_nobody_listens_on_is_not_reached() -> None:

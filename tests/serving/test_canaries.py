@@ -1,8 +1,10 @@
-"""What a service writes down while it works and fails: no secret, no person, no address that is one."""
+"""What a service writes down, and answers to whom it refuses: no secret, no person, no address that is one."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import httpx
 
 from chain_orders.database import Database
 
@@ -17,7 +19,7 @@ def _planted(group: str) -> dict[str, Any]:
     return {"note": f"canary-of-{group}", "clientProfileData": order()["clientProfileData"]}
 
 
-async def test_no_log_line_of_a_service_holds_a_secret_or_a_person(
+async def test_no_log_line_and_no_refusal_of_a_service_holds_a_secret_or_a_person(
     database: Database, simulated: SimulatedSeller
 ) -> None:
     async with served(database, CHAIN_ORDERS_OPEN_CALLBACKS="false") as (process, marketplace):
@@ -25,8 +27,9 @@ async def test_no_log_line_of_a_service_holds_a_secret_or_a_person(
         await marketplace.add_seller(f"http://127.0.0.1:{free_port()}", "gone", appToken="canary-of-gone")
         token = (await marketplace.client.post("/v1/sellers/acme/callback-token")).json()["token"]
         base = await _sell(marketplace, simulated)
-        await _call_back(marketplace, base, token)
-        secret = await _operate(marketplace)
+        answers = await _call_back(marketplace, base, token)
+        secret, refusals = await _operate(marketplace)
+        metrics = (await marketplace.client.get("/metrics")).text
         process.stop()
         log = process.log
 
@@ -34,7 +37,8 @@ async def test_no_log_line_of_a_service_holds_a_secret_or_a_person(
     secrets = [secret, token, token.rpartition(".")[2], base, base.rpartition("/")[2], base.split("/")[-2]]
     secrets += ["simulated-key", "simulated-token", KEYS.partition(":")[2]]
     secrets += [str(marketplace.client.headers["Authorization"]).removeprefix("Bearer ")]
-    assert [one for one in (*secrets, *PERSON, "canary") if one in log] == []
+    told = "\n".join([log, metrics, *(one.text for one in (*answers, *refusals) if one.is_error)])
+    assert [one for one in (*secrets, *PERSON, "canary") if one in told] == []
 
 
 async def _sell(marketplace: Marketplace, simulated: SimulatedSeller) -> str:
@@ -55,8 +59,8 @@ async def _sell(marketplace: Marketplace, simulated: SimulatedSeller) -> str:
     return await simulated.base("CAN1")
 
 
-async def _call_back(marketplace: Marketplace, base: str, token: str) -> None:
-    """Good callbacks, and bad ones of each sort."""
+async def _call_back(marketplace: Marketplace, base: str, token: str) -> list[httpx.Response]:
+    """Good callbacks, and bad ones of each sort; the answers."""
     wrong = base[:-1] + ("a" if base[-1] != "a" else "b")
     person = {"buyer": order()["clientProfileData"], "note": "canary-of-a-callback"}
     root = f"{marketplace.url}/pvt/orders/CAN1/invoice"
@@ -71,13 +75,15 @@ async def _call_back(marketplace: Marketplace, base: str, token: str) -> None:
         (f"{root}?token={token}", invoice("NF-3", 100, **person)),
         (f"{root}?token=k1.acme.canary-of-a-token", invoice("NF-4", 100)),
     ]
-    statuses = [(await marketplace.notify(url, body)).status_code for url, body in calls]
-    assert statuses == [200, 200, 400, 400, 404, 200, 404, 200, 404]
+    answers = [await marketplace.notify(url, body) for url, body in calls]
+    assert [one.status_code for one in answers] == [200, 200, 400, 400, 404, 200, 404, 200, 404]
     assert (await marketplace.notify(root, invoice("NF-5"), Authorization=f"Bearer {token}")).status_code == 200
+    return answers
 
 
-async def _operate(marketplace: Marketplace) -> str:
-    """What an operator does over the API and in the console, rightly and wrongly. The secret of a webhook."""
+async def _operate(marketplace: Marketplace) -> tuple[str, list[httpx.Response]]:
+    """What an operator does over the API and in the console, rightly and wrongly. The secret of a webhook, and what was
+    refused."""
     listed = (await marketplace.client.get("/v1/orders")).json()["items"]
     for part in ("", "/timeline", "/deliveries", "/notifications"):
         await marketplace.get(listed[-1]["id"], part)
@@ -85,6 +91,7 @@ async def _operate(marketplace: Marketplace) -> str:
         refused = await stranger.get("/v1/orders", headers={"Authorization": "Bearer canary-of-a-key"})
         assert refused.status_code == 401
     malformed = await marketplace.client.post("/v1/sellers/acme/orders", content=b'{"canary-of-an-order": NaN}')
+    refusals = [refused, malformed, *[await marketplace.post_order(one) for one in _wrong_orders()]]
     searched = await marketplace.client.get("/v1/orders", params={"q": PERSON[0]})
     hook = {"url": f"http://127.0.0.1:{free_port()}/canary-of-a-hook", "events": ["*"]}
     made = await marketplace.client.post("/v1/webhooks", json=hook)
@@ -95,4 +102,15 @@ async def _operate(marketplace: Marketplace) -> str:
         await admin.page(f"/console{page}")
     await admin.client.aclose()
     await marketplace.client.post(f"/v1/webhooks/{made.json()['id']}/test")
-    return str(made.json()["secret"])
+    assert [one.status_code for one in refusals] == [401, 400, 422, 422, 409]
+    return str(made.json()["secret"]), refusals
+
+
+def _wrong_orders() -> list[dict[str, Any]]:
+    """Documents that hold a person, and are refused: for a type, for a rule, for another one of the same group."""
+    wrong = order("CAN5", **_planted("CAN5"))
+    return [
+        wrong | {"items": "canary-of-no-items"},
+        wrong | {"marketplaceOrderGroup": "canary of a group"},
+        order("CAN1", **_planted("CAN6")),
+    ]
