@@ -184,7 +184,7 @@ def order_view(order: Order, stuck: Stuck | None = None) -> dict[str, Any]:
         "attention": _attention(order),
         "lastError": _last_error(order, stuck),
         "warnings": [{"pointer": "", **warning} for warning in order.warnings],  # older ones have no pointer
-        "money": _money(order),
+        "money": money(order),
         "chainOrders": [_chain_view(chain) for chain in order.chain_orders],
         "authorizationReceipt": (
             {"date": order.receipt_date, "receipt": order.receipt} if order.receipt is not None else None
@@ -210,21 +210,21 @@ def _attention(order: Order) -> dict[str, Any] | None:
     }
 
 
-def _money(order: Order) -> dict[str, int]:
-    """Cents. `remaining` is what may still be invoiced: what is not yet, nor cancelled; of a refused order nothing."""
+def money(order: Order) -> dict[str, int]:
+    """Cents. `remaining` is what may still be invoiced: what is not yet, nor cancelled; of a refused order nothing.
+
+    Each chain order counts by itself: what one was invoiced with beyond its value leaves no less of another.
+    """
     chains = order.chain_orders
-    total = sum(chain.value_cents for chain in chains) if chains else order.total_cents
-    invoiced = sum(chain.invoiced_cents for chain in chains)
-    cancelled = sum(chain.value_cents - chain.invoiced_cents for chain in chains if chain.status == Status.CANCELLED)
-    if not chains and order.status == Status.CANCELLED:
-        cancelled = total
-    refused = order.status == Status.REJECTED
+    values = [(chain.status, chain.value_cents, chain.invoiced_cents) for chain in chains]
+    values = values or [(order.status, order.total_cents, 0)]
+    left = [(status, max(value - invoiced, 0)) for status, value, invoiced in values]
     return {
-        "total": total,
-        "invoiced": invoiced,
+        "total": sum(value for _, value, _ in values),
+        "invoiced": sum(invoiced for _, _, invoiced in values),
         "returned": sum(chain.returned_cents for chain in chains),
-        "cancelled": max(cancelled, 0),
-        "remaining": 0 if refused else max(total - invoiced - max(cancelled, 0), 0),
+        "cancelled": sum(cents for status, cents in left if status == Status.CANCELLED),
+        "remaining": sum(cents for status, cents in left if status not in {Status.CANCELLED, Status.REJECTED}),
     }
 
 
