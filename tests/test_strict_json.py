@@ -6,6 +6,7 @@ import contextlib
 import json
 import string
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -218,6 +219,19 @@ def test_deep_nesting_is_refused_quickly(raw: bytes) -> None:
         parse(raw)
 
     assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize("character", ["x", "\\n", "\u00e9"], ids=["plain", "escaped", "wide"])
+def test_a_long_text_among_many_brackets_takes_little_memory(character: str) -> None:
+    raw = f'{{"embeddedInvoice": "{character * 500_000}", "items": [{"{}, " * 40}{{}}]}}'.encode()
+    tracemalloc.start()
+    try:
+        parse(raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 8 * len(raw)
 
 
 def test_the_limit_of_nesting_can_be_lowered() -> None:

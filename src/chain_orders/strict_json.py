@@ -80,7 +80,8 @@ def _decode(raw: bytes) -> str:
         raise NotJson(f"byte {wrong.start + 1} is not UTF-8") from None
 
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+# Possessive: to go back into a text of some megabytes, the matcher would remember each of its characters.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
