@@ -60,7 +60,7 @@ async def test_a_cancellation_that_is_read_withdraws_the_authorization(
     assert {one["kind"]: one["state"] for one in items} == {"place": "delivered", "authorize": "withdrawn"}
 
 
-async def test_the_notification_that_comes_after_the_read_gets_a_receipt_and_changes_nothing(
+async def test_the_notification_that_comes_after_the_read_gets_a_receipt_and_tells_the_items(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     placed = await marketplace.place(order("READ3"))
@@ -70,10 +70,10 @@ async def test_the_notification_that_comes_after_the_read_gets_a_receipt_and_cha
     told = await simulated.repeat("MKP-READ3-01")
 
     assert [answer["status"] for answer in told["answers"]] == [200]
-    await marketplace.notified(placed["id"], "ignored")
-    found = await marketplace.get(placed["id"])
-    assert len(found["chainOrders"][0]["invoices"]) == 1
-    assert found["chainOrders"][0]["invoices"][0]["receipt"]
+    await marketplace.notified(placed["id"], "applied")
+    (invoice,) = (await marketplace.get(placed["id"]))["chainOrders"][0]["invoices"]
+    assert invoice["receipt"]
+    assert (invoice["source"], invoice["items"]) == ("read", [{"id": "8", "quantity": 1, "price": 1200}])
 
 
 async def test_a_cancellation_that_the_seller_does_not_show_asks_for_attention(

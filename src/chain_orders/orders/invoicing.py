@@ -47,7 +47,7 @@ def record_invoice(
         number=told.invoice_number,
         value_cents=told.invoice_value,
         issued_at=told.issuance_date,
-        items=[item.model_dump(include={"id", "quantity", "price"}) for item in told.items],
+        items=_items(told),
         receipt=receipt,
         source=source,
         confirmed_at=now() if source == "read" else None,
@@ -105,7 +105,18 @@ def _merge(
         order.ask_attention("invoice-changed", reason, chain)
         return Contradicts("invoice-changed", reason, chain.key)
     known.receipt = known.receipt or receipt
-    return _add(order, chain, known, _still_news(known, told, nth), nth)
+    return _add(order, chain, known, {**_still_news(known, told, nth), **_unshown(known, told)}, nth)
+
+
+def _unshown(known: Invoice, told: InvoiceMessage) -> dict[str, object]:
+    """What a read does not show of an invoice, and the first notification of it tells: its items, perhaps its date."""
+    if known.items or not told.items:
+        return {}
+    return {"items": _items(told), "issued_at": known.issued_at or told.issuance_date}
+
+
+def _items(told: InvoiceMessage) -> list[dict[str, object]]:
+    return [item.model_dump(include={"id", "quantity", "price"}) for item in told.items]
 
 
 def other_value(known: Invoice, cents: int) -> str | None:
