@@ -21,6 +21,7 @@ from chain_orders.console import facts, overview, rendering, sentences, texts, w
 from chain_orders.errors import Fault, Problem
 from chain_orders.events import types
 from chain_orders.masking import mask_body
+from chain_orders.notifications import applying
 from chain_orders.operators import revealing
 from chain_orders.vtex import faults
 
@@ -274,6 +275,15 @@ def test_every_attention_that_is_documented_has_its_words_here() -> None:
     table = text[text.index("| attention | means |") :].split("\n\n")[0]
     listed = {code for row in table.splitlines() for code in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
     assert listed == set(sentences.ATTENTION)
+
+
+def test_whatever_a_notification_waits_for_has_its_words_here() -> None:
+    waits = {applying.INVOICE_UNKNOWN, applying.VERIFYING}
+    for function, at in (("Parked", 0), ("park", 1)):
+        waits |= {text for _, call in _calls(function) for arg in call.args[at : at + 1] for text in _texts(arg)}
+
+    assert {"ambiguous", "apply-failed", "order-unknown"} < waits
+    assert waits == set(words.PARKED)
 
 
 def test_every_event_has_its_words_here() -> None:

@@ -11,6 +11,7 @@ import pytest
 from chain_orders.errors import Malformed
 from chain_orders.notifications.applying import apply
 from chain_orders.notifications.models import Notification
+from chain_orders.operators.schemas import money
 from chain_orders.orders.comparing import compare, differences, tell
 from chain_orders.orders.models import Order
 from chain_orders.orders.states import Status
@@ -122,6 +123,29 @@ def test_attention_is_asked_for_whatever_it_waited_for_before() -> None:
     assert order.attention_code is None
 
 
+def test_what_is_told_of_an_order_that_was_cancelled_unplaced_asks_a_person() -> None:
+    order = not_placed()
+    order.status = Status.CANCELLED
+
+    cancelled, invoiced = a_cancellation(), an_invoice()
+    told(order, cancelled)
+    assert (cancelled.state, order.attention_code) == ("ignored", None)  # they say the same
+    told(order, invoiced)
+
+    assert (invoiced.state, invoiced.reason) == ("parked", "cancelled-but-known")
+    assert order.attention_code == "cancelled-but-known"
+
+
+def test_tracking_whose_invoice_has_not_come_asks_a_person_after_many_tries() -> None:
+    order, one = an_order(), note("pvt/orders/PER1/invoice/A", {"trackingNumber": "TR-1"}, "tracking")
+
+    told(order, *[one] * 5)
+    assert (one.state, one.reason, order.attention_code) == ("parked", "invoice-unknown", None)
+
+    told(order, one)
+    assert order.attention_code == "invoice-unknown"
+
+
 def test_an_ambiguous_one_asks_for_attention_though_it_waited_for_the_placement() -> None:
     order = not_placed()
     waiting = told(order, an_invoice(items=[]))
@@ -184,6 +208,41 @@ def test_what_a_stranger_tells_is_disbelieved_by_a_read_that_came_late_enough(
     apply(order, one, trusted=False, patience=PATIENCE)
 
     assert (one.state, order.chain_orders[0].status) == (state, Status.AUTHORIZING)
+
+
+def test_a_strangers_cancellation_that_the_seller_shows_contradicts_the_invoice_only() -> None:
+    order, one = an_order(), a_cancellation()
+    told(order, an_invoice())
+    seen = SellerOrder(orderId="MKP-PER1-01", status="canceled")
+    compare(order, order.chain_orders[0], seen, waited_long_enough=True)
+    order.chain_orders[0].seller_read_at = one.received_at + PATIENCE
+
+    apply(order, one, trusted=False, patience=PATIENCE)
+
+    assert (one.state, one.contradicts) == ("conflict", "cancelled-after-invoice")
+    assert {fact.data["code"] for fact in order.told if fact.type == "order.attention"} == {"cancelled-after-invoice"}
+
+
+def test_a_change_that_makes_an_invoice_whole_ends_the_request_to_cancel() -> None:
+    order = an_order()
+    told(order, an_invoice(value=300))
+    order.chain_orders[0].move(Status.CANCEL_REQUESTED)
+    change = note("pvt/orders/PER1/changes", {"requestId": "c", "discountValue": 1000}, "change")
+    change.policy = "accept"
+
+    told(order, change)
+
+    assert (order.status, order.chain_orders[0].status_before_request) == (Status.INVOICED, None)
+
+
+def test_what_one_chain_order_was_over_invoiced_with_leaves_no_less_of_another() -> None:
+    order = of_two()
+    told(order, an_invoice("PER1-02", value=150))
+
+    assert money(order) == {"total": 1400, "invoiced": 150, "returned": 0, "cancelled": 0, "remaining": 1300}
+    for chain in order.chain_orders:
+        chain.status = Status.CANCELLED
+    assert money(order) == {"total": 1400, "invoiced": 150, "returned": 0, "cancelled": 1300, "remaining": 0}
 
 
 def _read(order: Order, times: int, **shown: Any) -> list[str]:

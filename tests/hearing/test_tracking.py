@@ -87,18 +87,37 @@ async def test_tracking_before_its_invoice_waits_for_it(marketplace: Marketplace
     assert (await marketplace.get(order_id))["attention"] is None
 
 
-async def test_tracking_whose_invoice_never_comes_is_told_in_the_end(
+async def test_tracking_whose_invoice_never_comes_is_told_in_the_end_and_no_longer_once_it_has_come(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     order_id, base = await _placed(marketplace, simulated, "TRA5")
 
-    await marketplace.notify(f"{base}/pvt/orders/TRA5/invoice/NF-9", TRACKING)
+    async def shown(code: str | None) -> None:
+        async def asked() -> bool:
+            found = (await marketplace.get(order_id))["attention"]
+            return bool((found and found["code"]) == code)
 
-    async def asked() -> bool:
-        found = await marketplace.get(order_id)
-        return found["attention"] is not None and found["attention"]["code"] == "invoice-unknown"
+        await until(asked, 30)
 
-    await until(asked, 30)
+    for number in ("NF-8", "NF-9"):
+        await marketplace.notify(f"{base}/pvt/orders/TRA5/invoice/{number}", TRACKING)
+        await marketplace.notified(order_id, "parked")
+    async with marketplace.database.transaction() as session:  # as if it had waited for a quarter of an hour
+        await session.execute(text("update notifications set tries = 5, next_at = clock_timestamp()"))
+    await shown("invoice-unknown")
+
+    await marketplace.notify(f"{base}/pvt/orders/TRA5/invoice", invoice("NF-9", 300))
+
+    async def only_one_waits() -> bool:
+        notes = (await marketplace.get(order_id, "/notifications"))["items"]
+        return [note["state"] for note in notes] == ["parked", "applied", "applied"]
+
+    await until(only_one_waits)
+    await shown("invoice-unknown")  # the other one waits yet
+    await marketplace.notify(f"{base}/pvt/orders/TRA5/invoice", invoice("NF-8", 1000))
+
+    await shown(None)
+    assert "order.attention-cleared" in await marketplace.story(order_id)
 
 
 async def test_an_empty_tracking_erases_nothing(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

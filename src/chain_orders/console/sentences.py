@@ -96,6 +96,10 @@ ATTENTION: Mapping[str, tuple[str, str]] = Told(
         "foreign-id": (N_("A notification names another order"), _WAITS),
         "ambiguous": (N_("A notification names no chain order"), _WAITS),
         "rejected-but-known": (N_("The seller speaks of an order that it refused"), _WAITS),
+        "cancelled-but-known": (
+            N_("The seller speaks of an order that was cancelled unplaced"),
+            N_("Ask the seller at once whether it has the order, and to cancel it there. What it told waits."),
+        ),
         "path-unknown": (N_("A path that is not understood"), N_("Report it: it is a defect of this service.")),
         "apply-failed": (
             N_("A notification could not be applied"),

@@ -150,6 +150,8 @@ PARKED: Mapping[str, str] = Told(
         "ambiguous": N_("It does not say which of several chain orders it means."),
         "order-unknown": N_("No order goes by the names in it."),
         "rejected-but-known": N_("The seller speaks of an order that it refused."),
+        "cancelled-but-known": N_("The seller speaks of an order that was cancelled before it was known to be placed."),
+        "invoice-unknown": N_("The invoice that it is of has not come."),
         "path-unknown": N_("It came to a path that is not understood."),
         "apply-failed": N_("Applying it failed; it is kept and tried again."),
     }

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs
 from ..database import Bell, Database, is_passing, one_moment, read_clock, wait_for
-from ..orders import authorizing, lookup, reads
+from ..orders import attention, authorizing, lookup, reads
 from ..orders.models import ChainOrder, Order
 from ..sellers.models import Seller
 from ..vtex.addresses import Kind
@@ -161,27 +161,30 @@ class Applier:
 
     def _apply_in_order(self, order: Order, notes: Sequence[Notification], *, distrusted: bool) -> _Moved:
         before = {chain.key: chain.status for chain in order.chain_orders}
-        look, fresh, invoiced = False, False, False
+        look, fresh, invoiced, over = False, False, False, False
         for note in notes:
             trusted = note.caller == "base" and not distrusted
+            had_waited = bool(note.tries or note.applied_seq)
             if apply(order, note, trusted=trusted, patience=self._patience):
                 look, fresh = True, fresh or note.tries <= 1
             if note.state == "parked":
                 put_off(note, self._sweep)
+            over |= had_waited and note.state != "parked"
             invoiced |= note.kind == Kind.INVOICE and note.state == "applied"
         chains = [c for c in order.chain_orders if c.status != before[c.key] and before[c.key] in authorizing.UNSETTLED]
-        return _Moved(order, look, fresh, invoiced, chains)
+        return _Moved(order, look, fresh, invoiced, over, chains)
 
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
     """An order after its notifications. `look`: its seller is to be read; `fresh`: of what was told for the first time.
-    `chains` have moved past a call of ours."""
+    `over`: something waits no longer. `chains` have moved past a call of ours."""
 
     order: Order
     look: bool
     fresh: bool
     invoiced: bool
+    over: bool
     chains: Sequence[ChainOrder]
 
 
@@ -192,6 +195,8 @@ async def _follow(session: AsyncSession, moved: Sequence[_Moved]) -> None:
     for one in moved:
         if one.look:
             await reads.confirm(session, one.order.id, f"seller:{one.order.seller_id}", fresh=one.fresh)
+        if one.over:
+            await attention.settle_parked(session, one.order)
         for chain in one.chains:
             await authorizing.overtake(session, one.order, chain, f"the seller says that it is {chain.status}")
 

@@ -16,6 +16,7 @@ from ..orders import lookup
 from ..orders.applied import Applied, Contradicts, Ignored, Result
 from ..orders.cancelling import CANCELLED_BY_SELLER, record_cancellation
 from ..orders.changing import RECORD, record_change
+from ..orders.comparing import shown_cancelled
 from ..orders.invoicing import record_invoice, record_tracking
 from ..orders.models import ChainOrder, Order
 from ..orders.models import Invoice as KnownInvoice
@@ -101,9 +102,7 @@ def _result(order: Order, note: Notification, trusted: bool, patience: timedelta
     except (strict_json.NotJson, ValidationError):  # it came through another release's door
         raise _Unreadable from None
     if not order.chain_orders:
-        if order.status == Status.REJECTED:
-            raise Parked("rejected-but-known", "the seller speaks of an order that it refused", attention=True)
-        raise Parked("not-placed", "the order is not known to be placed yet", attention=False)
+        return _unplaced(order, message), False
     if not lookup.belongs(order, called.named):
         raise _foreign()
     match message:
@@ -118,6 +117,18 @@ def _result(order: Order, note: Notification, trusted: bool, patience: timedelta
             skus = [item.id for item in message.items_removed]
             chain = _only(lookup.meant(order, [called.named], skus))
             return record_change(order, chain, message, note.policy or RECORD, note.receipt), False
+
+
+def _unplaced(order: Order, told: Message) -> Result:
+    """The order has no chain orders. What was given up before it was known to be placed may be at the seller yet."""
+    if order.status == Status.REJECTED:
+        raise Parked("rejected-but-known", "the seller speaks of an order that it refused", attention=True)
+    if order.status != Status.CANCELLED:
+        raise Parked("not-placed", "the order is not known to be placed yet", attention=False)
+    if isinstance(told, Cancellation | CancellationAsked):
+        return Ignored("it is cancelled already")
+    reason = "the seller speaks of an order that was cancelled before it was known to be placed"
+    raise Parked("cancelled-but-known", reason, attention=True)
 
 
 Message = Cancellation | CancellationAsked | Invoice | Tracking | Change
@@ -157,7 +168,8 @@ def _cancellation(
     else:
         names = [called.named, *filter(None, [told.marketplace_order_id, told.marketplace_order_group])]
     chain = _only(lookup.meant(order, names))
-    if patience is not None and chain.status != Status.CANCELLED:
+    shown = chain.status == Status.CANCELLED or shown_cancelled(chain)
+    if patience is not None and not shown:
         return _unproven(order, note, chain, patience), False
     return record_cancellation(order, chain), True
 

@@ -59,8 +59,27 @@ async def settle_dead(session: AsyncSession, order: Order) -> None:
         await settle(session, order, "service", RETRIES_USED_UP)
 
 
+async def settle_parked(session: AsyncSession, order: Order) -> None:
+    """What was parked has been applied after all; nobody needs to look unless another one waits for the same."""
+    if order.attention:
+        still = set(await session.scalars(_STILL_PARKED, {"order_id": order.id}))
+        await settle(session, order, "service", *(_PARKED - still))
+
+
+_PARKED = frozenset({
+    "ambiguous", "apply-failed", "foreign-id", "invoice-unknown", "path-unknown", "rejected-but-known",
+})  # fmt: skip
+
 # Served by deliveries_order_idx.
 _ANY_DEAD = text("select exists (select 1 from deliveries where order_id = :order_id and state = 'dead')")
+
+# One that is tried again is `received` for that moment. Served by notifications_order_idx.
+_STILL_PARKED = text(
+    """
+    select distinct reason from notifications
+     where order_id = :order_id and state in ('parked', 'received') and reason is not null
+    """
+)
 
 
 async def decided(session: AsyncSession, order: Order, chain: ChainOrder, actor: str, settled: Collection[str]) -> None:

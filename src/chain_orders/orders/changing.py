@@ -83,7 +83,7 @@ def accept(order: Order, chain: ChainOrder, change: Change, actor: str) -> None:
     moved = {"before": before, "value": chain.value_cents}
     order.tell("chain-order.changed", actor, chain_order=chain, **moved, **_facts(change))
     settled = chain.invoiced_cents and chain.invoiced_cents >= chain.value_cents
-    if settled and chain.status == Status.PARTIALLY_INVOICED:
+    if settled and Status.PARTIALLY_INVOICED in {chain.status, chain.status_before_request}:
         chain.move(Status.INVOICED)
         order.tell("chain-order.invoiced", actor, chain_order=chain, value=chain.invoiced_cents)
     elif chain.status == Status.INVOICED and chain.invoiced_cents != chain.value_cents:

@@ -47,7 +47,7 @@ def compare(
             order.ask_attention("missing-at-seller", f"the seller does not show {chain.chain_order_id}")
         chain.seller_status = NOT_SHOWN
         return
-    was_cancelled = chain.seller_status in _CANCELLED
+    was_cancelled = shown_cancelled(chain)
     chain.seller_status = seen.status
     if seen.marketplace_order_id and chain.marketplace_order_id is None:
         chain.marketplace_order_id = seen.marketplace_order_id
@@ -121,11 +121,16 @@ def _judge_cancellation(
         )
 
 
+def shown_cancelled(chain: ChainOrder) -> bool:
+    """Whether the last read of the seller showed it as cancelled."""
+    return chain.seller_status in _CANCELLED
+
+
 def unconfirmed(chain: ChainOrder) -> bool:
     """Whether a cancellation or a return is still to be seen at the seller."""
     if chain.status == Status.CANCEL_REQUESTED:
         return True
-    if chain.status == Status.CANCELLED and chain.seller_status not in _CANCELLED:
+    if chain.status == Status.CANCELLED and not shown_cancelled(chain):
         return True
     return bool(_unseen_returns(chain))
 
