@@ -212,6 +212,38 @@ async def test_an_earlier_denial_that_is_read_does_not_end_a_request_that_is_und
     assert (await marketplace.story(placed["id"])).count("chain-order.cancellation-denied") == 1
 
 
+async def test_an_answer_that_shows_another_order_says_nothing(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("READ15"))
+    await simulated.behave(readAnswer="foreign")
+
+    async def told() -> bool:
+        async with marketplace.database.transaction() as session:
+            return "another order" in (await session.scalar(select(Read.last_error)) or "")
+
+    await until(told)
+    assert (await marketplace.get(placed["id"]))["status"] == "placed"
+
+
+@pytest.mark.parametrize("kind", ["authorize", "cancel"])
+async def test_nor_does_it_settle_an_unclear_call(
+    marketplace: Marketplace, simulated: SimulatedSeller, kind: str
+) -> None:
+    placed = await marketplace.place(order("READ16"))
+    await simulated.behave(applyTo=[kind], resetBefore=1, readAnswer="foreign")
+
+    await (marketplace.authorize(placed["id"]) if kind == "authorize" else marketplace.ask_to_cancel(placed["id"]))
+
+    async def read() -> bool:
+        (_, call) = (await marketplace.get(placed["id"], "/deliveries"))["items"]
+        return [one["outcome"] for one in call["attempts"]][:2] == ["ambiguous", "again"]
+
+    await until(read)
+    await simulated.behave(resetBefore=0, readAnswer="true")
+    await marketplace.becomes(placed["id"], "authorized" if kind == "authorize" else "cancelled")
+
+
 @pytest.mark.parametrize("options", [{"closed_at": ""}, {"closed_at": "0.4,0.8"}], indirect=True)
 async def test_a_closed_order_is_read_no_more_once_that_was_long_ago(
     marketplace: Marketplace, simulated: SimulatedSeller

@@ -111,9 +111,6 @@ class Tables:
             return any(one.state == "dead" for one in self.owed)
         if statement is placing._SAID_TO_BE_THERE:
             return any("already-there" in one.calls for one in self.owed if one.id == values["id"])
-        if isinstance(statement, Select):  # the id of a chain order, by its key
-            key = statement.whereclause.right.value  # type: ignore[union-attr]
-            return next(chain.chain_order_id for chain in self.order.chain_orders if chain.key == key)
         raise LookupError(f"the simulation does not know {statement}")
 
     async def scalars(self, statement: Any, values: Any) -> Rows:

@@ -41,7 +41,7 @@ from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
 from ..vtex.faults import told
-from ..vtex.messages import SellerOrder, authorization, moment, read_order
+from ..vtex.messages import SellerOrder, authorization, moment, reader_of
 from . import attention, lookup, reads, states
 from .models import ChainOrder, Order
 from .patience import NOT_THERE_YET, lose_patience, not_there_yet
@@ -294,7 +294,7 @@ class Authorize:
 
     async def _look(self, chain: ChainOrder, seller: Seller) -> Attempted:
         exchange = await client_of(seller, self._wire, self._vault).read_order(chain.chain_order_id)
-        found = answers.found(exchange, read_order)
+        found = answers.found(exchange, reader_of(chain.chain_order_id))
         if isinstance(found, answers.Unread):
             return Attempted(found, exchange)
         if found is None:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import tracing
@@ -28,7 +28,7 @@ from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
-from ..vtex.messages import SellerOrder, cancellation_request, read_order
+from ..vtex.messages import SellerOrder, cancellation_request, reader_of
 from . import attention, authorizing, lookup, reads
 from .applied import Applied, Contradicts, Ignored, Result
 from .models import ChainOrder, Order
@@ -173,11 +173,9 @@ class Cancel:
 
     async def _look(self, claimed: Claimed, seller: Seller) -> tuple[Exchange, SellerOrder | answers.Unread | None]:
         async with self._database.transaction() as session:
-            chain_order_id = await session.scalar(
-                select(ChainOrder.chain_order_id).where(ChainOrder.key == claimed.chain_order_key)
-            )
-        exchange = await client_of(seller, self._wire, self._vault).read_order(chain_order_id or "")
-        return exchange, answers.found(exchange, read_order)
+            chain = await session.get_one(ChainOrder, claimed.chain_order_key)
+        exchange = await client_of(seller, self._wire, self._vault).read_order(chain.chain_order_id)
+        return exchange, answers.found(exchange, reader_of(chain.chain_order_id))
 
     async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))

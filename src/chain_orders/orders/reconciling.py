@@ -26,7 +26,7 @@ from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import answers
-from ..vtex.messages import SellerOrder, read_order
+from ..vtex.messages import SellerOrder, reader_of
 from . import authorizing, comparing, lookup, reads
 from . import seen as answered
 from .models import ChainOrder, Order, Read
@@ -108,7 +108,7 @@ class Reconciler:
             if seen and not await self._is_open(due):
                 return
             exchange = await client.read_order(chain.chain_order_id)
-            found = answers.found(exchange, read_order)
+            found = answers.found(exchange, reader_of(chain.chain_order_id))
             if isinstance(found, answers.Unread):
                 await self._unread(due, found)
                 return

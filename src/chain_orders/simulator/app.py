@@ -155,7 +155,7 @@ class Seller:
         order = self._find(request.path_params["order_id"])
         if self._is_hidden(order):
             raise Refusal(404, "CHK0201", "order not found")
-        return JSONResponse(self._shown(order))
+        return JSONResponse(self.behaviour.read(self._shown(order)))
 
     async def read_group(self, request: Request) -> Response:
         orders = [order for order in self.book.of_group(request.path_params["group"]) if not self._is_hidden(order)]

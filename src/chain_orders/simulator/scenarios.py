@@ -50,6 +50,8 @@ class Behaviour(BaseModel):
     """Into how many chain orders a purchase falls."""
     placement_answer: Literal["true", "foreign", "twice", "twice-differently", "empty-part"] = "true"
     """What a placement's answer lists: what was created; another's order; each order twice; or an empty part beside."""
+    read_answer: Literal["true", "foreign"] = "true"
+    """Whether a read of an order shows it, or another one, which is cancelled."""
     surcharge: int = Field(0, ge=0)
     """How many cents more an order is worth at the seller than what was sent adds up to."""
     group_form: Literal["affiliate", "plain"] = "affiliate"
@@ -100,6 +102,10 @@ class Behaviour(BaseModel):
                 return [*placed, {**placed[-1], "orderId": f"{placed[-1]['orderId'][:-2]}99", "items": []}]
             case _:
                 return placed
+
+    def read(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """What a read of an order shows."""
+        return shown if self.read_answer == "true" else {**shown, "orderId": "XYZ-OTHER-01", "status": "canceled"}
 
     def refusal(self, group: str) -> str | None:
         """The code that a placement of this group is refused with, if it is."""

@@ -335,6 +335,18 @@ def read_order(body: bytes) -> SellerOrder:
     return _order(_document(body))
 
 
+def reader_of(order_id: str) -> Callable[[bytes], SellerOrder]:
+    """What reads the answer about one order. It raises Unreadable for another's too: a cache may mix them up."""
+
+    def read(body: bytes) -> SellerOrder:
+        found = read_order(body)
+        if found.order_id.lower() != order_id.lower():
+            raise Unreadable("the answer shows another order")
+        return found
+
+    return read
+
+
 def read_group(body: bytes) -> list[SellerOrder]:
     """The orders in the answer to a read of a group; may be empty. Raises Unreadable."""
     document = _document(body)
