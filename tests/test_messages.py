@@ -80,10 +80,10 @@ def test_an_id_that_is_none_is_refused(written: Any) -> None:
         ("2019-02-07T02:00:00", datetime(2019, 2, 7, 2, tzinfo=UTC)),
         ("2019-02-07 02:00", datetime(2019, 2, 7, 2, tzinfo=UTC)),
         (" 2019-02-07 ", datetime(2019, 2, 7, tzinfo=UTC)),
-        ("0001-01-01T00:00:00", datetime(1, 1, 1, tzinfo=UTC)),
+        ("0001-01-01T00:00:00", None), ("0001-01-01T00:00:00-03:00", None), ("9999-12-31T23:59:59.9999999Z", None),
     ],
-)
-def test_a_date_is_read_in_each_spelling(written: str, read: datetime) -> None:
+)  # fmt: skip
+def test_a_date_is_read_in_each_spelling(written: str, read: datetime | None) -> None:
     assert Invoice.model_validate(invoice(issuanceDate=written)).issuance_date == read
 
 
@@ -127,9 +127,9 @@ def test_whatever_the_date_it_can_be_stored_or_is_refused(written: str) -> None:
     try:
         read = Invoice.model_validate(invoice(issuanceDate=written)).issuance_date
     except ValidationError:
-        read = datetime.now(UTC)
+        read = None
 
-    assert read.astimezone(UTC).tzinfo is UTC
+    assert read is None or read.astimezone(UTC).tzinfo is UTC
 
 
 OPTIONAL = ["invoiceUrl", "invoiceKey", "courier", "trackingNumber", "trackingUrl"]

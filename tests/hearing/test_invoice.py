@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from chain_orders.database import Base
 
-from ..builders import Marketplace, SimulatedSeller, invoice, order, sample
+from ..builders import Marketplace, SimulatedSeller, invoice, order, sample, until
 
 ADDRESSES = [
     "/api/oms/pvt/orders/{group}/invoice",
@@ -194,6 +194,25 @@ async def test_what_cannot_be_meant_is_refused_with_its_field_and_kept(
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
     await marketplace.notified(order_id, "unreadable")
     assert (await marketplace.get(order_id))["attention"]["code"] == "notification-unreadable"
+
+
+@pytest.mark.parametrize("date", ["0001-01-01T00:00:00", "9999-12-31T23:59:59.9999999Z"])
+async def test_the_ends_of_the_calendar_are_no_dates_and_the_order_is_shown(
+    marketplace: Marketplace, simulated: SimulatedSeller, date: str
+) -> None:
+    order_id, base = await _placed(marketplace, simulated, "INVC")
+    await marketplace.notify(f"{base}/pvt/orders/INVC/invoice", invoice(issuanceDate=date))
+    await marketplace.notify(
+        f"{base}/pvt/orders/INVC/invoice/NF-1/tracking", {"isDelivered": True, "deliveredDate": date}
+    )
+
+    async def delivered() -> bool:
+        return "chain-order.delivered" in await marketplace.story(order_id)
+
+    await until(delivered)
+    (shown,) = (await marketplace.client.get("/v1/orders")).json()["items"]
+    (known,) = shown["chainOrders"][0]["invoices"]
+    assert (known["issuanceDate"], known["deliveredAt"][:2]) == (None, "20")  # delivered when it was told
 
 
 async def test_the_seeds_broken_sample_is_explained_and_repaired_it_works(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -129,12 +129,19 @@ def _zone(offset: str | None) -> timezone:
     return timezone(-ahead if offset[0] == "-" else ahead)
 
 
+def _date(value: Any) -> datetime | None:
+    """A moment. The least year and the greatest are what .NET writes where there is no date; and of their outermost
+    moments the database makes infinities, which are no dates when they are read again."""
+    told = moment(value)
+    return None if told.year in (MINYEAR, MAXYEAR) else told
+
+
 Cents = Annotated[int, BeforeValidator(_cents)]
 Identifier = Annotated[str, BeforeValidator(_identifier)]
 Optional = Annotated[str | None, BeforeValidator(_absent_if_blank)]
 Loose = Annotated[str | None, BeforeValidator(lambda v: _if_readable(_identifier, v))]
 Name = Annotated[str | None, BeforeValidator(lambda v: _bounded(_absent_if_blank(v)))]
-Moment = Annotated[datetime, BeforeValidator(moment)]
+Date = Annotated[datetime | None, BeforeValidator(_date)]
 Quantity = Annotated[int, BeforeValidator(_quantity)]
 
 
@@ -170,7 +177,7 @@ class Invoice(_Message):
     type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
     invoice_number: Identifier
     invoice_value: Cents
-    issuance_date: Moment
+    issuance_date: Date
     invoice_url: Optional = None
     invoice_key: Optional = None
     courier: Optional = None
@@ -204,7 +211,7 @@ class Tracking(_Message):
     invoice_url: Optional = None
     invoice_key: Optional = None
     is_delivered: Annotated[bool, BeforeValidator(lambda v: v is True or str(v).strip().lower() == "true")] = False
-    delivered_date: Annotated[datetime | None, BeforeValidator(lambda v: _if_readable(moment, v))] = None
+    delivered_date: Annotated[datetime | None, BeforeValidator(lambda v: _if_readable(_date, v))] = None
 
 
 class ChangedItem(_Message):
@@ -245,7 +252,7 @@ class Package(_Message):
     type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
     invoice_number: Loose = None
     invoice_value: Cents
-    issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: moment(v) if v else None)] = None
+    issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: _date(v) if v else None)] = None
     invoice_url: Optional = None
     invoice_key: Optional = None
     courier: Optional = None
