@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from chain_orders.alerts.models import Alert
+from chain_orders.operators.audit import Audit
 
 from ..builders import Marketplace, SimulatedSeller, order, until
 from ..retention.planted import holds, plant
@@ -140,18 +141,24 @@ async def test_the_audit_is_searched_by_who_and_what(marketplace: Marketplace, a
 async def test_the_audit_names_things_as_people_do_and_finds_them_so(marketplace: Marketplace, admin: Visitor) -> None:
     placed = await marketplace.place(order("HARBOR-1"))
     await marketplace.place(order("HARBOR-2"))
+    async with marketplace.database.transaction() as session:
+        session.add(Audit(actor="command:key", action="key.create", object="key:the first"))
 
     everything = await admin.page("/console/audit")
     of_one = await admin.page("/console/audit?object=HARBOR-1")
     of_key = await admin.page("/console/audit?object=a+admin")
+    of_first = await admin.page("/console/audit?object=the+first")
 
     assert re.search(rf'<a href="/console/orders/{placed["id"]}"[^>]*>HARBOR-1</a>', everything)
+    assert re.findall(r'title="key:the first">([^<]*)<', of_first) == ["the first"]
     assert ("HARBOR-1</a>" in of_one, "HARBOR-2</a>" in of_one) == (True, False)
     assert set(re.findall(r'<th scope="row">([^<\n]+)', of_key)) == {"Signed in at the console"}
 
 
 async def test_alerts_say_what_to_do_here(marketplace: Marketplace, admin: Visitor, viewer: Visitor) -> None:
-    calm, webhook = await viewer.page("/console/alerts"), "01a20b59-09d3-7275-80c3-c4690870cce9"
+    calm, body = await viewer.page("/console/alerts"), {"url": "https://told.example/", "events": ["order.*"]}
+    made = await marketplace.client.post("/v1/webhooks", json={**body, "description": "the warehouse"})
+    webhook = made.json()["id"]
     async with marketplace.database.transaction() as session:
         session.add(Alert(code="dead-deliveries", subject="seller:acme", reason="1 call is dead"))
         session.add(Alert(code="breaker-open", subject=f"subscription:{webhook}", reason="5 failures in a row"))
@@ -167,6 +174,8 @@ async def test_alerts_say_what_to_do_here(marketplace: Marketplace, admin: Visit
     assert "Read why, remove the cause, and try them again." in page
     assert 'href="/console/deliveries?state=dead&amp;seller=acme"' in page
     assert f'href="/console/webhooks/{webhook}">Calls to a webhook are stopped' in admins
+    assert admins.count(">the warehouse</td>") == 2
+    assert "the warehouse" not in page
     calls = f"/console/deliveries?webhook={webhook}"
     assert f'href="{calls}">Calls to a webhook are stopped' in page
     assert f'href="{calls}&amp;state=dead">Calls to a webhook have used up their tries' in page

@@ -104,6 +104,7 @@ async def test_a_refused_authorization_is_given_again_with_the_same_receipt(
     await marketplace.becomes(order_id, "authorized")
     ((booked,)) = await simulated.book("AGAIN-1")
     assert "Read its reason, remove the cause, and authorize again." in asked
+    assert "An operator must act" not in asked
     for page in (asked, cleared):
         assert f"{path}/authorize" in addresses(page)
         assert "Your turn" in page
@@ -197,6 +198,31 @@ async def test_both_facts_are_written_alike(
     against = page[page.index("What contradicts it") :]
     assert re.search(r"<dt>Value</dt><dd[^>]*>BRL 12.50</dd>", against)
     assert re.search(r"<dt>Issued</dt><dd[^>]*>1 Nov 2026, 13:00 UTC</dd>", against)
+
+
+async def test_a_change_is_shown_with_what_becomes_of_the_value(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """And accepting it answers nothing else: what stays open is said before."""
+    await marketplace.change_seller(currency="BRL")
+    placed = await marketplace.place(order("CHANGED-1"))
+    chain = placed["chainOrders"][0]["chainOrderId"]
+    await simulated.change(chain, incrementValue=500)
+    await marketplace.notified(placed["id"], "applied")
+    base = await simulated.base("CHANGED-1")
+    await marketplace.notify(f"{base}/pub/orders/ANOTHER-1/invoice", invoice())
+    await marketplace.notified(placed["id"], "parked")
+    path = f"/console/orders/{placed['id']}/resolve"
+
+    page = await admin.page(path)
+    preview = await admin.send(path, decision=f"accept-change|{chain}", reason="it was agreed")
+
+    against = page[page.index("What contradicts it") :]
+    assert re.search(r"<dt>More to pay</dt><dd>BRL 5.00</dd>", against)
+    assert "No notification contradicts it." not in against
+    assert re.search(r"Its value</th><td>BRL 13.00</td><td>BRL 18.00</td>", preview.text)
+    assert "It needs attention afterwards too: A notification names another order." in preview.text
+    assert "The attention is cleared" not in preview.text
 
 
 async def test_what_differs_at_the_seller_is_shown_beside_what_is_held(

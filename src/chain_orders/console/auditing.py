@@ -91,7 +91,7 @@ async def _objects(session: AsyncSession, text: str) -> list[str]:
     """What people call `order:{id}` and the like: an order by its group, a key by its name, a seller by its id."""
     orders = await session.scalars(select(Order.id).where(Order.order_group == text))
     keys = await session.scalars(select(ApiKey.id).where(ApiKey.name == text))
-    return [text, f"seller:{text}", *(f"order:{one}" for one in orders), *(f"key:{one}" for one in keys)]
+    return [text, f"seller:{text}", f"key:{text}", *(f"order:{one}" for one in orders), *(f"key:{one}" for one in keys)]
 
 
 async def _names(session: AsyncSession, acts: Sequence[Audit]) -> dict[str, str]:
@@ -101,7 +101,8 @@ async def _names(session: AsyncSession, acts: Sequence[Audit]) -> dict[str, str]
         kind, _colon, identity = act.object.partition(":")
         ids[kind].add(identity)
     found = {f"{kind}:{one}": _(label) % one for kind, label in _NUMBERED.items() for one in ids[kind]}
-    found |= {f"seller:{one}": one for one in ids["seller"]}
+    # The first admin's key is made before it has an id to be named by.
+    found |= {f"{kind}:{one}": one for kind in ("seller", "key") for one in ids[kind]}
     for kind, id_, name in (
         ("order", Order.id, Order.order_group),
         ("key", ApiKey.id, ApiKey.name),

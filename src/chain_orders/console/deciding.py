@@ -18,7 +18,7 @@ from ..notifications.models import LISTED, Notification
 from ..operators import audit, edges
 from ..operators.schemas import ResolutionBody
 from ..orders import resolving
-from ..orders.models import ChainOrder, Order
+from ..orders.models import ChainOrder, Change, Order
 from ..orders.seen import Seen
 from ..orders.states import Status
 from ..sellers.models import Seller
@@ -87,6 +87,7 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         seen=seen,
         currency=seller.currency,
         against=[(note, said := _said(note), _facts(said, seller.currency, visit.zone)) for note in against],
+        changes=_waiting(order),
         shown=shown,
         choices=choices(order),
         chosen=visit.typed("decision", _DISMISS),
@@ -95,6 +96,12 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         wrong=mistakes.beside(problem),
         preview=preview,
     )
+
+
+def _waiting(order: Order) -> list[tuple[ChainOrder, Change]]:
+    """The latest changes that wait for a decision."""
+    changes = [(chain, change) for chain in order.chain_orders for change in chain.changes]
+    return [one for one in changes if one[1].state == "recorded"][-_SHOWN:]
 
 
 async def _shown(session: AsyncSession, order: Order) -> list[Shown]:

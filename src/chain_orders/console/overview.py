@@ -88,6 +88,7 @@ async def show(visit: Visit) -> Response:
         )
         sellers = await directory.all_of(session)
         troubles = await alerts.opened(session, _ALERTS + 1)
+        names = await alerts.names_of(session, visit, troubles)
     counted = await visit.desk.counted.get(lambda: _count(visit))
     by_status = orders.by_status
     numbers = {lane["sellerId"]: lane for lane in lanes if "sellerId" in lane}
@@ -101,7 +102,7 @@ async def show(visit: Visit) -> Response:
         attention=attention,
         waiting=waiting,
         queues=_queues(queues),
-        alerts=[alerts.shown(visit, alert) for alert in troubles[:_ALERTS]],
+        alerts=[alerts.shown(visit, alert, names) for alert in troubles[:_ALERTS]],
         more_alerts=len(troubles) > _ALERTS,
         sellers=sorted(sellers, key=lambda seller: _wellness(numbers.get(seller.id)))[:_SELLERS],
         every_seller=len(sellers),

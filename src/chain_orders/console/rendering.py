@@ -82,7 +82,9 @@ def clock(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
     it is from UTC."""
     here = at.astimezone(zone)
     name = f"{here:%Z}"
-    return f"{_written(here, seconds)} {'UTC' if name.startswith(('+', '-')) else ''}{name}"
+    if name.startswith(("+", "-")):
+        name = "UTC" + name.replace("-", "\u2212")  # after a hyphen the line may break
+    return f"{_written(here, seconds)} {name}"
 
 
 def _written(at: datetime, seconds: bool) -> str:
