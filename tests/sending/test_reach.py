@@ -104,6 +104,7 @@ def test_it_is_tried_again_with_one_call_after_a_while_that_grows() -> None:
         began = at
         while calls.reach.to_try(at) is None:
             at += 0.5
+            assert at - began <= LONGEST
         waits.append(at - began)
         calls.fails(at=at)
         calls.others_pass()
@@ -241,9 +242,11 @@ async def test_a_worker_without_a_way_out_leaves_its_calls_to_others_and_is_name
 
     async with database.transaction() as session:
         burnt = await session.scalar(_BURNT)
+        given_back = await session.scalar(_GIVEN_BACK, {"worker": worker})
         reason = await session.scalar(select(Alert.reason).where(Alert.code == "out-of-reach"))
     assert burnt is not None
     assert burnt <= 2
+    assert given_back
     assert stats["outOfReach"] == [{"worker": worker, "lanes": [LANE]}]
     assert f'chain_orders_out_of_reach{{worker="{worker}"}} 1.0' in metrics
     assert worker in str(reason)
@@ -254,3 +257,4 @@ _BURNT = text(
     select max(failures) from deliveries d join orders o on o.id = d.order_id where o.order_group like 'LEFT%'
     """
 )
+_GIVEN_BACK = text("select count(*) from attempts where worker = :worker and outcome = 'given-back'")
