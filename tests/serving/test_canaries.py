@@ -28,7 +28,7 @@ async def test_no_log_line_and_no_refusal_of_a_service_holds_a_secret_or_a_perso
         token = (await marketplace.client.post("/v1/sellers/acme/callback-token")).json()["token"]
         base = await _sell(marketplace, simulated)
         answers = await _call_back(marketplace, base, token)
-        secret, refusals = await _operate(marketplace)
+        secret, refusals = await _operate(marketplace, f"{simulated.url}/canary-of-a-hook")
         metrics = (await marketplace.client.get("/metrics")).text
         process.stop()
         log = process.log
@@ -81,7 +81,7 @@ async def _call_back(marketplace: Marketplace, base: str, token: str) -> list[ht
     return answers
 
 
-async def _operate(marketplace: Marketplace) -> tuple[str, list[httpx.Response]]:
+async def _operate(marketplace: Marketplace, receiver: str) -> tuple[str, list[httpx.Response]]:
     """What an operator does over the API and in the console, rightly and wrongly. The secret of a webhook, and what was
     refused."""
     listed = (await marketplace.client.get("/v1/orders")).json()["items"]
@@ -93,8 +93,7 @@ async def _operate(marketplace: Marketplace) -> tuple[str, list[httpx.Response]]
     malformed = await marketplace.client.post("/v1/sellers/acme/orders", content=b'{"canary-of-an-order": NaN}')
     refusals = [refused, malformed, *[await marketplace.post_order(one) for one in _wrong_orders()]]
     searched = await marketplace.client.get("/v1/orders", params={"q": PERSON[0]})
-    hook = {"url": f"http://127.0.0.1:{free_port()}/canary-of-a-hook", "events": ["*"]}
-    made = await marketplace.client.post("/v1/webhooks", json=hook)
+    made = await marketplace.client.post("/v1/webhooks", json={"url": receiver, "events": ["*"]})
     assert (malformed.status_code, searched.status_code, made.status_code) == (400, 200, 201)
     admin = await signed_in(marketplace)
     await admin.post("/console/sign-in", key="canary-of-a-key")
@@ -102,8 +101,15 @@ async def _operate(marketplace: Marketplace) -> tuple[str, list[httpx.Response]]
         await admin.page(f"/console{page}")
     await admin.client.aclose()
     await marketplace.client.post(f"/v1/webhooks/{made.json()['id']}/test")
+    await until(lambda: _called(marketplace, made.json()["id"]))
     assert [one.status_code for one in refusals] == [401, 400, 422, 422, 409]
     return str(made.json()["secret"]), refusals
+
+
+async def _called(marketplace: Marketplace, webhook_id: str) -> bool:
+    """Whether the receiver of a webhook has answered a call."""
+    owed = (await marketplace.client.get("/v1/deliveries", params={"webhook": webhook_id})).json()["items"]
+    return any(attempt["status"] for one in owed for attempt in one["attempts"])
 
 
 def _wrong_orders() -> list[dict[str, Any]]:
