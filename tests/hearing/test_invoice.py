@@ -133,6 +133,23 @@ async def test_what_does_not_add_up_is_applied_and_asks_a_person(
     assert found["money"]["invoiced"] + found["money"]["returned"] == told["invoiceValue"]
 
 
+async def test_amounts_that_add_up_after_all_ask_nobody(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
+    order_id, base = await _placed(marketplace, simulated, "INVD")
+    await marketplace.change_seller(changePolicy="accept")
+
+    async def asked(below: str, told: dict[str, Any]) -> list[str]:
+        """What asks for attention, or does no more, once this is applied too."""
+        await marketplace.notify(f"{base}/pvt/orders/INVD/{below}", told)
+        await marketplace.notified(order_id, "applied")
+        events = (await marketplace.get(order_id, "/timeline"))["items"]
+        return [event["type"].partition(".")[2] for event in events if "over-" in event["data"].get("code", "")]
+
+    too_high, over = "attention", "attention-cleared"
+    assert await asked("invoice", invoice("DEV-1", 300, type="Input")) == [too_high]
+    assert await asked("invoice", invoice("NF-1", 1400)) == [too_high, too_high, over]
+    assert await asked("changes", {"requestId": "c", "incrementValue": 100}) == [too_high, too_high, over, over]
+
+
 async def test_another_value_under_a_known_number_is_a_conflict(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

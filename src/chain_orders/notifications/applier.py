@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs
 from ..database import Bell, Database, is_passing, one_moment, read_clock, wait_for
 from ..orders import attention, authorizing, lookup, reads
+from ..orders.invoicing import too_high
 from ..orders.models import ChainOrder, Order
 from ..sellers.models import Seller
 from ..vtex.addresses import Kind
@@ -161,6 +162,7 @@ class Applier:
 
     def _apply_in_order(self, order: Order, notes: Sequence[Notification], *, distrusted: bool) -> _Moved:
         before = {chain.key: chain.status for chain in order.chain_orders}
+        was_too_high = too_high(order)
         look, fresh, invoiced, over = False, False, False, False
         for note in notes:
             trusted = note.caller == "base" and not distrusted
@@ -172,19 +174,21 @@ class Applier:
             over |= had_waited and note.state != "parked"
             invoiced |= note.kind == Kind.INVOICE and note.state == "applied"
         chains = [c for c in order.chain_orders if c.status != before[c.key] and before[c.key] in authorizing.UNSETTLED]
-        return _Moved(order, look, fresh, invoiced, over, chains)
+        return _Moved(order, look, fresh, invoiced, over, was_too_high - too_high(order), chains)
 
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
     """An order after its notifications. `look`: its seller is to be read; `fresh`: of what was told for the first time.
-    `over`: something waits no longer. `chains` have moved past a call of ours."""
+    `over`: something waits no longer; `adds_up`: which amounts were too high. `chains` have moved past a call of ours.
+    """
 
     order: Order
     look: bool
     fresh: bool
     invoiced: bool
     over: bool
+    adds_up: Collection[str]
     chains: Sequence[ChainOrder]
 
 
@@ -197,6 +201,8 @@ async def _follow(session: AsyncSession, moved: Sequence[_Moved]) -> None:
             await reads.confirm(session, one.order.id, f"seller:{one.order.seller_id}", fresh=one.fresh)
         if one.over:
             await attention.settle_parked(session, one.order)
+        if one.adds_up:
+            await attention.settle(session, one.order, "service", *one.adds_up)
         for chain in one.chains:
             await authorizing.overtake(session, one.order, chain, f"the seller says that it is {chain.status}")
 

@@ -96,6 +96,17 @@ def _return(order: Order, chain: ChainOrder, invoice: Invoice) -> Result:
     return Applied()
 
 
+def too_high(order: Order) -> set[str]:
+    """Which amounts exceed what they are a part of, as codes of attention. What comes later may make them add up."""
+    codes = set()
+    for chain in order.chain_orders:
+        if chain.invoiced_cents > chain.value_cents:
+            codes.add("over-invoiced")
+        if chain.returned_cents > chain.invoiced_cents:
+            codes.add("over-returned")
+    return codes
+
+
 def _merge(
     order: Order, chain: ChainOrder, known: Invoice, told: InvoiceMessage, receipt: str | None, nth: int | None
 ) -> Result:

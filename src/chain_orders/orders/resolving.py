@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import Conflict, Invalid, Sentence, Unknown
 from . import attention, authorizing, changing, lookup, states
+from .invoicing import too_high
 from .models import ChainOrder, Order
 from .states import Status
 
@@ -71,6 +72,7 @@ async def resolve(
 async def _decide(
     session: AsyncSession, order: Order, chain: ChainOrder, decision: str, reason: str, actor: str
 ) -> None:
+    was_too_high = too_high(order)
     if decision == "accept-change":
         _accept_changes(order, chain, actor)
     else:
@@ -82,6 +84,7 @@ async def _decide(
         decision=decision, reason=reason, seq=order.applied_seq, settled=sorted(settled),
     )  # fmt: skip
     await attention.decided(session, order, chain, actor, settled)
+    await attention.settle(session, order, actor, *(was_too_high - too_high(order)))
 
 
 async def _settle(session: AsyncSession, order: Order, chain: ChainOrder, decision: str) -> frozenset[str]:
