@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from chain_orders.database import Bell, Database
 from chain_orders.deliveries import settling
 from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.deliveries.queue import Claimed
-from chain_orders.deliveries.retry import Delivered
+from chain_orders.deliveries.retry import Delivered, Retry
 from chain_orders.deliveries.settling import Contradiction, Ended, LockFree, Recorded, Settler
 from chain_orders.orders import lookup
 from chain_orders.outcome import Again, Ambiguous, Answered, Denied, Outcome, Throttled
@@ -131,6 +133,20 @@ async def test_a_lane_hears_the_same_of_a_batch_as_of_each_alone(
             )
 
     assert heard[0] == heard[1]
+
+
+async def test_a_call_that_alone_is_not_let_in_stops_no_other(database: Database, lane: str) -> None:
+    """A key may lack the right to one kind of call."""
+    await owe(database, "s1")
+    (one,) = await claim(database)
+    alone = replace(one, course=replace(one.course, others_pass=True))
+
+    await _settler(database, Recorder()).settle(Ended(alone, Denied("not this"), Retry(timedelta(), "not this")))
+
+    async with database.transaction() as session:
+        found = (await session.execute(select(Lane.breaker, Lane.failures, Lane.next_at))).one()
+    assert tuple(found) == ("closed", 0, None)
+    assert set((await _states(database)).values()) == {"retrying"}
 
 
 async def test_a_lost_lease_is_lost_alone(database: Database, lane: str) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .. import logs
 from ..database import Bell, Database, is_passing, one_moment, read_clock
 from ..outbound import Exchange
-from ..outcome import Outcome, name
+from ..outcome import Denied, Outcome, name
 from ..vtex.messages import read_error
 from . import lanes
 from .queue import Claimed
@@ -276,6 +276,8 @@ async def _tell_lanes(session: AsyncSession, ended: Sequence[Ended], failing: se
     """Each lane hears of its attempts one after the other, as if each had been settled alone."""
     for one in sorted(ended, key=lambda one: one.claimed.lane):
         claimed, lane = one.claimed, one.claimed.lane
+        if isinstance(one.outcome, Denied) and claimed.course.others_pass:
+            continue  # what is let in for others, and not for this call, must not stop theirs
         troubled = claimed.lane_troubled or lane in failing
         if await lanes.note(session, lane, one.outcome, troubled=troubled, probe=claimed.probe):
             failing = failing - {lane} | ({lane} if await lanes.is_failing(session, lane) else set())
