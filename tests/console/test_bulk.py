@@ -50,6 +50,7 @@ async def test_attention_is_cleared_and_dead_calls_are_tried_for_many(
         preview = await admin.post("/console/orders/many", **form, order=[order_id])
         looked_at = re.findall(r'name="order" value="([^"]+)"', preview.text)
         assert looked_at, preview.text[preview.text.index("<h1") :]
+        assert ("Stays: Invoiced. Cleared: Cancelled after it was invoiced." in preview.text) == (what == "clear")
         done = await admin.post("/console/orders/many", **form, order=looked_at, confirm="yes", reason="seen")
         assert ">done<" in done.text, done.text
 

@@ -50,6 +50,8 @@ async def test_filters_live_in_the_address(day: dict[str, str], admin: Visitor) 
     assert day["placed"] in mine
     assert day["cancel"] not in mine
     assert "No order is like that." in nothing
+    backwards = await admin.page("/console/orders?since=2026-11-02&until=2026-11-01")
+    assert "The days end before they begin." in backwards
 
 
 async def test_lists_go_on_over_pages(marketplace: Marketplace, admin: Visitor, monkeypatch: Any) -> None:

@@ -330,7 +330,7 @@ async def _signed_in_late(marketplace: Marketplace, admin: Visitor, path: str, s
 
 
 async def test_what_was_done_is_said_once_and_by_no_link(marketplace: Marketplace, admin: Visitor) -> None:
-    done = "The lane is paused."
+    done = "Calls to the seller are paused."
     forged = await admin.page("/console/sellers/acme?done=paused")
     answer = await admin.post("/console/sellers/acme/pause", csrf=await admin.secret(), reason="they move")
 

@@ -23,7 +23,7 @@ from ..orders.models import Order
 from ..orders.states import Status
 from ..sellers import directory
 from ..sellers.models import Seller
-from . import acts, deciding, meanwhile, mistakes, once, words
+from . import acts, deciding, meanwhile, mistakes, once, sentences, words
 from .order import dead_of
 from .retrying import Result
 from .texts import N_, _
@@ -116,16 +116,17 @@ async def _plan(visit: Visit, order_id: uuid.UUID, what: str, move: acts.Move) -
         told = words.refusal(refused)
         return Planned(*known, told=told, refused=True)
     calls = [f"{one.method} {one.target.partition('?')[0]}" for one in rehearsed.owed]
-    told = _foretold(what, rehearsed)
+    told = _foretold(what, rehearsed, before.attention_code)
     return Planned(*known, calls, told)
 
 
-def _foretold(what: str, after: acts.Rehearsed) -> str:
+def _foretold(what: str, after: acts.Rehearsed, attention: str | None) -> str:
     status = words.word(words.STATUSES, after.after_status).label
     if what == "retry":
         return _("The seller is read first; what it does not show is sent again.")
     if what == "clear":
-        return _("Stays: %s") % status
+        about = sentences.attention(attention)[0]
+        return _("Stays: %(status)s. Cleared: %(what)s.") % {"status": status, "what": about}
     if after.after_status == Status.CANCEL_REQUESTED and not after.owed:
         return _("Becomes: %s. The seller is read first, and asked if it has the order.") % status
     return _("Becomes: %s") % status

@@ -63,6 +63,11 @@ class Wanted:
         return any(value for name, value in self.parameters.items() if name != "sort")
 
     @property
+    def backwards(self) -> bool:
+        """Whether the days end before they begin, so that nothing can be found."""
+        return bool(self.since and self.until) and self.until < self.since
+
+    @property
     def ordering(self) -> Ordering:
         sort = self.sort or _NEWEST
         return Ordering(cast(Column, sort.removeprefix("-")), ascending=not sort.startswith("-"))

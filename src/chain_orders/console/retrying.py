@@ -72,7 +72,7 @@ async def retry(visit: Visit) -> Response:
         order_id, held = delivery.order_id, await holding.at_gate(session, delivery.lane)
     visit.desk.bell.ring("deliveries")
     done = "retried-later" if held else "retried"
-    return await visit.finished(done, f"/console/orders/{order_id}" if order_id else "/console/deliveries")
+    return await visit.finished(done, f"/console/orders/{order_id}" if order_id else f"{_LIST}/{delivery.id}")
 
 
 async def retry_many(visit: Visit) -> Response:

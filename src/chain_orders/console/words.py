@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -254,8 +255,8 @@ DONE: Mapping[str, str] = Told(
         "resolved": N_("Your decision is on record."),
         "added": N_("The seller is on record. Its calls can begin."),
         "changed": N_("The changes are saved."),
-        "paused": N_("The lane is paused. Calls wait; none is dropped."),
-        "resumed": N_("The lane goes on."),
+        "paused": N_("Calls to the seller are paused. They wait; none is dropped."),
+        "resumed": N_("Calls to the seller go on."),
         "told-again": N_("It is told again, in order."),
         "zone": N_("Times and days are of this zone now."),
         "replayed": N_("The notification is applied again."),
@@ -312,6 +313,7 @@ class Stored(str):
 _REFUSALS = frozenset({"burnt", "permanent", "state"})
 _ACTS: Mapping[str, str] = {"seller": N_("The seller must act."), "us": N_("The service settles it by itself.")}
 _OTHER = Word("", "quiet")
+_PLAIN_WORD = re.compile(r"[a-z]+ ")
 
 
 def word(words: Mapping[str, Word], name: str | None) -> Word:
@@ -323,8 +325,13 @@ def refusal(problem: Problem) -> str:
     """Why something was refused: in the console's own words where it has any for the code and the state beside it."""
     own, state = _REFUSED.get(problem.code), problem.extra.get("state")
     if own is None or ("%s" in own and state is None):
-        return said(problem.detail)
+        return _sentence(said(problem.detail))
     return own.replace("%s", (DELIVERY_STATES.get(state or "") or word(NOTIFICATION_STATES, state)).label)
+
+
+def _sentence(told: str) -> str:
+    """As a sentence begins, unless it begins with a name."""
+    return told[0].upper() + told[1:] if _PLAIN_WORD.match(told) else told
 
 
 def said(detail: str) -> str:
