@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from chain_orders import strict_json
-from chain_orders.vtex import messages
+from chain_orders.vtex import values
 from chain_orders.vtex.faults import faults
 from chain_orders.vtex.messages import (
     Cancellation,
@@ -110,11 +110,11 @@ def test_a_date_that_is_none_is_refused(written: Any, detail: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.from_regex(messages._USUAL, fullmatch=True))
+@given(st.from_regex(values._USUAL, fullmatch=True))
 def test_a_date_in_the_usual_form_is_read_as_any_other(written: str) -> None:
     def read(text: str) -> datetime | str:
         try:
-            return messages.moment(text)
+            return values.moment(text)
         except PydanticCustomError as refused:
             return refused.message()
 
@@ -202,6 +202,19 @@ def test_what_is_missing_is_named_and_so_is_every_fault() -> None:
 @pytest.mark.parametrize("document", [[], "text", 1, None])
 def test_a_body_that_is_no_object_is_refused_as_a_whole(document: Any) -> None:
     assert [pointer for pointer, _, _ in told(Invoice, document)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "code"),
+    [
+        ("courier", "x" * 501, "too-long"), ("invoiceKey", "x" * 501, "too-long"),
+        ("invoiceUrl", "x" * 4001, "too-long"), ("trackingUrl", "x" * 4001, "too-long"),
+        ("items", [0] * 1001, "too-many"),
+    ],
+)  # fmt: skip
+def test_what_is_longer_than_anybody_could_list_is_one_fault(field: str, written: Any, code: str) -> None:
+    """Also where every entry of a list is wrong: of a few megabytes the faults would fill the memory."""
+    assert [fault[:2] for fault in told(Invoice, invoice(**{field: written}))] == [(f"/{field}", code)]
 
 
 def test_a_pointer_escapes_what_pointers_escape() -> None:

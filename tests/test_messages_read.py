@@ -68,6 +68,14 @@ def test_an_answer_without_readable_orders_is_unreadable(body: bytes, why: str) 
     assert "s3cret" not in str(unreadable.value)
 
 
+def test_an_answer_of_countless_faults_is_told_in_a_few_words() -> None:
+    for items in ([0] * 200_000, [{}] * 900):
+        with pytest.raises(Unreadable) as wrong:
+            read_placed(json.dumps({"orders": [{"orderId": "MKP-X-01", "items": items}]}).encode())
+
+        assert len(str(wrong.value)) < 400
+
+
 def test_a_read_order_shows_what_matters() -> None:
     document = {
         **ENTRY,

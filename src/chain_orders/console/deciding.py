@@ -22,7 +22,7 @@ from ..orders.models import ChainOrder, Change, Order
 from ..orders.seen import Seen
 from ..orders.states import Status
 from ..sellers.models import Seller
-from ..vtex import messages
+from ..vtex import values
 from . import acts, mistakes, rendering, words
 from .texts import N_, _
 from .visits import Visit
@@ -43,7 +43,7 @@ _FIELDS: Mapping[str, str] = Told(
     }
 )
 _DISMISS = "dismiss"
-_CENTS: TypeAdapter[int] = TypeAdapter(messages.Cents)
+_CENTS: TypeAdapter[int] = TypeAdapter(values.Cents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def _value(name: str, value: str | float, currency: str | None, zone: tzinfo) ->
         if name.endswith("Value"):
             return rendering.money(_CENTS.validate_python(value), currency)
         if name == "issuanceDate":
-            return rendering.clock(messages.moment(value), zone)
+            return rendering.clock(values.moment(value), zone)
     except ValueError:
         return str(value)
     return words.INVOICE_TYPES.get(str(value), str(value)) if name == "type" else str(value)

@@ -41,7 +41,8 @@ from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
 from ..vtex.faults import told
-from ..vtex.messages import SellerOrder, authorization, moment, reader_of
+from ..vtex.messages import SellerOrder, authorization, reader_of
+from ..vtex.values import moment
 from . import attention, lookup, reads, states
 from .models import ChainOrder, Order
 from .patience import NOT_THERE_YET, lose_patience, not_there_yet

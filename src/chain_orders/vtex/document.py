@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from .messages import MAXIMUM_CENTS
+from .values import MAXIMUM_CENTS
 
 _GROUP = re.compile(r"[\w.-]{1,100}", re.ASCII)
 

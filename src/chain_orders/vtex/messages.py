@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -17,132 +17,25 @@ from pydantic_core import PydanticCustomError
 
 from .. import strict_json
 from .faults import faults
-
-MAXIMUM_CENTS = 10**12
-MAXIMUM_NAME = 500
-"""Characters of an id or a number: orders are found by them, and no index holds longer ones."""
+from .values import (
+    FEW,
+    Address,
+    Cents,
+    Date,
+    Identifier,
+    Loose,
+    Name,
+    Optional,
+    Quantity,
+    cents,
+    date,
+    identifier,
+    if_readable,
+)
 
 
 class Unreadable(Exception):
     """A seller's answer is not what the protocol says. The message holds no content."""
-
-
-def _cents(value: Any) -> Any:
-    """Cents as an integer, a digit string, or a float without a fraction."""
-    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,13}\s*", value, re.ASCII):
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise PydanticCustomError("cents", "must be a whole number of cents, as a number or a text of digits")
-    if not 0 <= value <= MAXIMUM_CENTS:
-        raise PydanticCustomError("cents", "must be between 0 and 1,000,000,000,000 cents")
-    return value
-
-
-def _identifier(value: Any) -> Any:
-    """An id as text or number, trimmed."""
-    if isinstance(value, str) and (trimmed := value.strip()):
-        return _bounded(trimmed)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise PydanticCustomError("identifier", "must be a text or a number, and not blank")
-
-
-def _bounded(name: Any) -> Any:
-    if isinstance(name, str) and len(name) > MAXIMUM_NAME:
-        raise PydanticCustomError("too-long", "must have at most 500 characters")
-    return name
-
-
-def _if_readable(read: Callable[[Any], Any], value: Any) -> Any:
-    """What `read` makes of a value; absent when it can make nothing of it."""
-    try:
-        return read(value)
-    except PydanticCustomError:
-        return None
-
-
-def _absent_if_blank(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return value
-
-
-def _quantity(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value, re.ASCII):
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise PydanticCustomError("quantity", "must be a whole number of units")
-    return value
-
-
-_MOMENT = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?\s*(Z|z|[+-]\d{2}(?::?\d{2})?)?",
-    re.ASCII,
-)
-_HOUR = r"(?:[01]\d|2[0-3])"
-_USUAL = re.compile(
-    rf"[12]\d{{3}}-\d\d-\d\dT{_HOUR}:[0-5]\d:[0-5]\d(?:\.\d{{1,9}})?(?:Z|[+-]{_HOUR}:?[0-5]\d)?", re.ASCII
-)
-
-
-def moment(text: Any) -> datetime:
-    """A point in time as sellers write it: any number of fraction digits, `-0300`, no offset (UTC), a date alone."""
-    if isinstance(text, datetime):
-        return text
-    if isinstance(text, str) and _USUAL.fullmatch(text):
-        return _zoned(text)
-    found = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
-    if found is None:
-        raise PydanticCustomError("moment", "must be an ISO 8601 date or date and time")
-    year, month, day, hour, minute, second, fraction, offset = found.groups()
-    try:
-        told = datetime(
-            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
-            int((fraction or "0").ljust(6, "0")[:6]), _zone(offset),
-        )  # fmt: skip
-        told.astimezone(UTC)  # .NET's least date with an offset lies before the year 1
-    except (ValueError, OverflowError) as wrong:
-        raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
-    return told
-
-
-def _zoned(text: str) -> datetime:
-    """A moment in the usual form, which the library reads by itself, and faster."""
-    try:
-        told = datetime.fromisoformat(text)
-    except ValueError as wrong:
-        raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
-    return told if told.tzinfo is not None else told.replace(tzinfo=UTC)
-
-
-def _zone(offset: str | None) -> timezone:
-    if offset is None or offset in {"Z", "z"}:
-        return UTC
-    digits = offset[1:].replace(":", "").ljust(4, "0")
-    ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    return timezone(-ahead if offset[0] == "-" else ahead)
-
-
-def _date(value: Any) -> datetime | None:
-    """A moment. The least year and the greatest are what .NET writes where there is no date; and of their outermost
-    moments the database makes infinities, which are no dates when they are read again."""
-    told = moment(value)
-    return None if told.year in (MINYEAR, MAXYEAR) else told
-
-
-Cents = Annotated[int, BeforeValidator(_cents)]
-Identifier = Annotated[str, BeforeValidator(_identifier)]
-Optional = Annotated[str | None, BeforeValidator(_absent_if_blank)]
-Loose = Annotated[str | None, BeforeValidator(lambda v: _if_readable(_identifier, v))]
-Name = Annotated[str | None, BeforeValidator(lambda v: _bounded(_absent_if_blank(v)))]
-Date = Annotated[datetime | None, BeforeValidator(_date)]
-Quantity = Annotated[int, BeforeValidator(_quantity)]
 
 
 class _Message(BaseModel):
@@ -178,12 +71,12 @@ class Invoice(_Message):
     invoice_number: Identifier
     invoice_value: Cents
     issuance_date: Date
-    invoice_url: Optional = None
-    invoice_key: Optional = None
-    courier: Optional = None
+    invoice_url: Address = None
+    invoice_key: Name = None
+    courier: Name = None
     tracking_number: Name = None
-    tracking_url: Optional = None
-    items: list[InvoiceItem]
+    tracking_url: Address = None
+    items: Annotated[list[InvoiceItem], FEW]
 
 
 class Cancellation(_Message):
@@ -205,13 +98,13 @@ class CancellationAsked(_Message):
 class Tracking(_Message):
     """What is told of an invoice's parcel, under the number that the path holds."""
 
-    courier: Optional = None
+    courier: Name = None
     tracking_number: Name = None
-    tracking_url: Optional = None
-    invoice_url: Optional = None
-    invoice_key: Optional = None
+    tracking_url: Address = None
+    invoice_url: Address = None
+    invoice_key: Name = None
     is_delivered: Annotated[bool, BeforeValidator(lambda v: v is True or str(v).strip().lower() == "true")] = False
-    delivered_date: Annotated[datetime | None, BeforeValidator(lambda v: _if_readable(_date, v))] = None
+    delivered_date: Annotated[datetime | None, BeforeValidator(lambda v: if_readable(date, v))] = None
 
 
 class ChangedItem(_Message):
@@ -219,11 +112,11 @@ class ChangedItem(_Message):
 
     model_config = ConfigDict(extra="allow")
 
-    id: Annotated[str, BeforeValidator(_identifier), Field(validation_alias=AliasChoices("id", "sellerItemId"))]
+    id: Annotated[str, BeforeValidator(identifier), Field(validation_alias=AliasChoices("id", "sellerItemId"))]
 
 
-Amount = Annotated[int, BeforeValidator(lambda v: 0 if v is None else _cents(v))]
-Changed = Annotated[list[ChangedItem], BeforeValidator(lambda v: [] if v is None else v)]
+Amount = Annotated[int, BeforeValidator(lambda v: 0 if v is None else cents(v))]
+Changed = Annotated[list[ChangedItem], FEW, BeforeValidator(lambda v: [] if v is None else v)]
 
 
 class Change(_Message):
@@ -242,8 +135,8 @@ class OrderItem(_Message):
 
     id: Identifier
     quantity: Quantity
-    seller: Annotated[str | None, BeforeValidator(lambda v: _if_readable(_identifier, v))] = None
-    price: Annotated[int | None, BeforeValidator(lambda v: _if_readable(_cents, v))] = None
+    seller: Annotated[str | None, BeforeValidator(lambda v: if_readable(identifier, v))] = None
+    price: Annotated[int | None, BeforeValidator(lambda v: if_readable(cents, v))] = None
 
 
 class Package(_Message):
@@ -252,7 +145,7 @@ class Package(_Message):
     type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
     invoice_number: Loose = None
     invoice_value: Cents
-    issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: _date(v) if v else None)] = None
+    issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: date(v) if v else None)] = None
     invoice_url: Optional = None
     invoice_key: Optional = None
     courier: Optional = None
@@ -261,7 +154,7 @@ class Package(_Message):
 
 
 class _Packages(_Message):
-    packages: list[Package] | None = None
+    packages: Annotated[list[Package], FEW] | None = None
 
 
 class CancellationRequest(_Message):
@@ -280,12 +173,14 @@ class SellerOrder(_Message):
     marketplace_services_endpoint: Optional = None
     affiliate_id: Optional = None
     status: Optional = None
-    value: Annotated[int | None, BeforeValidator(lambda v: None if v is None else _cents(v))] = None
+    value: Annotated[int | None, BeforeValidator(lambda v: None if v is None else cents(v))] = None
     is_completed: bool | None = None
     authorized_date: Optional = None
-    items: Annotated[list[OrderItem], BeforeValidator(lambda v: [] if v is None else v)] = Field(default_factory=list)
+    items: Annotated[list[OrderItem], FEW, BeforeValidator(lambda v: [] if v is None else v)] = Field(
+        default_factory=list
+    )
     package_attachment: _Packages | None = None
-    cancellation_requests: list[CancellationRequest] | None = None
+    cancellation_requests: Annotated[list[CancellationRequest], FEW] | None = None
 
     @property
     def packages(self) -> list[Package]:
@@ -401,10 +296,13 @@ def _document(body: bytes) -> Any:
         raise Unreadable("the answer is not JSON") from wrong
 
 
+_NAMED = 10
+
+
 def _order(entry: Any) -> SellerOrder:
     try:
         return SellerOrder.model_validate(entry)
     except ValidationError as wrong:
-        raise Unreadable(
-            "an order in the answer lacks " + ", ".join(f.pointer or "/" for f in faults(wrong))
-        ) from wrong
+        lacking = [fault.pointer or "/" for fault in faults(wrong)]
+        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        raise Unreadable("an order in the answer lacks " + ", ".join(lacking[:_NAMED]) + more) from wrong

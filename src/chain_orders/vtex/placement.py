@@ -19,7 +19,7 @@ from .. import strict_json
 from ..errors import Fault, Sentence
 from .document import Address, Placement, Profile
 from .faults import faults
-from .messages import MAXIMUM_CENTS
+from .values import MAXIMUM_CENTS
 
 ENDPOINT = "marketplaceServicesEndpoint"
 RECEIPT = "authorizationReceipt"
