@@ -156,6 +156,14 @@ async def test_the_menu_opens_on_a_small_screen(marketplace: Marketplace, chromi
         await page.get_by_role("heading", name="Sellers", level=1).wait_for()
 
 
+async def test_a_printed_page_is_its_content_in_its_whole_width(marketplace: Marketplace, chromium: Browser) -> None:
+    async with browsing.window(chromium, marketplace.url) as (page, _strayed):
+        await browsing.sign_in(page, await key_of(marketplace, "viewer"))
+        await page.emulate_media(media="print")
+        await expect(page.get_by_role("navigation")).to_be_hidden()
+        assert await page.locator("main").evaluate("one => one.clientWidth > innerWidth * .9")
+
+
 @pytest.mark.parametrize("script", [True, False])
 async def test_filters_are_folded_where_there_is_little_room(
     marketplace: Marketplace, chromium: Browser, script: bool

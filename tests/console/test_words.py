@@ -159,7 +159,7 @@ async def test_a_refusal_passes_through_gettext_with_what_is_put_into_it(
         (f"orders/{placed['id']}/cancel", {"csrf": csrf, "reason": "x" * 501}, "⟦must have at most 500 characters⟧"),
         ("sellers/acme", limits, "⟦must be at least 1⟧"),
         ("sellers/acme", limits, "⟦must be 3 capital letters, such as BRL⟧"),
-        ("keys", {"csrf": csrf, "name": "?"}, "⟦A name begins with a letter or digit, and has up to"),
+        ("keys", {"csrf": csrf, "name": "?"}, "⟦must be 1 to 63 letters, digits, blanks or . _ @ -"),
         ("webhooks/new", {"csrf": csrf, "url": "nowhere", "events": "order.*"}, "⟦must be an absolute https URL⟧"),
         (f"orders/{_NONE}/cancel", given, f"⟦there is no order {_NONE}⟧"),
     ):

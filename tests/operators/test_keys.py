@@ -28,6 +28,13 @@ async def test_a_key_is_made_used_and_revoked(marketplace: Marketplace) -> None:
     assert (revoked.status_code, again.json()) == (200, revoked.json())
 
 
+async def test_a_key_may_be_named_as_people_are(marketplace: Marketplace) -> None:
+    names = ("night shift", "night shift ", " night shift", "-", "n" * 64, "")
+    made = [await marketplace.client.post("/v1/keys", json={"name": one, "role": "viewer"}) for one in names]
+
+    assert [one.status_code for one in made] == [201, 422, 422, 422, 422, 422]
+
+
 async def test_a_key_is_shown_once_also_to_a_repeated_request(marketplace: Marketplace) -> None:
     body, named = {"name": "twice", "role": "operator"}, {"Idempotency-Key": "k"}
     first = await marketplace.client.post("/v1/keys", json=body, headers=named)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 
 from sqlalchemy import func, select
@@ -10,18 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from ..database import now
-from ..errors import Conflict, Fault, Invalid, Problem, Unknown
+from ..errors import Conflict, Problem, Unknown
 from ..operators import access, audit, edges
 from ..operators.models import ApiKey
 from ..operators.roles import ROLES
-from ..operators.schemas import KeyRotation
+from ..operators.schemas import KeyRotation, NewKey
 from . import mistakes, once, sessions
 from .models import ConsoleSession
 from .texts import N_
 from .visits import Visit
 
 _PAGE = 40
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,62}", re.ASCII)
 
 
 async def show(visit: Visit) -> Response:
@@ -58,13 +56,10 @@ async def _sessions(session: AsyncSession) -> dict[uuid.UUID, int]:
 
 async def make(visit: Visit) -> Response:
     """Make a key, and show it this once."""
-    name, role = visit.typed("name"), visit.typed("role", "viewer")
+    given = {"name": visit.typed("name"), "role": visit.typed("role", "viewer")}
     try:
-        if not _NAME.fullmatch(name):
-            told = N_("A name begins with a letter or digit, and has up to 63 letters, digits, blanks and . _ @ -")
-            raise Invalid("name-invalid", told, faults=[Fault("/name", "invalid", told)])
-        if role not in ROLES:
-            raise Invalid("role-invalid", N_("There is no such role."))
+        body = edges.validated(NewKey, given)
+        name, role = body.name, body.role
         async with visit.desk.database.transaction() as session:
             await once.check_unseen(session, visit)
             if await session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:

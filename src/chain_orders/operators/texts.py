@@ -40,6 +40,6 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), in_words("mu
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), in_words("must be 3 capital letters, such as BRA")]
 KeyName = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$"),
-    in_words("must be 1 to 63 letters, digits or . _ @ -, and begin with a letter or digit"),
+    StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9 ._@-]{0,61}[A-Za-z0-9._@-])?$"),
+    in_words("must be 1 to 63 letters, digits, blanks or . _ @ -, and begin with a letter or digit"),
 ]
