@@ -22,12 +22,11 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from chain_orders.database import Database
-from chain_orders.operators import access
 
-from ..builders import Marketplace, SimulatedSeller, calling, order, until
+from ..builders import Marketplace, SimulatedSeller, order, until
 from .failpoints import KINDS, STEPS
 from .own_server import own_server
-from .process import ServiceProcess, free_port
+from .process import ServiceProcess, free_port, gone_in_the_end, served
 from .record import Ending, Figures, add_options
 from .sending import seller_process
 
@@ -122,18 +121,10 @@ async def run(plan: Plan, database: Database, seller: SimulatedSeller) -> Told:
 @contextlib.asynccontextmanager
 async def _serving(database: Database) -> AsyncIterator[tuple[Marketplace, ServiceProcess]]:
     """A process that takes orders, and one that sends them, not yet started."""
-    serve = ServiceProcess(database.url, free_port(), options=["--no-worker"])
-    work = ServiceProcess(database.url, 0, None, {"CHAIN_ORDERS_PUBLIC_URL": serve.url}, "work")
-    async with database.transaction() as session:
-        key = await access.create_key(session, f"dying-{serve.port}", "admin")
-    try:
-        await serve.start()
-        async with calling(serve.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
-            yield Marketplace(serve.url, client, database), work
-    finally:
-        for process in (serve, work):
-            process.kill()
-            process.forget()
+    async with served(database, options=["--no-worker"]) as (serve, marketplace):
+        work = ServiceProcess(database.url, 0, None, {"CHAIN_ORDERS_PUBLIC_URL": serve.url}, "work")
+        with gone_in_the_end(work):
+            yield marketplace, work
 
 
 async def _placed(marketplace: Marketplace, work: ServiceProcess, deaths: Sequence[Death]) -> dict[str, str]:

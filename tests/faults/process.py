@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,18 +151,31 @@ class ServiceProcess:
 
 @contextlib.asynccontextmanager
 async def served(
-    database: Database, sabotage: str | None = None, **settings: str
+    database: Database,
+    sabotage: str | None = None,
+    *,
+    options: Sequence[str] = (),
+    at_once: int = 50,
+    **settings: str,
 ) -> AsyncIterator[tuple[ServiceProcess, Marketplace]]:
-    """A service process, and the operator who uses it."""
-    process = ServiceProcess(database.url, free_port(), sabotage, settings)
+    """A service process, and the operator who uses it, by so many connections."""
+    process = ServiceProcess(database.url, free_port(), sabotage, settings, options=options)
     async with database.transaction() as session:
         key = await access.create_key(session, f"faults-{process.port}", "admin")
-    try:
+    with gone_in_the_end(process):
         await process.start()
         headers = {"Authorization": f"Bearer {key}"}
-        limits = httpx.Limits(max_connections=50)
-        async with calling(process.url, headers=headers, timeout=20, limits=limits) as client:
+        limits = httpx.Limits(max_connections=at_once)
+        async with calling(process.url, headers=headers, timeout=30, limits=limits) as client:
             yield process, Marketplace(process.url, client, database)
+
+
+@contextlib.contextmanager
+def gone_in_the_end(*processes: ServiceProcess) -> Iterator[None]:
+    """Nothing of these is left afterwards."""
+    try:
+        yield
     finally:
-        process.kill()
-        process.forget()
+        for process in processes:
+            process.kill()
+            process.forget()

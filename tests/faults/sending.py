@@ -25,13 +25,12 @@ import httpx
 from sqlalchemy import text
 
 from chain_orders.database import Database
-from chain_orders.operators import access
 
 from ..builders import Marketplace, SimulatedSeller, calling, order, until
 from .controls import CONTROLS, marked
 from .havoc import PATIENCE, wreak
 from .own_server import own_server
-from .process import ServiceProcess, free_port
+from .process import ServiceProcess, free_port, gone_in_the_end, served
 from .record import Ending, add_options, see_each
 from .told import NOMINAL_START, QUICKEST, Plan, Told, Waits
 from .unclear import unclear
@@ -100,21 +99,14 @@ async def _answers(client: httpx.AsyncClient) -> bool:
 async def _serving(database: Database, told: Told) -> AsyncIterator[tuple[Marketplace, list[ServiceProcess]]]:
     """One process that takes orders and two that send them; where it is asked for, the first will freeze by itself."""
     plan, settings = told.plan, told.waits.settings
-    serve = ServiceProcess(database.url, free_port(), None, settings, options=["--no-worker"])
-    public = {**settings, "CHAIN_ORDERS_PUBLIC_URL": serve.url}
     build = ",".join(filter(None, [plan.build, "scaled-probes"]))
     builds = [f"{build},freeze-before-send" if "freezes" in plan.havoc else build, build]
-    workers = [ServiceProcess(database.url, 0, build, public, "work") for build in builds]
-    async with database.transaction() as session:
-        key = await access.create_key(session, f"sending-{serve.port}", "admin")
-    try:
-        await serve.start()
-        async with calling(serve.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
-            yield Marketplace(serve.url, client, database), workers
-    finally:
-        for process in (serve, *workers):
-            process.kill()
-            process.forget()
+    taking: dict[str, Any] = {"options": ["--no-worker"], "at_once": 100, **settings}
+    async with served(database, **taking) as (serve, marketplace):
+        public = {**settings, "CHAIN_ORDERS_PUBLIC_URL": serve.url}
+        workers = [ServiceProcess(database.url, 0, build, public, "work") for build in builds]
+        with gone_in_the_end(*workers):
+            yield marketplace, workers
 
 
 async def _havoc(workers: list[ServiceProcess], chance: random.Random, database: Database, told: Told) -> None:
