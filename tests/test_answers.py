@@ -250,6 +250,14 @@ def test_a_read_that_fails_says_nothing_about_what_is_there(exchange: Exchange, 
     assert why in shown.reason
 
 
+@pytest.mark.parametrize(("body", "is_well"), [(b"<html>", False), (b"", False), (b"{}", True), (b"[{}]", True)])
+def test_a_seller_whose_json_cannot_be_understood_is_well_itself(body: bytes, is_well: bool) -> None:
+    shown = found(answered(200, body=body), read_group)
+
+    assert isinstance(shown, Again)
+    assert shown.answered is is_well
+
+
 OUTCOME_OF: dict[str, type[Outcome]] = {
     "already-there": AlreadyThere,
     "burnt": Refused,

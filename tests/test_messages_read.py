@@ -110,10 +110,21 @@ def test_a_read_order_shows_what_matters() -> None:
         {"packageAttachment": {}},
         {"packageAttachment": {"packages": None}},
         {"packageAttachment": {"packages": [{"invoiceNumber": None, "invoiceValue": "1", "type": "input"}]}},
+        {"packageAttachment": {"packages": [{"invoiceNumber": "1", "invoiceValue": 1, "issuanceDate": "soon"}]}},
     ],
 )
 def test_a_read_order_may_leave_much_open(changes: dict[str, Any]) -> None:
     assert read_order(raw({**ENTRY, **changes})).order_id == "HRB-HRB20419-01"
+
+
+@pytest.mark.parametrize("odd", [{}, None, "NF-2", {"invoiceValue": None}, {"invoiceValue": 1, "type": "Gift"}])
+def test_a_package_that_is_no_invoice_hides_nothing_else(odd: Any) -> None:
+    good = {"invoiceNumber": "1", "invoiceValue": 7}
+
+    read = read_order(raw({**ENTRY, "status": "canceled", "packageAttachment": {"packages": [odd, good]}}))
+
+    assert read.cancelled
+    assert [package.invoice_value for package in read.packages] == [7]
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ class Reconciler:
             )
             if due.probe:
                 await lanes.let_go(session, due.lane)
-            await lanes.note(session, due.lane, why, troubled=True)
+            await lanes.note(session, due.lane, why, troubled=True, probe=due.probe)
 
 
 async def _differs(

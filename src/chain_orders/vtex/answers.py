@@ -27,7 +27,7 @@ from ..outcome import (
     Untrusted,
 )
 from . import codes
-from .messages import Unreadable, read_error
+from .messages import NoJson, Unreadable, read_error
 
 Facts = TypeVar("Facts")
 
@@ -80,8 +80,8 @@ def found(exchange: Exchange, reader: Callable[[bytes], Facts]) -> Facts | Unrea
         return Again(f"the seller cannot be read ({exchange.error or exchange.status})")
     try:
         return reader(exchange.body)
-    except Unreadable as wrong:
-        return Again(f"the seller cannot be read: {wrong}")
+    except Unreadable as wrong:  # what is JSON the seller wrote itself: it is well, and only this cannot be understood
+        return Again(f"the seller cannot be read: {wrong}", answered=not isinstance(wrong, NoJson))
 
 
 def _silence(exchange: Exchange) -> Outcome:

@@ -19,6 +19,7 @@ from .. import strict_json
 from .faults import faults
 from .values import (
     FEW,
+    MAXIMUM_ENTRIES,
     Address,
     Cents,
     Date,
@@ -36,6 +37,10 @@ from .values import (
 
 class Unreadable(Exception):
     """A seller's answer is not what the protocol says. The message holds no content."""
+
+
+class NoJson(Unreadable):
+    """It is not even JSON: who knows who answered."""
 
 
 class _Message(BaseModel):
@@ -145,7 +150,7 @@ class Package(_Message):
     type: Annotated[Literal["Output", "Input"], BeforeValidator(_type)] = "Output"
     invoice_number: Loose = None
     invoice_value: Cents
-    issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: date(v) if v else None)] = None
+    issuance_date: Annotated[datetime | None, BeforeValidator(lambda v: if_readable(date, v))] = None
     invoice_url: Optional = None
     invoice_key: Optional = None
     courier: Optional = None
@@ -153,8 +158,23 @@ class Package(_Message):
     tracking_url: Optional = None
 
 
+def _is_package(entry: Any) -> bool:
+    try:
+        Package.model_validate(entry)
+    except ValidationError:
+        return False
+    return True
+
+
+def _invoices(entries: Any) -> Any:
+    """Without what is no invoice: it must not hide what else the order shows. Of too many none is looked at."""
+    if not isinstance(entries, list) or len(entries) > MAXIMUM_ENTRIES:
+        return entries
+    return [entry for entry in entries if _is_package(entry)]
+
+
 class _Packages(_Message):
-    packages: Annotated[list[Package], FEW] | None = None
+    packages: Annotated[Annotated[list[Package], FEW] | None, BeforeValidator(_invoices)] = None
 
 
 class CancellationRequest(_Message):
@@ -293,7 +313,7 @@ def _document(body: bytes) -> Any:
     try:
         return strict_json.parse(body)
     except strict_json.NotJson as wrong:
-        raise Unreadable("the answer is not JSON") from wrong
+        raise NoJson("the answer is not JSON") from wrong
 
 
 _NAMED = 10
