@@ -126,6 +126,20 @@ async def test_a_seller_that_asks_to_wait_is_waited_for_by_itself(
     assert re.search(r'leaves <b translate="no">in 59 min', page)
 
 
+async def test_an_authorization_behind_a_pause_does_not_claim_to_leave(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    placed = await marketplace.place(order("HELD-5"))
+    await _pause(marketplace)
+    path = f"/console/orders/{placed['id']}/authorize"
+
+    answer = await admin.post(path, **fields(await admin.page(path)), confirm="yes")
+    page = await admin.page(answer.headers["location"])
+
+    assert "The authorization is given." in page
+    assert "is on its way" not in page
+
+
 async def test_a_seller_that_asks_to_wait_is_not_said_to_work(marketplace: Marketplace, admin: Visitor) -> None:
     await marketplace.add_seller("https://dockside.example", "dockside")
     async with marketplace.database.transaction() as session:

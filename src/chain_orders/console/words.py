@@ -54,7 +54,7 @@ def _told(found: Meaning) -> Meaning:
 STATUSES: Mapping[str, Word] = Told(
     {
         "accepted": Word(N_("Accepted"), "busy", N_("Taken from you; the call that places it is owed to the seller.")),
-        "placing": Word(N_("Placing"), "busy", N_("The call that places it is on its way to the seller.")),
+        "placing": Word(N_("Placing"), "busy", N_("The call that places it was begun, and is not over.")),
         "placement-unknown": Word(
             N_("Placement unclear"),
             "wait",
@@ -64,7 +64,7 @@ STATUSES: Mapping[str, Word] = Told(
         "placed": Word(
             N_("Placed"), "wait", N_("The seller has the order and waits for your word that payment is approved.")
         ),
-        "authorizing": Word(N_("Authorizing"), "busy", N_("The authorization is on its way to the seller.")),
+        "authorizing": Word(N_("Authorizing"), "busy", N_("The authorization is owed to the seller, or on its way.")),
         "authorized": Word(N_("Authorized"), "busy", N_("Payment is approved; the seller prepares the goods.")),
         "partially-invoiced": Word(
             N_("Partly invoiced"), "busy", N_("Some of the goods are invoiced; the seller owes the rest.")
@@ -244,12 +244,12 @@ NAMES: Mapping[str, str] = Told(
 
 DONE: Mapping[str, str] = Told(
     {
-        "authorized": N_("The authorization is given. What is owed to the seller is on its way."),
+        "authorized": N_("The authorization is given. The order shows what becomes of it."),
         "cancel": N_("The cancellation is asked for. The order shows how it ends."),
         "retried": N_("The call is tried again now."),
         "retried-later": N_("The call is due, and leaves as soon as calls go on again."),
-        "corrected": N_("The corrected order is on its way to the seller."),
-        "tested": N_("A test is on its way. Its attempt stands below."),
+        "corrected": N_("The corrected order is owed to the seller. The order shows what becomes of it."),
+        "tested": N_("A test is owed to it. Its attempt stands below once it is made."),
         "enabled": N_("The webhook goes on where it stopped."),
         "disabled": N_("The webhook is stopped. What it is owed waits."),
         "resolved": N_("Your decision is on record."),
