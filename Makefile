@@ -25,7 +25,7 @@ test: $(VENV)/ready  ## The whole suite, by several processes (WORKERS=). ARGS= 
 	$(BIN)/python -m pytest -n $(or $(WORKERS),4) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-browser: $(VENV)/ready  ## The console in a real browser: Debian's chromium, or the one that CHROMIUM names
-	$(BIN)/python -m pytest -m browser tests/console $(ARGS)
+	$(BIN)/python -m pytest -m browser -n $(or $(WORKERS),2) --dist load --maxschedchunk 1 tests/console $(ARGS)
 
 screenshots: $(VENV)/ready  ## Pictures of every page of the console for docs/pages.md. ARGS= names some
 	$(BIN)/python -m tests.console.screenshots $(ARGS)
@@ -94,7 +94,8 @@ prove: test test-browser  ## Everything that is claimed, at its full length, one
 	@for one in $(LONG); do echo "== $$one"; $(MAKE) --no-print-directory $$one RESULT=1 || exit 1; done
 
 fuzz-api: $(VENV)/ready  ## Every check of schemathesis in every phase, with a key of each role. Options: EXAMPLES=
-	FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest tests/operators/test_description.py $(ARGS)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest tests/operators/test_description.py \
+		tests/hearing/test_fuzzed.py $(ARGS)
 
 bench-send: $(VENV)/ready  ## Placements per second beside a bare loop. Options: ARGS=
 	$(BIN)/python -m benchmarks.send $(ARGS)

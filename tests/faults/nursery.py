@@ -16,12 +16,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -41,18 +42,40 @@ class Forked:
 
     def end(self, how: signal.Signals, patience: float = 40) -> None:
         """Send a signal, and wait until it has ended."""
-        deadline = time.monotonic() + patience
         if self.poll() is None:
             os.kill(self.pid, how)
+        self.wait(patience)
+
+    def wait(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
         while self.poll() is None:
             assert time.monotonic() < deadline, f"process {self.pid} does not end"
             time.sleep(0.01)
 
 
-def start(arguments: Sequence[str], sabotage: str | None, environment: Mapping[str, str], log: Path) -> Forked:
-    """Start `chain-orders` with these arguments, broken or not."""
-    wanted = {"arguments": [*arguments], "sabotage": sabotage, "environment": {**environment}, "log": str(log)}
-    return Forked(_told(wanted)["pid"])
+class Ended(NamedTuple):
+    """How a command ended, what it printed, and what it complained of."""
+
+    code: int | None
+    out: str
+    complaint: str
+
+
+def start(
+    arguments: Sequence[str], sabotage: str | None, environment: Mapping[str, str], log: Path, out: Path | None = None
+) -> Forked:
+    """Start `chain-orders` with these arguments, broken or not. Without `out` all that it says is in `log`."""
+    wanted = {"arguments": [*arguments], "sabotage": sabotage, "environment": {**environment}}
+    return Forked(_told({**wanted, "log": str(log), "out": str(out or log)})["pid"])
+
+
+def run(*arguments: str, **settings: str) -> Ended:
+    """Run a command to its end, with this process's environment and these variables."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, log = Path(folder) / "out", Path(folder) / "log"
+        running = start(arguments, None, {**os.environ, **settings}, log, out)
+        running.wait(60)
+        return Ended(running.exit_code, out.read_text(), log.read_text())
 
 
 def _told(asked: dict[str, Any]) -> Any:
@@ -106,8 +129,9 @@ def _ended(pid: int, living: set[int]) -> int | None:
 
 def _become(asked: dict[str, Any]) -> None:
     """Be what was asked for, until it ends."""
-    with Path(asked["log"]).open("ab") as log, Path(os.devnull).open("rb") as nothing:
-        for number, file in enumerate((nothing, log, log)):
+    log, out = Path(asked["log"]), Path(asked["out"])
+    with log.open("ab") as complained, out.open("ab") as said, Path(os.devnull).open("rb") as nothing:
+        for number, file in enumerate((nothing, said, complained)):
             os.dup2(file.fileno(), number)
     os.environ.clear()
     os.environ.update(asked["environment"])

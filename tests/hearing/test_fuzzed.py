@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from chain_orders.vtex.messages import Invoice
 from ..builders import Marketplace, SimulatedSeller, order
 from .test_hostile import CORPUS
 
+EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "10")
+"""Of each call; `make fuzz-api` tries many more."""
 CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance"
 PATHS = {
     "cancellation": "/pvt/orders/order-group/{group}/notifications/seller-cancellation",
@@ -50,7 +53,7 @@ async def test_no_call_that_can_be_made_of_the_description_is_a_failure(
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),
         *("run", "callbacks.json", "--url", marketplace.url),
-        *("--phases", "fuzzing", "--max-examples", "40", "--generation-deterministic", "--mode", "all"),
+        *("--phases", "fuzzing", "--max-examples", EXAMPLES, "--generation-deterministic", "--mode", "all"),
         *("--checks", CHECKS, "--no-color", "--warnings", "off"),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from chain_orders.notifications import rebuild
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order
+from ..faults import nursery
 from .test_changes import change
 from .test_resolution import resolve
 
@@ -202,22 +203,20 @@ async def test_the_command_says_what_differs_by_its_exit_code(
     await simulated.invoice("MKP-REBY-01")
     await marketplace.becomes(placed["id"], "invoiced")
 
-    def rebuilt(*argv: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "CHAIN_ORDERS_DATABASE_URL": marketplace.database.url}
-        return subprocess.run(
-            [sys.executable, "-m", "chain_orders", "rebuild", *argv], capture_output=True, text=True, env=environment
-        )
+    async def rebuilt(*argv: str) -> nursery.Ended:
+        address = {"CHAIN_ORDERS_DATABASE_URL": marketplace.database.url}
+        return await asyncio.to_thread(nursery.run, "rebuild", *argv, **address)
 
-    assert rebuilt().returncode == 0
+    assert (await rebuilt()).code == 0
     async with marketplace.database.transaction() as session:
         await session.execute(text("delete from invoices"))
-    differing = rebuilt("--order", placed["id"])
-    assert (differing.returncode, "is missing" in differing.stdout) == (4, True), differing.stderr
-    assert rebuilt("--order", placed["id"], "--repair").returncode == 0
+    differing = await rebuilt("--order", placed["id"])
+    assert (differing.code, "is missing" in differing.out) == (4, True), differing.complaint
+    assert (await rebuilt("--order", placed["id"], "--repair")).code == 0
     acts = (await marketplace.client.get("/v1/audit", params={"actor": "command:rebuild"})).json()["items"]
     assert [(act["action"], act["object"]) for act in acts] == [("order.repair", f"order:{placed['id']}")]
-    assert rebuilt("--order", placed["id"]).returncode == 0
-    assert rebuilt("--order", "01a20b59-09d3-7275-80c3-c4690870cce9").returncode == 1
+    assert (await rebuilt("--order", placed["id"])).code == 0
+    assert (await rebuilt("--order", "01a20b59-09d3-7275-80c3-c4690870cce9")).code == 1
 
 
 async def test_the_command_shows_how_far_it_is(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

@@ -14,6 +14,11 @@ from ..builders import Marketplace, SimulatedSeller, invoice, order, until
 TRACKING = {"courier": "Invented Couriers", "trackingNumber": "TR-1", "trackingUrl": "https://track.example/TR-1"}
 
 
+@pytest.fixture
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return getattr(request, "param", {})
+
+
 async def _placed(marketplace: Marketplace, simulated: SimulatedSeller, group: str, *numbers: str) -> tuple[str, str]:
     """A placed order with invoices; its id and callback base."""
     placed = await marketplace.place(order(group))
@@ -87,6 +92,7 @@ async def test_tracking_before_its_invoice_waits_for_it(marketplace: Marketplace
     assert (await marketplace.get(order_id))["attention"] is None
 
 
+@pytest.mark.parametrize("options", [{"sweep_seconds": 0.05}], indirect=True)
 async def test_tracking_whose_invoice_never_comes_is_told_in_the_end_and_no_longer_once_it_has_come(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from datetime import timedelta
 from hashlib import sha256
@@ -21,6 +18,7 @@ from chain_orders.database import Database
 from chain_orders.retention.job import Report, Retention
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order, until
+from ..faults import nursery
 from ..webhooks.receiver import receiving, subscribe
 from .planted import OF_DOCUMENTS, PERSON, PLANTED, age, document, found_in, holds, plant
 
@@ -256,9 +254,12 @@ async def test_our_own_answer_forgets_an_id_that_was_a_person(
     assert len((await marketplace.get(sold["id"], "/notifications"))["items"]) == 5
 
 
-async def test_more_than_a_batch_is_sealed_in_one_run(marketplace: Marketplace) -> None:
+async def test_more_than_a_batch_is_sealed_in_one_run(
+    marketplace: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chain_orders.retention.job._BATCH", 5)
     await marketplace.client.post("/v1/sellers/acme/pause")
-    for n in range(60):
+    for n in range(8):
         taken = await marketplace.post_order(order(f"MANY{n}"))
         await marketplace.ask_to_cancel(taken.json()["id"])
     await age(marketplace.database, 181)
@@ -266,8 +267,8 @@ async def test_more_than_a_batch_is_sealed_in_one_run(marketplace: Marketplace) 
 
     report = await job(marketplace.database).step(lambda so_far: told.append(so_far.orders))
 
-    assert report.orders == 60
-    assert told == [50, 60]
+    assert report.orders == 8
+    assert told == [5, 8]
 
 
 async def test_two_at_once_seal_each_order_once(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
@@ -308,14 +309,7 @@ async def test_the_dry_run_counts_and_changes_nothing(marketplace: Marketplace, 
 
 
 def _command(url: str, *options: str) -> dict[str, Any]:
-    environment = {**os.environ, "CHAIN_ORDERS_DATABASE_URL": url}
-    ended = subprocess.run(
-        [sys.executable, "-m", "chain_orders", "retention", *options],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == 0, ended.stderr
-    found: dict[str, Any] = json.loads(ended.stdout)
+    ended = nursery.run("retention", *options, CHAIN_ORDERS_DATABASE_URL=url)
+    assert ended.code == 0, ended.complaint
+    found: dict[str, Any] = json.loads(ended.out)
     return found

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -25,6 +22,7 @@ from chain_orders.settings import Settings
 
 from ..builders import KEY_BYTES, KEYS, Marketplace, SimulatedSeller, invoice, order, settings_for, until
 from ..conftest import serving
+from ..faults import nursery
 from ..webhooks.receiver import receiving, subscribe
 
 NEW_BYTES = KEY_BYTES[::-1]
@@ -136,35 +134,44 @@ async def test_secrets_of_webhooks_are_sealed_anew_and_sign_as_before(database: 
     assert heard.proven(made["secret"])
 
 
-async def test_credentials_are_sealed_anew_and_still_open(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
-    for number in range(250):
-        await marketplace.add_seller(simulated.url, f"seller-{number:03d}")
+async def _sellers_beside_it(marketplace: Marketplace, url: str, many: int) -> None:
+    for number in range(many):
+        await marketplace.add_seller(url, f"seller-{number:03d}")
+
+
+async def test_credentials_are_sealed_anew_and_still_open(
+    marketplace: Marketplace, simulated: SimulatedSeller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chain_orders.rotation._BATCH", 4)
+    await _sellers_beside_it(marketplace, simulated.url, 10)
     told: list[int] = []
 
     done = await reseal(marketplace.database, Vault(BOTH), lambda so_far: told.append(so_far.seen))
 
-    assert (done.total, done.sealed, done.lost) == (251, 251, [])
-    assert told == [100, 200, 251]
-    assert await kids(marketplace.database) == {"k2": 502}
+    assert (done.total, done.sealed, done.lost) == (11, 11, [])
+    assert told == [4, 8, 11]
+    assert await kids(marketplace.database) == {"k2": 22}
     async with marketplace.database.transaction() as session:
         sealed = await session.scalar(text("select sealed_app_token from sellers where id = 'acme'"))
     assert Vault({"k2": NEW_BYTES}).open(bytes(sealed), row="acme", column="sealed_app_token") == "simulated-token"
 
 
-async def test_what_was_stopped_goes_on_where_it_was(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
-    for number in range(120):
-        await marketplace.add_seller(simulated.url, f"seller-{number:03d}")
+async def test_what_was_stopped_goes_on_where_it_was(
+    marketplace: Marketplace, simulated: SimulatedSeller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chain_orders.rotation._BATCH", 4)
+    await _sellers_beside_it(marketplace, simulated.url, 5)
 
     def stop(_: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         await reseal(marketplace.database, Vault(BOTH), stop)
-    assert await kids(marketplace.database) == {"k2": 200, "k1": 42}
+    assert await kids(marketplace.database) == {"k2": 8, "k1": 4}
     done = await reseal(marketplace.database, Vault(BOTH))
 
-    assert (done.total, done.sealed) == (21, 21)
-    assert await kids(marketplace.database) == {"k2": 242}
+    assert (done.total, done.sealed) == (2, 2)
+    assert await kids(marketplace.database) == {"k2": 12}
 
 
 async def test_a_credential_that_is_changed_meanwhile_wins(marketplace: Marketplace) -> None:
@@ -210,19 +217,14 @@ async def test_what_no_key_opens_is_named_and_left(marketplace: Marketplace) -> 
 
 
 async def test_the_command_seals_anew(marketplace: Marketplace) -> None:
-    environment = {
-        **os.environ,
+    settings = {
         "CHAIN_ORDERS_DATABASE_URL": marketplace.database.url,
         "CHAIN_ORDERS_CREDENTIAL_KEYS": f"{NEW},{KEYS}",
     }
 
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "chain_orders", "rotate-credentials"],
-        env=environment, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    ended = await asyncio.to_thread(nursery.run, "rotate-credentials", **settings)
 
-    assert (ended.returncode, ended.stdout) == (0, "sealed under k2: 1 of 1\n"), ended.stderr
+    assert (ended.code, ended.out) == (0, "sealed under k2: 1 of 1\n"), ended.complaint
     assert await kids(marketplace.database) == {"k2": 2}
     found = await marketplace.client.get("/v1/audit", params={"actor": "command:rotate-credentials"})
     (act,) = found.json()["items"]
