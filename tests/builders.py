@@ -89,7 +89,7 @@ def settings_for(database_url: str, **changes: Any) -> dict[str, Any]:
         "public_url": "http://127.0.0.1:1",
         "callback_keys": KEYS,
         "credential_keys": KEYS,
-        "poll_seconds": 0.1,
+        "poll_seconds": 0.25,
         "sweep_seconds": 0.5,
         "alert_seconds": 600.0,
         "commit_seconds": 10.0,

@@ -149,6 +149,13 @@ async def test_a_ring_wakes_each_process_once(database_url: str) -> None:
     await asyncio.gather(*running, return_exceptions=True)
 
 
+async def test_a_process_that_stops_waits_for_no_next_look(database: Database) -> None:
+    settings = Settings(**settings_for(database.url, poll_seconds=120, sweep_seconds=120))
+
+    async with asyncio.timeout(60), serving(database, settings):
+        pass
+
+
 async def test_a_statement_is_not_shared_among_processes(database: Database) -> None:
     """However many rows the planner expects: starting them would cost more than the statement."""
     cheap = ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size", "jit_above_cost")

@@ -226,6 +226,11 @@ class Bell:
             if self._sending is None or self._sending.done():
                 self._sending = asyncio.create_task(self._notify())
 
+    def rouse(self) -> None:
+        """Wake everybody in this process, whatever they wait for: it is about to stop."""
+        for topic in self._waiting:
+            self._wake(topic)
+
     @contextlib.contextmanager
     def listening(self, *topics: str) -> Any:
         """An event that is set at each ring of one of the topics while the block runs."""

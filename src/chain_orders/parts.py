@@ -215,6 +215,7 @@ async def running(
         yield stop
     finally:
         stop.set()
+        parts.bell.rouse()
         await asyncio.gather(*finishing, return_exceptions=True)
         for task in cancelled:
             task.cancel()
