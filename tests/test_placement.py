@@ -22,7 +22,8 @@ ENDPOINT_GIVEN = "https://cb.harbor.example/cb/k1/ref/mac"
 ITEM = order()["items"][0]
 LINE = order()["shippingData"]["logisticsInfo"][0]
 ADDRESS = order()["shippingData"]["address"]
-FIRST = "/shippingData/logisticsInfo/0"
+LINES = "/shippingData/logisticsInfo"
+FIRST = f"{LINES}/0"
 
 
 def changed(*changes: tuple[str, Any], group: str = "HARBOR1") -> dict[str, Any]:
@@ -163,6 +164,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         for group in ("a b", "a/b", "é", "a\n", "x" * 101, "٣")
     ),
     (changed(("/marketplaceOrderGroup", "")), "/marketplaceOrderGroup", "order-group-invalid"),
+    # Of countless entries that are all wrong, one fault is told.
+    *((changed((pointer, [0] * 1001)), pointer, "too-many") for pointer in ("/items", "/items/0/priceTags", LINES)),
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
+from chain_orders.alerts import measures, rules
 from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.orders import seen
 from chain_orders.orders.models import Read
@@ -224,6 +225,32 @@ async def test_an_answer_that_shows_another_order_says_nothing(
 
     await until(told)
     assert (await marketplace.get(placed["id"]))["status"] == "placed"
+
+
+async def test_an_order_that_cannot_be_read_for_long_is_told_until_it_can(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await marketplace.place(order("READ17"))
+    await simulated.behave(readAnswer="foreign")
+
+    async def unread() -> list[measures.Measure]:
+        async with marketplace.database.transaction() as session:
+            await session.execute(text("update reads set next_at = clock_timestamp()"))
+            return [one for one in await measures.measure(session) if one.code == "unread-long"]
+
+    await until(unread)
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("update reads set failing_since = failing_since - interval '1 hour'"))
+    (found,) = rules.judge(await unread())
+    assert found.subject == "seller:acme"
+    assert found.reason.startswith("1 order cannot be read at the seller, the oldest for 60 minutes: READ17: ")
+
+    await simulated.behave(readAnswer="true")
+
+    async def read() -> bool:
+        return not await unread()
+
+    await until(read)
 
 
 @pytest.mark.parametrize("kind", ["authorize", "cancel"])

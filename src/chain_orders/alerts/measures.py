@@ -105,6 +105,17 @@ _OTHERS = (
     ),
 )
 
+# The oldest tells why. A seller that is paused is not read. Served by reads_failing_idx.
+_UNREAD = text(
+    """
+    select r.lane, count(*) as many, clock_timestamp() - min(r.failing_since) as oldest,
+           (array_agg(o.order_group || ': ' || coalesce(r.last_error, '') order by r.failing_since))[1] as why
+      from reads r join orders o on o.id = r.order_id join lanes l on l.lane = r.lane
+     where r.failing_since is not null and not l.paused
+     group by r.lane order by r.lane
+    """
+)
+
 
 async def measure(session: AsyncSession) -> list[Measure]:
     """Every measure there is, also those that break no rule."""
@@ -113,6 +124,9 @@ async def measure(session: AsyncSession) -> list[Measure]:
         found += [
             Measure(row.code, row.subject, row.many, row.oldest or timedelta()) for row in await session.execute(query)
         ]
+    found += [
+        Measure("unread-long", row.lane, row.many, row.oldest, detail=row.why) for row in await session.execute(_UNREAD)
+    ]
     found += [
         Measure("out-of-reach", f"worker:{row.worker}", len(row.lanes), row.oldest, detail=f"worker {row.worker}")
         for row in await session.execute(reach.SHOWN)

@@ -100,6 +100,13 @@ RULES: Mapping[str, Rule] = {
         "See GET /v1/deliveries?state=unknown for what the reads came to. Nothing is sent again before it is clear.",
         blocked=True,
     ),
+    "unread-long": Rule(
+        4,
+        "orders cannot be read at the seller",
+        "A notification of theirs that is lost is not found meanwhile. The reason names the oldest of them, and what "
+        "its reads came to: ask the seller, and look at what the key may do there. Each is read again every minute.",
+        blocked=True,
+    ),
     "behind-long": Rule(
         1,
         "events of the feed are not owed to the webhook yet",
@@ -139,6 +146,7 @@ _ONE: Mapping[str, str] = {
     "out-of-reach": "seller or webhook cannot be reached by one of the workers, and others reach it",
     "waiting-long": "call waits",
     "unknown-long": "call has an unknown outcome, and reading the seller has not cleared it",
+    "unread-long": "order cannot be read at the seller",
     "behind-long": "event of the feed is not owed to the webhook yet",
     "paused-long": "call waits behind a pause",
     "parked-long": "notification is parked",

@@ -153,6 +153,10 @@ ALERTS: Mapping[str, tuple[str, str]] = Told(
             N_("Calls stay unclear"),
             N_("See what reading the seller came to. Nothing is sent again before it is clear."),
         ),
+        "unread-long": (
+            N_("Orders cannot be read at the seller"),
+            N_("What they lost on its way is not found meanwhile. Ask the seller, and look at what the key may do."),
+        ),
         "paused-long": (
             N_("The seller is paused for long"),
             N_("Resume it if the pause was forgotten."),
@@ -220,6 +224,7 @@ ALERT_LINKS = {
     "out-of-reach": "/console/health",
     "waiting-long": "/console/deliveries?state=ready&seller={seller}",
     "unknown-long": "/console/deliveries?state=unknown&seller={seller}",
+    "unread-long": "/console/sellers/{seller}",
     "paused-long": "/console/sellers/{seller}",
     "parked-long": "/console/notifications?state=parked&seller={seller}",
     "unapplied-long": "/console/health",

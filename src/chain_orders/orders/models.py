@@ -352,7 +352,10 @@ class Read(Base):
     """When an order is read at the seller next. One row an order; none once nothing more is to be learnt."""
 
     __tablename__ = "reads"
-    __table_args__ = (Index("reads_due_idx", "lane", "next_at"),)
+    __table_args__ = (
+        Index("reads_due_idx", "lane", "next_at"),
+        Index("reads_failing_idx", "lane", "failing_since", postgresql_where=text("failing_since is not null")),
+    )
 
     order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     lane: Mapped[str] = mapped_column(ForeignKey("lanes.lane"))
@@ -361,6 +364,8 @@ class Read(Base):
     """Since when something that a seller told us waits to be confirmed."""
     asked_reads: Mapped[int] = mapped_column(server_default=text("0"))
     last_error: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
+    """Since when no read of it has said anything."""
 
 
 class OrderName(Base):

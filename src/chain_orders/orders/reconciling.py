@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import logs
@@ -148,6 +148,7 @@ class Reconciler:
         row = await session.get(Read, order_id)
         if row is None:
             return
+        row.failing_since = None
         # What the seller told us while it was being read is confirmed by the next read; it is due already.
         outdated = row.asked_at is not None and row.asked_at > began
         last = row.asked_at is not None and not outdated and row.asked_reads >= len(self._plan.confirm_at)
@@ -200,7 +201,11 @@ class Reconciler:
             await session.execute(
                 update(Read)
                 .where(Read.order_id == due.order_id)
-                .values(next_at=now() + timedelta(seconds=60), last_error=why.reason)
+                .values(
+                    next_at=now() + timedelta(seconds=60),
+                    last_error=why.reason,
+                    failing_since=func.coalesce(Read.failing_since, func.clock_timestamp()),
+                )
             )
             if due.probe:
                 await lanes.let_go(session, due.lane)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from .values import MAXIMUM_CENTS
+from .values import FEW, MAXIMUM_CENTS
 
 _GROUP = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
@@ -97,8 +97,8 @@ class Item(Part):
     quantity: Quantity
     seller: Named
     price: Cents
-    price_tags: list[PriceTag] | None = None
-    bundle_items: list[Bundle] | None = None
+    price_tags: Annotated[list[PriceTag], FEW] | None = None
+    bundle_items: Annotated[list[Bundle], FEW] | None = None
     item_attachment: dict[str, Any] | None = None
     attachments: list[Any] | None = None
     measurement_unit: str | None = None
@@ -164,14 +164,14 @@ class Logistics(Part):
 class Shipping(Part):
     attachment_id: str | None = None
     address: Address | None = None
-    selected_addresses: list[Address] | None = None
-    logistics_info: list[Logistics]
+    selected_addresses: Annotated[list[Address], FEW] | None = None
+    logistics_info: Annotated[list[Logistics], FEW]
     tracking_hints: list[Any] | None = None
     update_status: str | None = None
 
 
 class Placement(Part):
-    items: list[Item]
+    items: Annotated[list[Item], FEW]
     client_profile_data: Profile
     shipping_data: Shipping
     marketplace_order_group: Annotated[str, BeforeValidator(_group)]

@@ -101,7 +101,7 @@ def _own_words(fault: Fault) -> Fault:
 _STABLE = frozenset(
     {
         "wrong-type", "fractional-amount", "negative-amount", "amount-too-large", "quantity-below-one",
-        "gift-not-supported", "order-group-invalid",
+        "gift-not-supported", "order-group-invalid", "too-many",
     }
 )  # fmt: skip
 
