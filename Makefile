@@ -24,7 +24,7 @@ run: $(VENV)/ready  ## Run everything here. Options: PORT= SELLER_PORT= DATA=
 test: $(VENV)/ready  ## The whole suite, by several processes (WORKERS=). ARGS= goes to pytest
 	$(BIN)/python -m pytest -n $(or $(WORKERS),4) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-browser: $(VENV)/ready  ## The console in a real browser: Debian's chromium, or the one that CHROMIUM names
+test-browser: $(VENV)/ready  ## The console in Debian's chromium, or in the one that CHROMIUM names, two at a time (WORKERS=)
 	$(BIN)/python -m pytest -m browser -n $(or $(WORKERS),2) --dist load --maxschedchunk 1 tests/console $(ARGS)
 
 screenshots: $(VENV)/ready  ## Pictures of every page of the console for docs/pages.md. ARGS= names some
