@@ -117,7 +117,7 @@ def _report(waits: dict[str, dict[str, list[float]]]) -> tuple[dict[str, Any], l
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=1_000_000)
-    options.add_argument("--rounds", type=int, default=300)
+    options.add_argument("--rounds", type=int, default=1000)
     asked = options.parse_args()
     before = machine()
     found, wrong = _report(asyncio.run(measure(asked.rows, asked.rounds)))
