@@ -2,7 +2,8 @@
 
 What the seller shows is applied as if it had been told, with the source `read`. Reads are outside the orders'
 sequences and take their tokens from the same gate as everything else that is sent to the seller. Each order is read
-in a task of its own, a few at a time of each seller: one that is slow or fails delays nobody else.
+in a task of its own, a few at a time of each seller: one that is slow or fails delays no other. Of several that say
+nothing the reads may take all places there are, until their breakers open.
 """
 
 from __future__ import annotations
