@@ -9,6 +9,7 @@ import pytest
 
 from chain_orders.simulator.app import create_app
 from chain_orders.simulator.book import Book, new_orders
+from chain_orders.simulator.server import running
 
 from .builders import SimulatedSeller, order
 
@@ -19,8 +20,7 @@ def _opened(path: Path, *groups: str) -> list[str]:
     for group in groups:
         document = {**order(group), "marketplaceServicesEndpoint": "https://cb.example"}
         book.add(new_orders(document, "MKP", "1", "none", 0.0))
-    assert book._file is not None
-    book._file.close()
+    book.close()
     return [booked.group for booked in book.all()]
 
 
@@ -32,6 +32,15 @@ def test_a_line_that_a_crash_tore_takes_no_later_order_with_it(tmp_path: Path) -
     _opened(path, "SECOND")
 
     assert _opened(path) == ["FIRST", "SECOND"]
+
+
+async def test_a_seller_that_stops_closes_its_book(tmp_path: Path) -> None:
+    app = create_app(book_path=tmp_path / "book.ndjson")
+    async with running(app):
+        pass
+
+    with pytest.raises(ValueError, match="closed file"):
+        app.state.seller.book.add(new_orders({**order("LATE")}, "MKP", "1", "none", 0.0))
 
 
 async def test_a_caller_that_goes_away_is_no_failure_of_the_seller() -> None:

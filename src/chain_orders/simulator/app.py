@@ -299,6 +299,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await seller.client.aclose()
+        seller.book.close()
 
     app = FastAPI(title="A simulated VTEX seller", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.seller = seller

@@ -58,6 +58,11 @@ class Book:
                 self._load(path)
             self._file = path.open("a", encoding="utf-8")
 
+    def close(self) -> None:
+        """Nothing can be written any more, if it was written to a file."""
+        if self._file is not None:
+            self._file.close()
+
     def all(self) -> list[BookedOrder]:
         return [order for orders in self._orders.values() for order in orders]
 
