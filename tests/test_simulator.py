@@ -39,8 +39,9 @@ async def test_a_seller_that_stops_closes_its_book(tmp_path: Path) -> None:
     async with running(app):
         pass
 
+    late = {**order("LATE"), "marketplaceServicesEndpoint": "https://cb.example"}
     with pytest.raises(ValueError, match="closed file"):
-        app.state.seller.book.add(new_orders({**order("LATE")}, "MKP", "1", "none", 0.0))
+        app.state.seller.book.add(new_orders(late, "MKP", "1", "none", 0.0))
 
 
 async def test_a_caller_that_goes_away_is_no_failure_of_the_seller() -> None:
