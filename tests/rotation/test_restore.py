@@ -34,9 +34,13 @@ update deliveries set state = 'unknown', phase = 'verify', unclear_since = clock
 
 @contextlib.asynccontextmanager
 async def copied(url: str) -> AsyncIterator[str]:
-    """The address of a copy of a database that nobody is connected to."""
+    """The address of a copy of a database. Whom an earlier test left connected to it, such as a process that was killed
+    while it waited there, is disconnected."""
     server, _, source = url.rpartition("/")
     name = f"copy_{secrets.token_hex(6)}"
+    await ask(
+        f"{server}/postgres", f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{source}'"
+    )
     await ask(f"{server}/postgres", f"create database {name} template {source}")
     try:
         yield f"{server}/{name}"
