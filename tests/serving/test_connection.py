@@ -274,14 +274,19 @@ async def test_nothing_of_a_request_stays_until_the_collector_comes(
     path = f"{urlsplit(await simulated.base('WHOLE3')).path}/pvt/orders/WHOLE3/invoice"
     told = [_invoice(path, number=f"N{nth}") for nth in range(20)]
     gc.collect()
+    before = _cycles()
     gc.disable()
     try:
         assert len(await _raw(marketplace.url, *told, _invoice(path, "Connection: close"))) == 21
-        left = sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
+        left = _cycles() - before
     finally:
         gc.enable()
 
-    assert left <= 2  # of connections that are open still
+    assert left < 10  # of 21; other connections, which are open still, may have had their first request meanwhile
+
+
+def _cycles() -> int:
+    return sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
 
 
 async def test_a_connection_with_a_body_that_is_too_large_is_closed(
