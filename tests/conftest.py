@@ -130,24 +130,24 @@ async def marketplace(
 @contextlib.asynccontextmanager
 async def serving(database: Database, settings: Settings, *, worker: bool = True) -> AsyncIterator[Marketplace]:
     """Run the service in this loop, on a free port, and sign in."""
-    with contextlib.closing(listen("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    settings = settings.model_copy(update={"public_url": f"http://127.0.0.1:{port}"})
-    async with database.transaction() as session:
-        key = await access.create_key(session, f"test-{port}", "admin")
-    app = create_app(settings, worker=worker)
-    async with (
-        serving_app(app, port) as url,
-        calling(url, timeout=40) as client,
-    ):
-        client.headers["Authorization"] = f"Bearer {key}"
-        yield Marketplace(url, client, database)
+    # The port is held from here on: other processes are looking for free ones too.
+    with contextlib.closing(listen("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        settings = settings.model_copy(update={"public_url": f"http://127.0.0.1:{port}"})
+        async with database.transaction() as session:
+            key = await access.create_key(session, f"test-{port}", "admin")
+        app = create_app(settings, worker=worker)
+        async with serving_app(app, listening) as url, calling(url, timeout=40) as client:
+            client.headers["Authorization"] = f"Bearer {key}"
+            yield Marketplace(url, client, database)
 
 
 @contextlib.asynccontextmanager
-async def serving_app(app: Any, port: int = 0, *, rests: int | None = None) -> AsyncIterator[str]:
+async def serving_app(
+    app: Any, listening: socket.socket | None = None, *, rests: int | None = None
+) -> AsyncIterator[str]:
     """Serve an application in this loop as `chain-orders serve` does; the URL. `rests`: seconds between requests."""
-    with contextlib.closing(listen("127.0.0.1", port)) as listening:
+    with contextlib.closing(listening or listen("127.0.0.1", 0)) as listening:
         config = server.config(app)
         config.timeout_keep_alive = rests or config.timeout_keep_alive
         config.timeout_graceful_shutdown = 1
