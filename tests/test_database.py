@@ -32,6 +32,12 @@ async def _pid(database: Database) -> int:
         return int(await session.scalar(text("select pg_backend_pid()")))
 
 
+async def _lives(database: Database, pid: int) -> bool:
+    async with database.transaction() as session:
+        found = await session.scalar(text("select count(*) from pg_stat_activity where pid = :pid"), {"pid": pid})
+    return bool(found)
+
+
 async def test_a_connection_that_the_server_closed_is_replaced(database: Database, alone: Database) -> None:
     before = await _pid(alone)
     async with alone.engine.connect() as connection:
@@ -50,7 +56,8 @@ async def test_a_connection_that_the_server_closed_is_replaced(database: Databas
 async def test_who_freezes_between_a_statement_and_its_values_lets_go_of_what_it_locked(
     database: Database, alone: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TRANSACTION_SECONDS", 1)
+    await _pid(database)  # its connection is made before, with the usual limit
+    monkeypatch.setattr(module, "_TRANSACTION_SECONDS", 3)  # a busy machine takes its time to the freezing
     lock = text("lock table lanes in access exclusive mode")
     async with alone.engine.connect() as frozen:
         await frozen.execute(lock)
@@ -60,6 +67,7 @@ async def test_who_freezes_between_a_statement_and_its_values_lets_go_of_what_it
         async with database.transaction() as other:
             await other.execute(lock)
 
+        assert not await _lives(database, driver.get_server_pid())
         await frozen.invalidate()
 
 
