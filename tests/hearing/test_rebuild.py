@@ -157,6 +157,24 @@ async def test_a_clock_that_went_back_changes_nothing(marketplace: Marketplace, 
     await _holds(marketplace)
 
 
+async def test_an_authorization_that_is_given_again_is_later_than_its_refusal(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """What had waited before was given a number too, and moved nothing."""
+    placed = await marketplace.place(order("ACT4"))
+    await simulated.behave(fail=1, failStatus=400, applyTo=["authorize"])
+    await marketplace.notify(f"{await simulated.base('ACT4')}/pvt/orders/ACT4/invoice/NF-1", {"courier": "Invented"})
+    await marketplace.notified(placed["id"], "parked")
+    await marketplace.authorize(placed["id"])
+    await marketplace.becomes(placed["id"], "placed")
+    await marketplace.client.post("/v1/sellers/acme/pause")
+
+    await marketplace.authorize(placed["id"])
+
+    await _holds(marketplace)
+    assert (await marketplace.get(placed["id"]))["status"] == "authorizing"
+
+
 SPOILED = {
     "status is cancelled": "update chain_orders set status = 'cancelled'",
     "value is 0.01, should be 13.00": "update chain_orders set value_cents = 1",

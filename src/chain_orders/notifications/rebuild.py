@@ -152,10 +152,11 @@ def inputs(
 ) -> Inputs:
     """What moved an order, in the order in which it did."""
     places = [(note.applied_at, note.applied_seq) for note in notes if note.applied_at and note.applied_seq]
+    places += [(event.at, event.applied_seq) for event in events if event.applied_seq]
     first = {_told_by(event): event for event in sorted(events, key=lambda event: event.id, reverse=True)}
 
     def place(seq: int | None, at: datetime) -> tuple[int, bool, datetime]:
-        """Behind the notification that has this number; where none was noted, the one that was applied before."""
+        """Behind what has this number; where none was noted, behind what happened before."""
         known = max((number for when, number in places if when <= at), default=0) if seq is None else seq
         return known, True, at
 
