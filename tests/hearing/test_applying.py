@@ -87,6 +87,21 @@ def test_the_number_behind_a_group_says_which_of_several_is_meant() -> None:
     assert [[one.number for one in chain.invoices] for chain in order.chain_orders] == [["B"], ["A"]]
 
 
+@pytest.mark.parametrize("shown", ["PER1", "MKP-PER1", "SG77"])
+def test_a_groups_name_means_all_of_it_also_where_the_seller_shows_it_of_one(shown: str) -> None:
+    order = of_two()
+    for chain in order.chain_orders:
+        chain.seller_order_group = "SG77"
+    seen = SellerOrder(orderId="MKP-PER1-01", marketplaceOrderId=shown, status="handling")
+    compare(order, order.chain_orders[0], seen, waited_long_enough=False)
+
+    told(order, an_invoice(shown, "A", 100, items=[{"id": "9", "quantity": 1, "price": 100}]))
+
+    assert [[one.number for one in chain.invoices] for chain in order.chain_orders] == [[], ["A"]]
+    cancels = note(f"pvt/orders/order-group/{shown}/notifications", cancellation("876053333998"), "cancellation")
+    assert told(order, cancels).reason == "ambiguous"
+
+
 def test_what_the_seller_calls_an_order_is_learnt_from_a_read() -> None:
     order = an_order()
     assert told(order, an_invoice("ALIAS-7")).reason == "foreign-id"

@@ -188,12 +188,19 @@ def _called(order: Order, named: str) -> list[ChainOrder]:
 
 def _names(order: Order, chain: ChainOrder) -> set[str]:
     """What one chain order alone goes by: its ids, and its number behind its groups and behind ids that have none."""
-    ids = [name for name in (chain.chain_order_id, chain.seller_order_id, chain.marketplace_order_id) if name]
-    own = {name.lower() for given in ids for name in (given, _PREFIX.sub("", given))}
+    groups, alias = _groups(order, chain), _forms(chain.marketplace_order_id)
+    own = _forms(chain.chain_order_id) | _forms(chain.seller_order_id)
+    if not alias & groups:  # it is often the group's name, and may be shown of one only
+        own |= alias
     suffix = _SUFFIX.search(chain.chain_order_id)
     number = suffix.group() if suffix else f"-{chain.position:02d}"
-    whole = {name for name in own if not _SUFFIX.search(name)} | _groups(order, chain)
+    whole = {name for name in own if not _SUFFIX.search(name)} | groups
     return own | {f"{name}{number}" for name in whole}
+
+
+def _forms(name: str | None) -> set[str]:
+    """An id as it is compared, with and without an affiliate before it."""
+    return {name.lower(), _PREFIX.sub("", name).lower()} if name else set()
 
 
 def _groups(order: Order, chain: ChainOrder) -> set[str]:
