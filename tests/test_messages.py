@@ -81,6 +81,7 @@ def test_an_id_that_is_none_is_refused(written: Any) -> None:
         ("2019-02-07 02:00", datetime(2019, 2, 7, 2, tzinfo=UTC)),
         (" 2019-02-07 ", datetime(2019, 2, 7, tzinfo=UTC)),
         ("0001-01-01T00:00:00", None), ("0001-01-01T00:00:00-03:00", None), ("9999-12-31T23:59:59.9999999Z", None),
+        ("0001-01-01T00:00:00+01:00", None), ("9999-12-31T23:59:59.9999999-03:00", None),
     ],
 )  # fmt: skip
 def test_a_date_is_read_in_each_spelling(written: str, read: datetime | None) -> None:
@@ -101,8 +102,6 @@ def test_a_date_is_read_in_each_spelling(written: str, read: datetime | None) ->
         ("2019-02-07T25:00", "must be a date and time that exists"),
         ("0000-01-01", "must be a date and time that exists"),
         ("2019-02-07T02:00:00+99:00", "must be a date and time that exists"),
-        ("0001-01-01T00:00:00+01:00", "must be a date and time that exists"),
-        ("9999-12-31T23:59:59-03:00", "must be a date and time that exists"),
     ],
 )
 def test_a_date_that_is_none_is_refused(written: Any, detail: str) -> None:

@@ -94,6 +94,16 @@ _USUAL = re.compile(
 
 def moment(text: Any) -> datetime:
     """A point in time as sellers write it: any number of fraction digits, `-0300`, no offset (UTC), a date alone."""
+    told = _local(text)
+    try:
+        told.astimezone(UTC)  # .NET's least date with an offset lies before the year 1
+    except OverflowError as wrong:
+        raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
+    return told
+
+
+def _local(text: Any) -> datetime:
+    """A moment as it is written, also where it lies outside of the years 1 to 9999 of UTC."""
     if isinstance(text, datetime):
         return text
     if isinstance(text, str) and _USUAL.fullmatch(text):
@@ -103,14 +113,12 @@ def moment(text: Any) -> datetime:
         raise PydanticCustomError("moment", "must be an ISO 8601 date or date and time")
     year, month, day, hour, minute, second, fraction, offset = found.groups()
     try:
-        told = datetime(
+        return datetime(
             int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
             int((fraction or "0").ljust(6, "0")[:6]), _zone(offset),
         )  # fmt: skip
-        told.astimezone(UTC)  # .NET's least date with an offset lies before the year 1
-    except (ValueError, OverflowError) as wrong:
+    except ValueError as wrong:
         raise PydanticCustomError("moment", "must be a date and time that exists") from wrong
-    return told
 
 
 def _zoned(text: str) -> datetime:
@@ -133,7 +141,7 @@ def _zone(offset: str | None) -> timezone:
 def date(value: Any) -> datetime | None:
     """A moment. The least year and the greatest are what .NET writes where there is no date; and of their outermost
     moments the database makes infinities, which are no dates when they are read again."""
-    told = moment(value)
+    told = _local(value)
     return None if told.year in (MINYEAR, MAXYEAR) else told
 
 
