@@ -63,6 +63,11 @@ _DIGITS = re.compile(r"\d+", re.ASCII)
 _OUR_RECEIPT = re.compile(r"[0-9a-f]{32}")  # random, so that it may look like a document and be none
 
 
+def is_sealed(raw: bytes) -> bool:
+    """Whether bytes have been replaced by their hash."""
+    return _SEALED.fullmatch(raw) is not None
+
+
 def mask_body(raw: bytes) -> bytes:
     """A body without names, addresses, documents, e-mail and phone. One that is sealed stays as it is."""
     if _SEALED.fullmatch(raw) or not raw:

@@ -479,6 +479,27 @@ async def test_an_order_is_told_of_in_every_way_and_decided(command: Command, ma
     assert decided.code == 1  # there was nothing to decide
 
 
+async def test_what_can_never_be_applied_is_dismissed_from_the_terminal(
+    command: Command, marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("DROP1"))
+    await marketplace.notify(f"{await simulated.base('DROP1')}/pvt/orders/DROP1/invoice", b"not json")
+    note = str((await marketplace.notified(placed["id"], "unreadable"))["id"])
+    words = ("notification", "dismiss", note, "--reason", "the seller sent it by mistake")
+
+    unreasoned = await command(*words[:3])
+    tried = await command(*words, "--dry-run", "--json")
+    done = await command(*words, "--json")
+    again = await command(*words)
+    replayed = await command("notification", "replay", note, "--reason", "that was a mistake", "--json")
+
+    assert [said.code for said in (unreasoned, tried, done, again, replayed)] == [2, 0, 0, 1, 0]
+    assert (tried.json["dryRun"], tried.json["state"]) == (True, "ignored")
+    assert (done.json["state"], done.json["reason"]) == ("ignored", "dismissed: unreadable")
+    assert "notification-not-waiting" in again.err
+    assert replayed.json["state"] == "received"
+
+
 async def test_a_seller_is_changed_priced_and_given_its_token(command: Command) -> None:
     changed = await command("seller", "change", "acme", "--set", "concurrency=3", "--set", "salesChannel=2", "--json")
     tried = await command("seller", "change", "acme", "--set", "concurrency=4", "--dry-run", "--json")

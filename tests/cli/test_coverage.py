@@ -56,6 +56,7 @@ COMMANDS = {
     "GET /v1/notifications": "notification list",
     "GET /v1/notifications/{notification_id}": "notification show",
     "POST /v1/notifications/{notification_id}/replay": "notification replay",
+    "POST /v1/notifications/{notification_id}/dismissal": "notification dismiss",
     "GET /v1/events": "events list",
     "GET /v1/events/stream": "events follow",
     "GET /v1/keys": "key list",

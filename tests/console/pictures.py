@@ -85,6 +85,7 @@ PICTURES: Mapping[str, Mapping[str, Picture]] = {
         "notifications": Picture("/console/notifications", "What sellers told us."),
         "notification": Picture("/console/notifications/{unreadable}", "One that cannot be read, with its bytes."),
         "replay": Picture("/console/notifications/{parked}/replay", "Applying one again that waits."),
+        "dismiss": Picture("/console/notifications/{parked}/dismiss", "Giving one up that can never be applied."),
         "reveal": Picture("/console/notifications/{unreadable}/whole", "Seeing one whole takes a reason."),
     },
     "Sellers": {

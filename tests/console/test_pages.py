@@ -13,7 +13,7 @@ from chain_orders.console import story
 
 from ..builders import Marketplace, SimulatedSeller, invoice, order
 from .day import HOSTILE, foreign
-from .visitor import LARGEST, Visitor, addresses
+from .visitor import LARGEST, Visitor, addresses, fields
 
 ACT = re.compile(r"<(script|style)\b(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=\"|javascript:[^\"<]*\"", re.IGNORECASE)
 
@@ -73,6 +73,35 @@ async def test_unreadable_bytes_are_shown_safely_and_can_be_applied_again(
     assert without.status_code == 422
     assert "Say why" in without.text
     assert again.headers["location"] == f"{path}"
+    assert "notification.replayed" in await marketplace.story(order_id)
+
+
+async def test_what_can_never_be_applied_is_dismissed_by_a_form_without_script(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor, viewer: Visitor
+) -> None:
+    order_id = await foreign(marketplace, simulated)
+    listed = await admin.page("/console/notifications?state=parked")
+    (path,) = {one for one in addresses(listed) if re.fullmatch(r"/console/notifications/\d+", one)}
+    form, why = f"{path}/dismiss", "the seller meant another marketplace's order"
+
+    offered = [form in addresses(await somebody.page(path)) for somebody in (admin, viewer)]
+    asked, unreasoned = await admin.page(form), await admin.send(form, reason=" ")
+    sent = {**fields(asked), "reason": why}
+    done = [await admin.post(form, **sent) for _ in range(2)]
+
+    assert offered == [True, False]
+    assert "It is not tried again and moves nothing" in asked
+    assert (unreasoned.status_code, "Say why" in unreasoned.text) == (422, True)
+    assert [one.headers["location"] for one in done] == [path, path]
+    page, story = await admin.page(path), await admin.page(f"/console/orders/{order_id}")
+    assert "It was dismissed. Before that: It came to this order&#39;s address and names another order." in page
+    assert (form in addresses(page), f"{path}/replay" in addresses(page)) == (False, True)
+    assert "A notification was dismissed" in story
+    assert why in unescape(story)
+    assert (await marketplace.story(order_id)).count("notification.dismissed") == 1
+    refused = await admin.get(form)
+    assert (refused.status_code, "Nothing waits for it" in refused.text) == (409, True)
+    await admin.send(f"{path}/replay", reason="it was meant after all")
     assert "notification.replayed" in await marketplace.story(order_id)
 
 

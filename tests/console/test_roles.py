@@ -46,6 +46,8 @@ LEAST = {
     ("GET", "/console/notifications/{notification_id}"): ("viewer", 200),
     ("GET", "/console/notifications/{notification_id}/replay"): ("operator", 200),
     ("POST", "/console/notifications/{notification_id}/replay"): ("operator", 422),
+    ("GET", "/console/notifications/{notification_id}/dismiss"): ("operator", 200),
+    ("POST", "/console/notifications/{notification_id}/dismiss"): ("operator", 422),
     ("GET", "/console/notifications/{notification_id}/whole"): ("admin", 200),
     ("POST", "/console/notifications/{notification_id}/whole"): ("admin", 422),
     ("GET", "/console/zone"): ("viewer", 200),

@@ -93,6 +93,19 @@ async def test_a_repeat_that_is_stored_while_its_first_is_applied_is_judged(
     assert await _found(database) == ("change-repeated", 0)
 
 
+async def test_a_repeat_of_what_was_given_up_is_asked_of_nobody(database: Database, order_id: uuid.UUID) -> None:
+    """The change is there by another notification: of one that was applied itself a person would be asked."""
+    await _told(database, "received")
+    await _applier(database).step()
+    async with database.transaction() as session:
+        await session.execute(text("update notifications set state = 'ignored', reason = 'dismissed: ambiguous'"))
+    await _told_again(database)
+
+    assert await repeats.look(database) == 1
+
+    assert await _found(database) == (None, 0)
+
+
 async def _waits_for_the_order(database: Database) -> bool:
     waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%from orders%'"
     async with database.transaction() as session:

@@ -43,6 +43,7 @@ ACTS: list[tuple[str, str, Any, int]] = [
     ("PATCH", "/v1/webhooks/{told}", {"enabled": False}, 200),
     ("POST", "/v1/webhooks/{told}/replay", {"after": 0}, 200),
     ("POST", "/v1/orders/{over}/erasure", REASON, 200),
+    ("POST", "/v1/notifications/{odd}/dismissal", REASON, 200),
     ("POST", "/v1/sellers/acme/callback-token", None, 422),
     ("POST", "/v1/webhooks", {"url": "http://127.0.0.1:9", "events": ["*"]}, 422),
 ]

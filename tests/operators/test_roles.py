@@ -47,6 +47,7 @@ LEAST = {
     "GET /v1/notifications": "viewer",
     "GET /v1/notifications/{notification_id}": "viewer",
     "POST /v1/notifications/{notification_id}/replay": "operator",
+    "POST /v1/notifications/{notification_id}/dismissal": "operator",
     "GET /v1/events": "viewer",
     "GET /v1/events/stream": "viewer",
     "GET /v1/keys": "admin",

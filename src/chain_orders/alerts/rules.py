@@ -120,7 +120,8 @@ RULES: Mapping[str, Rule] = {
     "parked-long": Rule(
         1,
         "notifications are parked",
-        "Read the reasons (GET /v1/orders/{id}/notifications); each is tried again by itself.",
+        "Read the reasons (GET /v1/notifications?state=parked). Each is tried again by itself; give up what can never "
+        "be applied: POST /v1/notifications/{id}/dismissal.",
     ),
     "unapplied-long": Rule(
         1, "notifications are stored and not applied", "Is a worker running? Its log says `apply-failed` if it cannot."

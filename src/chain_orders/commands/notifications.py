@@ -12,7 +12,7 @@ from .orders import NOTIFICATIONS
 from .show import AsJson
 from .typed import Commands
 
-app = Commands(name="notification", help="What sellers told us: list it, show one, apply it again.")
+app = Commands(name="notification", help="What sellers told us: list it, show one, apply it again, dismiss it.")
 
 
 @app.command("list")
@@ -57,10 +57,26 @@ def replay(
     dry_run: DryRun = False,
     json_: AsJson = False,
 ) -> None:
-    """Apply again what is parked, or could not be read. What contradicts is decided: order resolve.
+    """Apply again what is parked, could not be read, or was dismissed. What contradicts is decided: order resolve.
 
     Example: chain-orders notification replay 17 --reason "the invoice is known now"
     """
     with Api() as api:
         found = api.post(f"/v1/notifications/{notification}/replay", {"reason": reason}, dry_run=dry_run)
+    show.item(found, json_, without=("body", "path"))
+
+
+@app.command()
+def dismiss(
+    notification: Annotated[int, typer.Argument(help="The notification's id.")],
+    reason: Annotated[str, typer.Option(help="Why, for its order's story and the audit.", show_default=False)],
+    dry_run: DryRun = False,
+    json_: AsJson = False,
+) -> None:
+    """Give up what is parked, or could not be read: it is kept, and not tried again. It can be replayed.
+
+    Example: chain-orders notification dismiss 17 --reason "the seller meant another marketplace's order"
+    """
+    with Api() as api:
+        found = api.post(f"/v1/notifications/{notification}/dismissal", {"reason": reason}, dry_run=dry_run)
     show.item(found, json_, without=("body", "path"))

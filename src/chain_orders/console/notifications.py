@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
@@ -15,7 +17,7 @@ from ..operators import again, deciding, edges, revealing
 from ..operators.revealing import MASKED, Wish
 from ..orders.models import Order
 from . import filters, mistakes, once
-from .texts import N_
+from .texts import N_, _
 from .visits import Visit
 
 PAGE = 40
@@ -59,7 +61,8 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         "notification.html",
         note=note,
         repeats=repeats or 0,
-        again=note.state in again.REPLAYABLE and visit.may("operator"),
+        again=again.replayable(note) and visit.may("operator"),
+        dismiss=note.state in again.UNAPPLIED and visit.may("operator"),
         decide=note.state == "conflict" and visit.may("operator"),
         order=order,
         is_text=_is_text(note.body),
@@ -70,23 +73,46 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What may be done with one that was not applied: where its form is sent, what it says, and what it came to."""
+
+    name: str
+    title: str
+    sentence: str
+    button: str
+    done: str
+
+
+_REPLAY = _Act(
+    "replay",
+    N_("Apply it again"),
+    N_(
+        "It is judged anew, as if it came now: applied if the order allows it by now, and kept as it is if not. "
+        "Nothing is sent to the seller."
+    ),
+    N_("Apply it again now"),
+    "replayed",
+)
+_DISMISS = _Act(
+    "dismiss",
+    N_("Dismiss it"),
+    N_(
+        "It is not tried again and moves nothing: the order stays as it is, and nobody is asked to look at this any "
+        "more. What it said is kept. If the seller repeats it, it stays dismissed; you can apply it again later. "
+        "Nothing is sent to the seller."
+    ),
+    N_("Dismiss it now"),
+    "dismissed",
+)
+
+
 async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
     """What applying it again will do, and why it is done."""
-    async with visit.desk.database.transaction() as session:
-        note = await find(session, visit)
-        order = await session.get(Order, note.order_id) if note.order_id is not None else None
-    if note.state not in again.REPLAYABLE:
+    note, order = await _looked_at(visit)
+    if not again.replayable(note):
         raise again.settled(note)
-    return visit.render(
-        "act_replay.html",
-        200 if problem is None else problem.status,
-        note=note,
-        order=order,
-        body=masking.mask_body(note.body),
-        banner=mistakes.banner(problem),
-        wrong=mistakes.beside(problem),
-        reason=visit.typed("reason"),
-    )
+    return _form(visit, _REPLAY, note, order, problem)
 
 
 async def replay(visit: Visit) -> Response:
@@ -100,7 +126,52 @@ async def replay(visit: Visit) -> Response:
         if await once.first(session, visit):
             await again.notification(session, note, visit.operator, reason)
     visit.desk.bell.ring(TOPIC)
-    return await visit.finished("replayed", f"/console/notifications/{note.id}")
+    return await visit.finished(_REPLAY.done, f"/console/notifications/{note.id}")
+
+
+async def show_dismiss(visit: Visit, problem: Problem | None = None) -> Response:
+    """What giving it up means, and why it is done."""
+    note, order = await _looked_at(visit)
+    if note.state not in again.UNAPPLIED:
+        raise again.not_waiting(note)
+    return _form(visit, _DISMISS, note, order, problem)
+
+
+async def dismiss(visit: Visit) -> Response:
+    """Give it up."""
+    try:
+        reason = mistakes.reason_of(visit)
+    except Problem as problem:
+        return await show_dismiss(visit, problem)
+    async with visit.desk.database.transaction() as session:
+        note = await find(session, visit)
+        if await once.first(session, visit):
+            await again.dismiss(session, note, visit.operator, reason)
+    visit.desk.bell.ring("orders")
+    return await visit.finished(_DISMISS.done, f"/console/notifications/{note.id}")
+
+
+async def _looked_at(visit: Visit) -> tuple[Notification, Order | None]:
+    async with visit.desk.database.transaction() as session:
+        note = await find(session, visit)
+        return note, await session.get(Order, note.order_id) if note.order_id is not None else None
+
+
+def _form(visit: Visit, act: _Act, note: Notification, order: Order | None, problem: Problem | None) -> Response:
+    return visit.render(
+        "act_notification.html",
+        200 if problem is None else problem.status,
+        act=act.name,
+        title=_(act.title),
+        sentence=_(act.sentence),
+        button=_(act.button),
+        note=note,
+        order=order,
+        body=masking.mask_body(note.body),
+        banner=mistakes.banner(problem),
+        wrong=mistakes.beside(problem),
+        reason=visit.typed("reason"),
+    )
 
 
 async def find(session: AsyncSession, visit: Visit) -> Notification:

@@ -8,7 +8,7 @@ from .texts import N_, _
 from .words import Told
 
 _ASK = N_("Ask the seller which holds, then decide.")
-_WAITS = N_("It waits by itself; ask the seller what was meant.")
+_WAITS = N_("Ask the seller what was meant. It waits by itself; dismiss it if it can never be applied.")
 
 ATTENTION: Mapping[str, tuple[str, str]] = Told(
     {
@@ -91,7 +91,7 @@ ATTENTION: Mapping[str, tuple[str, str]] = Told(
         ),
         "notification-unreadable": (
             N_("Something came that cannot be read"),
-            N_("See its bytes under Notifications, and tell the seller."),
+            N_("See its bytes under Notifications, and tell the seller. Dismiss it once that is done."),
         ),
         "foreign-id": (N_("A notification names another order"), _WAITS),
         "ambiguous": (N_("A notification names no chain order"), _WAITS),
@@ -163,7 +163,7 @@ ALERTS: Mapping[str, tuple[str, str]] = Told(
         ),
         "parked-long": (
             N_("Notifications wait for long"),
-            N_("Read the reasons; each is tried again by itself."),
+            N_("Read the reasons. Each is tried again by itself; dismiss what can never be applied."),
         ),
         "unapplied-long": (
             N_("Notifications are stored and not applied"),
@@ -256,6 +256,7 @@ ACTS: Mapping[str, str] = Told(
         "key.create": N_("Made a key"),
         "key.revoke": N_("Revoked a key"),
         "key.rotate": N_("Gave a key a new secret"),
+        "notification.dismiss": N_("Dismissed a notification"),
         "notification.replay": N_("Applied a notification again"),
         "order.authorize": N_("Authorized an order"),
         "order.cancel": N_("Asked to cancel an order"),

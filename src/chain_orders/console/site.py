@@ -128,6 +128,9 @@ def _routes(desk: Desk) -> list[Route]:
             desk, "/console/notifications/{notification_id}/replay", notifications.show_replay, notifications.replay
         ),
         *_form(
+            desk, "/console/notifications/{notification_id}/dismiss", notifications.show_dismiss, notifications.dismiss
+        ),
+        *_form(
             desk,
             "/console/notifications/{notification_id}/whole",
             revealing.ask_notification,

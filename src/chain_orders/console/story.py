@@ -281,7 +281,7 @@ def _of_notification(note: Notification, repeats: int) -> Entry:
     state = words.word(words.NOTIFICATION_STATES, note.state)
     told: list[tuple[str, str]] = [(_("path"), rendering.text_of(masking.mask_path(note.path), 200))]
     if note.reason:
-        told.append((_("reason"), words.PARKED.get(note.reason) or words.Stored(note.reason)))
+        told.append((_("reason"), words.standing(note.reason) or words.Stored(note.reason)))
     told.append((_("receipt"), note.receipt))
     if repeats:
         told.append((_("repeated"), ngettext("%(num)d time", "%(num)d times", repeats) % {"num": repeats}))

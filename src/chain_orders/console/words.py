@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from ..errors import Problem, Sentence
+from ..notifications.models import DISMISSED
 from ..vtex import codes
 from .texts import N_, _
 
@@ -118,7 +119,7 @@ NOTIFICATION_STATES: Mapping[str, Word] = Told(
         "conflict": Word(
             N_("Conflict"), "bad", N_("It contradicts what is known. Both facts are kept for you to decide.")
         ),
-        "ignored": Word(N_("Ignored"), "quiet", N_("It says nothing new.")),
+        "ignored": Word(N_("Ignored"), "quiet", N_("It says nothing new, or somebody decided against it.")),
         "unreadable": Word(N_("Unreadable"), "bad", N_("It is not what the protocol says. Its bytes are kept.")),
     }
 )
@@ -196,6 +197,7 @@ EVENTS: Mapping[str, Word] = Told(
         "chain-order.change-refused": Word(N_("A change was refused"), "quiet"),
         "chain-order.changed": Word(N_("Its value changed"), "busy"),
         "notification.replayed": Word(N_("A notification is applied again"), "busy"),
+        "notification.dismissed": Word(N_("A notification was dismissed"), "quiet"),
         "alert.raised": Word(N_("An alert was raised"), "bad"),
         "alert.recovered": Word(N_("An alert is over"), "good"),
         "webhook.test": Word(N_("A test"), "quiet"),
@@ -260,6 +262,7 @@ DONE: Mapping[str, str] = Told(
         "told-again": N_("It is told again, in order."),
         "zone": N_("Times and days are of this zone now."),
         "replayed": N_("The notification is applied again."),
+        "dismissed": N_("The notification is dismissed."),
         "revoked": N_("The key is revoked. Its sessions are over."),
     }
 )
@@ -319,6 +322,13 @@ _PLAIN_WORD = re.compile(r"[a-z]+ ")
 def word(words: Mapping[str, Word], name: str | None) -> Word:
     """The word for a name; one that is not known stands for itself."""
     return words.get(name or "") or Word(name or "", _OTHER.tone)
+
+
+def standing(reason: str | None) -> str:
+    """Why a notification was not applied; nothing where the service wrote a sentence of its own down."""
+    given_up, code = (reason or "").startswith(DISMISSED), (reason or "").removeprefix(DISMISSED)
+    told = NOTIFICATION_STATES[code].sentence if code == "unreadable" else PARKED.get(code, "")
+    return _("It was dismissed. Before that: %(why)s") % {"why": told or code} if given_up else told
 
 
 def refusal(problem: Problem) -> str:

@@ -17,7 +17,7 @@ OF_ORDERS: Final = frozenset(
         "chain-order.partially-invoiced", "chain-order.invoiced", "chain-order.invoice-changed",
         "chain-order.invoice-after-cancellation", "chain-order.returned", "chain-order.tracked",
         "chain-order.delivered", "chain-order.change-told", "chain-order.changed", "chain-order.change-refused",
-        "delivery.retried", "notification.replayed",
+        "delivery.retried", "notification.replayed", "notification.dismissed",
     }
 )  # fmt: skip
 RAISED, RECOVERED, TEST = "alert.raised", "alert.recovered", "webhook.test"

@@ -108,6 +108,8 @@ class Applier:
             async with self._database.transaction() as session:
                 order = await lookup.locked(session, order_id)
                 note = await session.get_one(Notification, notification_id)
+                if note.state not in {"received", "parked"}:  # somebody gave it up meanwhile
+                    return
                 park(note, "apply-failed")
                 put_off(note, self._sweep)
                 order.ask_attention("apply-failed", "a notification could not be applied; it is kept and tried again")

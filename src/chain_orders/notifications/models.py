@@ -12,6 +12,8 @@ from ..database import Base
 from ..deliveries.models import LISTED_BYTES
 
 STATES = ("received", "applied", "parked", "conflict", "ignored", "unreadable")
+DISMISSED = "dismissed: "
+"""How the reason begins of what a person gave up. What it had waited for follows, or that it could not be read."""
 # What people look for among millions that were applied.
 _TROUBLED = "state in ('parked', 'conflict', 'unreadable')"
 
@@ -86,6 +88,11 @@ class Notification(Base):
     applied_at: Mapped[datetime | None]
     beginning: Mapped[bytes] = column_property(func.substring(body, 1, LISTED_BYTES, type_=LargeBinary), deferred=True)
     size: Mapped[int] = column_property(func.octet_length(body), deferred=True)
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether a person gave it up. It has moved nothing, and may be applied again."""
+        return self.state == "ignored" and (self.reason or "").startswith(DISMISSED)
 
     @property
     def is_long(self) -> bool:

@@ -191,7 +191,7 @@ def _moves(event: Event) -> bool:
 
 
 def _counts(note: Notification) -> bool:
-    return not applying.disbelieved(note)
+    return not (applying.disbelieved(note) or note.dismissed)
 
 
 def _echoes(event: Event) -> bool:

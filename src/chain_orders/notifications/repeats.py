@@ -2,7 +2,8 @@
 
 The intake notes each repeat in `repeats`, in the statement that counts it. Here they are looked at afterwards: an
 invoice's content that had been replaced when it came again asks for attention, and so does a change that comes again
-without an id of its own, since it may be meant twice. A repeat of what is parked is judged once that is applied.
+without an id of its own, since it may be meant twice. A repeat of what is parked is judged once that is applied, and
+one of what a person gave up never: none of it has held.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..vtex import addresses
 from ..vtex.addresses import Callback
 from ..vtex.messages import Change, Invoice, Tracking
 from . import applying
-from .models import Notification
+from .models import DISMISSED, Notification
 
 log = logs.get("repeats")
 
@@ -49,7 +50,7 @@ _REPEATED = text(
       ) n on true
     """
 )
-_STATE = text("select state from notifications where id = :id")
+_STATE = text("select state from notifications where id = :id and not starts_with(coalesce(reason, ''), :dismissed)")
 _COUNTED = text(
     """
     select dedupe_key, last_seen from receipts where dedupe_key = any(cast(:keys as bytea[])) and repeats > 0
@@ -97,7 +98,7 @@ async def _look(database: Database, row: Any) -> bool:
                 return False
             order = await lookup.locked(session, row.order_id)
             # One that is parked still will be applied after this, by whoever then sees that it was repeated.
-            if await session.scalar(_STATE, {"id": row.id}) in _APPLIED:
+            if await session.scalar(_STATE, {"id": row.id, "dismissed": DISMISSED}) in _APPLIED:
                 await _judge(session, order, row.path, row.body, row.seen_at)
     except Exception as failure:  # one that cannot be judged must not keep the others from it
         if is_passing(failure):

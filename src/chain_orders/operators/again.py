@@ -1,7 +1,7 @@
-"""Trying again what stands still: a call that is owed, and what a seller told.
+"""Trying again what stands still, a call that is owed or what a seller told; and giving up what a seller told.
 
-What may be tried, and what becomes of it, is decided here for the API and the console alike. Each says in its own
-words why it was refused: the code, and `state` beside it, are what they tell it from.
+What may be done, and what becomes of it, is decided here for the API and the console alike. Each says in its own words
+why it was refused: the code, and `state` beside it, are what they tell it from.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .. import masking
 from ..deliveries import queue
 from ..deliveries.models import Delivery
-from ..errors import Conflict, Sentence
+from ..errors import N_, Conflict, Sentence
 from ..notifications.applying import UNREADABLE
-from ..notifications.models import Notification
+from ..notifications.models import DISMISSED, Notification
 from ..orders import attention, lookup
+from ..orders.models import Order
 from ..vtex import addresses
 from . import audit
 from .access import Operator
 
 UNSETTLED = ("parked", "conflict", "unreadable")
 """States of a notification that a person may have to look at."""
-REPLAYABLE = ("parked", "unreadable")
-"""Those in which it has moved nothing yet. A contradiction has its place in what happened, and may have had effects
-there: applied again it would be taken for a repeat of itself, so that only a decision ends it."""
+UNAPPLIED = ("parked", "unreadable")
+"""Those in which it has moved nothing yet: it may be applied again, or given up. A contradiction has its place in what
+happened, and may have had effects there: applied again it would be taken for a repeat of itself, so that only a
+decision ends it."""
 
 
 async def call(session: AsyncSession, delivery: Delivery, operator: Operator, reason: str) -> None:
@@ -52,16 +55,15 @@ def ended(delivery: Delivery) -> Conflict:
 
 
 async def notification(session: AsyncSession, note: Notification, operator: Operator, reason: str) -> None:
-    """Let a notification be applied the next time the applier looks. Locks the order if there is one, then the
-    notification. Raises Conflict when it is settled or contradicts, or its body is gone."""
-    if note.order_id is not None:
-        order = await lookup.locked(session, note.order_id)
-        if order.sealed_at is not None:
-            raise Conflict("order-sealed", "its body has been replaced by a hash: it cannot be applied again")
-        order.tell("notification.replayed", operator.actor, notificationId=note.id, was=note.state)
-    await session.refresh(note, with_for_update=True)
-    if note.state not in REPLAYABLE:
+    """Let a notification be applied the next time the applier looks, also one that was given up. Raises Conflict when
+    it is settled or contradicts, or its body is gone."""
+    order = await _locked(session, note)
+    if order is not None and order.sealed_at is not None:
+        raise _body_gone()
+    if not replayable(note):
         raise settled(note)
+    if order is not None:
+        order.tell("notification.replayed", operator.actor, notificationId=note.id, was=note.state)
     audit.note(session, operator, "notification.replay", note, reason=reason)
     called = addresses.callback(addresses.split(note.path))
     if note.kind == UNREADABLE and called is not None:
@@ -72,10 +74,63 @@ async def notification(session: AsyncSession, note: Notification, operator: Oper
     await session.refresh(note)
 
 
+def replayable(note: Notification) -> bool:
+    """Whether it may be applied again, for all that it says itself."""
+    return (note.state in UNAPPLIED or note.dismissed) and not masking.is_sealed(note.body)
+
+
 def settled(note: Notification) -> Conflict:
     """Why a notification is not applied again."""
+    if masking.is_sealed(note.body):
+        return _body_gone()
     if note.state == "conflict":
         told = "what contradicts is not applied again, it is decided: POST /v1/orders/{order_id}/resolution"
         return Conflict("notification-contradicts", told, extra={"state": note.state})
     told = Sentence("a notification that is {state} is not applied again", state=note.state)
     return Conflict("notification-settled", told, extra={"state": note.state})
+
+
+def _body_gone() -> Conflict:
+    return Conflict("order-sealed", "its body has been replaced by a hash: it cannot be applied again")
+
+
+async def dismiss(session: AsyncSession, note: Notification, operator: Operator, reason: str) -> None:
+    """Give a notification up: it moves nothing, its bytes stay, and nobody is asked to look at it any more. Raises
+    Conflict when it does not wait to be applied."""
+    order = await _locked(session, note)
+    if note.state not in UNAPPLIED:
+        raise not_waiting(note)
+    audit.note(session, operator, "notification.dismiss", note, reason=reason)
+    was = note.state
+    note.state, note.reason = "ignored", f"{DISMISSED}{note.reason if was == 'parked' else was}"
+    await session.flush()
+    if order is not None:
+        order.applied_seq += 1  # a sealed order is found again by it, and gives up the body that it kept for this one
+        order.tell("notification.dismissed", operator.actor, notificationId=note.id, was=was, reason=reason)
+        await attention.settle_dismissed(session, order, operator.actor)
+
+
+def not_waiting(note: Notification) -> Conflict:
+    """Why a notification is not given up, and what to do instead."""
+    state = {"state": note.state}
+    if note.state == "conflict":
+        told = "what contradicts is not dismissed, it is decided: POST /v1/orders/{order_id}/resolution"
+        return Conflict("notification-contradicts", told, extra=state)
+    return Conflict("notification-not-waiting", _INSTEAD[note.state], extra=state)
+
+
+_INSTEAD = {
+    "received": N_("it is about to be applied: read it again, and dismiss it if it waits then"),
+    "applied": N_("it has moved its order, which is not taken back: settle with the seller what is wrong about it"),
+    "ignored": N_("nothing waits for it: it said nothing new, or was decided against or dismissed before"),
+}
+
+
+async def _locked(session: AsyncSession, note: Notification) -> Order | None:
+    """Lock the order that a notification belongs to, then the notification, as it stands now; the order. So the applier
+    has either not begun with it or is done. Raises Conflict where its order was found only now."""
+    order = await lookup.locked(session, note.order_id) if note.order_id is not None else None
+    await session.refresh(note, with_for_update=True)
+    if order is None and note.order_id is not None:
+        raise Conflict("notification-moved", "its order has been found meanwhile: read it again")
+    return order

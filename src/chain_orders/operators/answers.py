@@ -232,6 +232,7 @@ _ONE: dict[str, type[_Answer]] = {
     "POST /v1/deliveries/{delivery_id}/retry": Delivery,
     "GET /v1/notifications/{notification_id}": Notification,
     "POST /v1/notifications/{notification_id}/replay": Notification,
+    "POST /v1/notifications/{notification_id}/dismissal": Notification,
 }
 _PAGES: dict[str, type[_Answer]] = {
     "GET /v1/sellers": Seller,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import ColumnElement, Select, select, union_all
@@ -147,17 +147,48 @@ async def replay_notification(
     body: Annotated[ReasonBody, Depends(edges.parsed(ReasonBody, optional=True))],
     dry_run: DryRun = False,
 ) -> Response:
-    """Apply again what is parked, or could not be read, with a reason. What contradicts is decided instead."""
+    """Apply again what is parked, could not be read, or was dismissed, with a reason. What contradicts is decided
+    instead."""
     async with request.app.state.database.transaction() as session:
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:
             return once.answer
         note = await _found(session, notification_id)
         await again.notification(session, note, operator, body.reason)
-        repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
-        view = bodies.notification_view(note, repeats or 0)
+        view = await _view(session, note)
         if dry_run:
             return await edges.rehearsed(session, lambda: view)
         answer = once.keep(edges.Answer(view, 202))
     request.app.state.bell.ring(TOPIC)
     return answer
+
+
+@router.post("/notifications/{notification_id:int}/dismissal", openapi_extra=edges.described(ReasonBody))
+async def dismiss_notification(
+    request: Request,
+    operator: Acting,
+    notification_id: edges.RowId,
+    body: Annotated[ReasonBody, Depends(edges.parsed(ReasonBody, optional=True))],
+    dry_run: DryRun = False,
+) -> Response:
+    """Give up what is parked, or could not be read, with a reason: it is kept, and not tried again by itself.
+
+    Ends the attention of its order that was about it, unless another one waits for the same. It can be replayed.
+    """
+    async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
+        note = await _found(session, notification_id)
+        await again.dismiss(session, note, operator, body.reason)
+        view = await _view(session, note)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: view)
+        answer = once.keep(edges.Answer(view))
+    request.app.state.bell.ring("orders")
+    return answer
+
+
+async def _view(session: AsyncSession, note: Notification) -> dict[str, Any]:
+    repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
+    return bodies.notification_view(note, repeats or 0)

@@ -274,7 +274,7 @@ def event_view(event: Event) -> dict[str, Any]:
 
 
 class ReasonBody(_Body):
-    """Of an act that tries again what a person gave up or never saw. The reason is kept for ever: name no person."""
+    """Of an act that tries again, or gives up, what stands still. The reason is kept for ever: name no person."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 

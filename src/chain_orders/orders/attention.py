@@ -66,9 +66,19 @@ async def settle_parked(session: AsyncSession, order: Order) -> None:
         await settle(session, order, "service", *(_PARKED - still))
 
 
+async def settle_dismissed(session: AsyncSession, order: Order, actor: str) -> None:
+    """What waited was given up, and is written as such; nobody needs to look unless another one waits for the same."""
+    if order.attention:
+        still = set(await session.scalars(_STILL_WAITING, {"order_id": order.id}))
+        await settle(session, order, actor, *(_DISMISSED - still))
+
+
 _PARKED = frozenset({
     "ambiguous", "apply-failed", "foreign-id", "invoice-unknown", "path-unknown", "rejected-but-known",
 })  # fmt: skip
+
+_UNREADABLE = "notification-unreadable"
+_DISMISSED = _PARKED | {"cancelled-but-known", _UNREADABLE}
 
 # Served by deliveries_order_idx.
 _ANY_DEAD = text("select exists (select 1 from deliveries where order_id = :order_id and state = 'dead')")
@@ -79,6 +89,14 @@ _STILL_PARKED = text(
     select distinct reason from notifications
      where order_id = :order_id and state in ('parked', 'received') and reason is not null
     """
+)
+
+
+_STILL_WAITING = text(
+    f"""
+    select case when state = 'unreadable' then '{_UNREADABLE}' else reason end from notifications
+     where order_id = :order_id and (state in ('parked', 'received') and reason is not null or state = 'unreadable')
+    """  # noqa: S608
 )
 
 
