@@ -192,6 +192,10 @@ async def test_what_cannot_be_recorded_is_kept_and_not_tried_again(
     (delivery,) = (await marketplace.get(second["id"], "/deliveries"))["items"]
     assert (delivery["state"], [one["outcome"] for one in delivery["attempts"]]) == ("dead", ["answered"])
 
+    asked = await marketplace.ask_to_cancel(second["id"])
+
+    assert asked.json()["status"] == "cancel-requested"  # the seller has it: it is not said to be cancelled unsent
+
 
 async def test_refusal_names_field_and_rule(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     items = [{"id": "8", "quantity": 1, "seller": "1", "price": 1200, "isGift": True}]

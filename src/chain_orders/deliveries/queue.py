@@ -239,7 +239,8 @@ async def abandon_expired(session: AsyncSession, *, first_read: timedelta) -> di
     return found
 
 
-# Leaves alone what is in flight and whatever may have been done: an unclear call is read first.
+# Leaves alone what is in flight and whatever may have been done: an unclear call is read first, and so is one that was
+# answered, of which only the record failed.
 _WITHDRAW = text(
     """
     update deliveries d
@@ -248,7 +249,8 @@ _WITHDRAW = text(
        and (cast(:chain_order_key as bigint) is null or chain_order_key = :chain_order_key)
        and not exists (select 1 from attempts a
                         where a.delivery_id = d.id
-                          and coalesce(a.outcome, 'unknown') in ('unknown', 'ambiguous', 'abandoned', 'already-there'))
+                          and coalesce(a.outcome, 'unknown')
+                              in ('unknown', 'ambiguous', 'abandoned', 'already-there', 'answered'))
     returning id
     """
 )

@@ -177,8 +177,8 @@ def _delivery(order: Order, chain: ChainOrder, seller: Seller) -> Delivery:
 async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
     """Settle the authorization of a chain order that has moved past it; `order` is locked.
 
-    Of what is cancelled it is withdrawn if it never left. Otherwise the seller is read before anything is sent. So is
-    withdrawn a request to cancel that nothing can come of any more.
+    Of what is cancelled it is withdrawn if it never left. Otherwise the seller is read before anything is sent. The
+    same becomes of a request to cancel that nothing can come of any more.
     """
     status = Status(chain.status)
     if status is not Status.CANCEL_REQUESTED:
@@ -194,6 +194,7 @@ async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reaso
 async def _withdraw_request(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
     if await queue.withdraw_unsent(session, order.id, "cancel", reason, chain.key):
         await attention.settle_dead(session, order)
+    await queue.read_first(session, order.id, "cancel", chain.key)
 
 
 async def _settle_attention(session: AsyncSession, order: Order, chain: ChainOrder) -> None:

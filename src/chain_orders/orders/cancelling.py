@@ -18,7 +18,7 @@ from ..database import Database
 from ..deliveries import lanes, queue
 from ..deliveries.models import Delivery
 from ..deliveries.queue import Claimed
-from ..deliveries.retry import Dead, Delivered, Rejected, Retry, Withdrawn, would_resend
+from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Retry, Withdrawn, would_resend
 from ..deliveries.settling import Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..errors import Conflict, Sentence, Unknown
@@ -89,6 +89,7 @@ async def _before_it_is_placed(session: AsyncSession, order: Order, reason: str,
     if await queue.withdraw_unsent(session, order.id, "place", "a cancellation was asked for"):
         order.move(Status.CANCELLED)
         order.tell("order.cancelled", actor, reason=reason, sent=False)
+        await attention.settle(session, order, "service", RETRIES_USED_UP)
         return
     if order.status == Status.ACCEPTED:
         order.move(Status.PLACING)
