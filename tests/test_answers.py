@@ -58,6 +58,8 @@ BY_CODE: list[tuple[str, int, Outcome]] = [
     ("ORD021.1", 500, Again(codes.describe("ORD021.1"), "ORD021.1")),
     ("ORD021.9", 500, Again(codes.describe("ORD021.9"), "ORD021.9")),
     ("CHK00310", 503, Throttled(codes.describe("CHK00310"), 60.0)),
+    ("CHK0089", 429, Ambiguous(codes.describe("CHK0089"), "CHK0089", pause=60.0)),
+    ("CHK0089", 503, Ambiguous(codes.describe("CHK0089"), "CHK0089", pause=60.0)),
     ("CHK0229", 429, Throttled(codes.describe("CHK0229"), 60.0)),
     ("CHK003", 400, Denied(codes.describe("CHK003"))),
     ("ORD021.5", 500, Denied(codes.describe("ORD021.5"))),

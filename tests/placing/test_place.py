@@ -288,3 +288,21 @@ async def test_corrected_body_is_placed_under_the_same_group_with_the_receipt_be
     assert "order.corrected" in await marketplace.story(refused["orderId"])
     (booked,) = await simulated.book("FIXED1")
     assert [given["authorizationReceipt"]["receipt"] for given in booked["authorizations"]] == ["r-9"]
+
+
+async def test_why_a_body_was_refused_is_not_said_of_the_order_once_another_is_placed(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(rejectCode="CHK0198")
+    refused = (await marketplace.post_order(order("FIXED2"), wait=5)).json()
+    await simulated.behave(rejectCode=None)
+    found = await marketplace.client.get(f"/v1/orders/{refused['orderId']}")
+    assert found.json()["lastError"]["code"] == "CHK0198"
+
+    await marketplace.client.put(
+        f"/v1/orders/{refused['orderId']}/placement",
+        json=order("FIXED2", openTextField="corrected"),
+        headers={"If-Match": found.headers["etag"]},
+    )
+
+    assert (await marketplace.becomes(refused["orderId"], "placed"))["lastError"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytest
 from sqlalchemy import select, text, update
 
 from chain_orders.alerts import measures, rules
+from chain_orders.database import read_clock
 from chain_orders.deliveries.models import Delivery, Lane
 from chain_orders.orders import seen
-from chain_orders.orders.models import Read
+from chain_orders.orders.models import ChainOrder, Read
 from chain_orders.orders.reads import Plan
+from chain_orders.orders.reconciling import Reconciler
 from chain_orders.orders.seen import Seen
+from chain_orders.outbound import Exchange
+from chain_orders.vtex.messages import read_order
 
 from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
 
@@ -111,6 +116,19 @@ async def test_an_order_that_the_seller_no_longer_shows_asks_for_attention(
     placed = await marketplace.place(order("READ6"))
 
     await _asks_attention(marketplace, placed["id"], "missing-at-seller")
+
+
+@pytest.mark.parametrize("options", [{"reconcile_seconds": 3600.0, "confirm_at": "0.5,1,1.5,30"}], indirect=True)
+async def test_a_new_order_that_is_not_shown_yet_asks_nobody_when_it_is_cancelled_at_once(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(readLagSeconds=1)
+    placed = await marketplace.place(order("READ18"))
+
+    await marketplace.ask_to_cancel(placed["id"])
+
+    await marketplace.becomes(placed["id"], "cancelled")
+    assert "order.attention" not in await marketplace.story(placed["id"])
 
 
 async def test_a_seller_that_is_never_trusted_is_read_before_its_cancellation_counts(
@@ -211,6 +229,36 @@ async def test_an_earlier_denial_that_is_read_does_not_end_a_request_that_is_und
 
     await marketplace.becomes(placed["id"], "cancelled")
     assert (await marketplace.story(placed["id"])).count("chain-order.cancellation-denied") == 1
+
+
+@pytest.mark.parametrize("options", [{"confirm_at": "60"}], indirect=True)
+async def test_nor_does_one_that_was_read_before_the_request_arrived(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """The read's answer comes late: by then the seller has heard of a second request."""
+    placed = await marketplace.place(order("READ19"))
+    await simulated.behave(cancellation="deny")
+    await marketplace.ask_to_cancel(placed["id"])
+    await marketplace.becomes(placed["id"], "placed")
+    async with marketplace.database.transaction() as session:
+        began = await read_clock(session)
+    await simulated.behave(cancellation="decide")
+    await marketplace.ask_to_cancel(placed["id"])
+
+    async def arrived() -> bool:
+        return (await marketplace.story(placed["id"])).count("chain-order.cancellation-requested") == 2
+
+    await until(arrived)
+    body = b'{"orderId": "MKP-READ19-01", "status": "cancellation-request-denied"}'
+    unused: Any = None
+    plan = Plan(timedelta(hours=1), [timedelta(seconds=60)])
+    reconciler = Reconciler(marketplace.database, unused, unused, unused, plan, unused, poll_seconds=1)
+    async with marketplace.database.transaction() as session:
+        key = await session.scalar(select(ChainOrder.key)) or 0
+        seen_then = {key: (Exchange(200, body), read_order(body))}
+        await reconciler._learn(session, uuid.UUID(placed["id"]), seen_then, began)
+
+    assert (await marketplace.get(placed["id"]))["status"] == "cancel-requested"
 
 
 async def test_an_answer_that_shows_another_order_says_nothing(

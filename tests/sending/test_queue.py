@@ -18,7 +18,7 @@ from chain_orders.deliveries.models import Attempt, Delivery, Lane
 from chain_orders.deliveries.queue import Claimed
 from chain_orders.deliveries.retry import Delivered, Retry, Verdict, Verify
 from chain_orders.deliveries.settling import Ended, LeaseLost, settle
-from chain_orders.outcome import Again, Ambiguous, Answered, Denied, Throttled
+from chain_orders.outcome import Again, Ambiguous, Answered, Denied, Outcome, Throttled
 
 from ..faults import sabotage
 from .outbox import LANE, claim, delivery, owe
@@ -341,15 +341,16 @@ async def test_trouble_stops_the_whole_lane(database: Database, lane: str, outco
     assert await claim(database) == []
 
 
-async def test_a_shorter_wait_does_not_end_a_longer_one(database: Database, lane: str) -> None:
+@pytest.mark.parametrize("later", [Throttled("slow down", 1), Denied("who are you")], ids=["throttled", "denied"])
+async def test_a_shorter_wait_does_not_end_a_longer_one(database: Database, lane: str, later: Outcome) -> None:
     """Calls that were under way together are turned away one after the other, each for as long as it is told."""
     await owe(database, "s1")
-    for seconds in (30, 1):
+    for outcome in (Throttled("slow down", 600), later):
         async with database.transaction() as session:
-            await lanes.note(session, LANE, Throttled("slow down", seconds), troubled=False)
+            await lanes.note(session, LANE, outcome, troubled=False)
 
     async with database.transaction() as session:
-        waits = select(Lane.next_at > text("clock_timestamp() + interval '5 seconds'")).where(Lane.lane == LANE)
+        waits = select(Lane.next_at > text("clock_timestamp() + interval '300 seconds'")).where(Lane.lane == LANE)
         assert await session.scalar(waits)
 
 

@@ -322,7 +322,7 @@ class Course:
         session: Any = self.tables
         for chain in self.order.chain_orders:
             was = before.get(chain.key)
-            if was != chain.status and was in authorizing.UNSETTLED:
+            if was is not None and authorizing.is_overtaken(self.order, chain, was):
                 _at_once(authorizing.overtake(session, self.order, chain, reason))
         self._soon(self._work)
 

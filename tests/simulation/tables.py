@@ -24,7 +24,7 @@ from chain_orders.orders.models import Order
 
 _BEGINNING = datetime(2026, 11, 5, 12, tzinfo=UTC)
 HOLDING = frozenset({"ready", "retrying", "unknown", "sending", "dead"})
-_MAY_HAVE_LEFT = frozenset({None, "ambiguous", "abandoned", "already-there"})
+_MAY_HAVE_LEFT = frozenset({None, "ambiguous", "abandoned", "already-there", "answered"})
 
 
 @dataclass(slots=True)

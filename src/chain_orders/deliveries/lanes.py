@@ -137,8 +137,8 @@ _PAUSE_UNTIL = text(
 _OPEN = text(
     """
     update lanes
-       set breaker = 'open', denied = :denied, failures = failures + 1, next_at = clock_timestamp() + :after,
-           reason = :reason
+       set breaker = 'open', denied = :denied, failures = failures + 1,
+           next_at = greatest(next_at, clock_timestamp() + :after), reason = :reason
      where lane = :lane
     """
 ).bindparams(bindparam("after", type_=Interval))

@@ -175,7 +175,7 @@ class Applier:
                 put_off(note, self._sweep)
             over |= had_waited and note.state != "parked"
             invoiced |= note.kind == Kind.INVOICE and note.state == "applied"
-        chains = [c for c in order.chain_orders if c.status != before[c.key] and before[c.key] in authorizing.UNSETTLED]
+        chains = [c for c in order.chain_orders if authorizing.is_overtaken(order, c, before[c.key])]
         return _Moved(order, look, fresh, invoiced, over, was_too_high - too_high(order), chains)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from ..deliveries.models import WAITING, Delivery, Lane
 from ..orders.models import Order
@@ -89,10 +90,17 @@ async def at_gates(session: AsyncSession, calls: Iterable[Delivery]) -> dict[int
 
 
 async def look(session: AsyncSession, order_id: uuid.UUID) -> Stuck | None:
-    """What an order waits for. Served by deliveries_order_idx."""
+    """What an order waits for. A call that was made anew since is over. Served by deliveries_order_idx."""
+    anew = aliased(Delivery)
+    made_anew = select(anew.id).where(
+        anew.order_id == order_id,
+        anew.kind == Delivery.kind,
+        anew.chain_order_key.is_not_distinct_from(Delivery.chain_order_key),
+        anew.id > Delivery.id,
+    )
     call = await session.scalar(
         select(Delivery)
-        .where(Delivery.order_id == order_id, Delivery.state.not_in(("delivered", "withdrawn")))
+        .where(Delivery.order_id == order_id, Delivery.state.not_in(("delivered", "withdrawn")), ~made_anew.exists())
         .order_by(Delivery.id.desc())
         .limit(1)
     )
@@ -106,9 +114,10 @@ def why(order: Order, stuck: Stuck | None) -> dict[str, Any] | None:
     call = stuck.call
     if stuck.held is not None:
         return _told(stuck.held.code, stuck.held.detail, True, stuck.held.owner, stuck.held.next_at(call.next_at))
-    if call.last_error is None or Status(order.status) not in _UNDER_WAY:
-        return None
     retried = call.state in {*WAITING, "sending"}
+    asking = order.status == Status.CANCEL_REQUESTED and (retried or call.state == "dead")
+    if call.last_error is None or not (asking or Status(order.status) in _UNDER_WAY):
+        return None
     known = codes.lookup(call.last_code) if call.last_code else None
     owner = known.owner if known else ("nobody" if retried else "operator")
     return _told(call.last_code, call.last_error, retried, owner, call.next_at if retried else None)

@@ -50,12 +50,13 @@ from .states import Status
 
 _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
 _REFUSED = "authorization-refused"
+_OVER = (RETRIES_USED_UP, NOT_THERE_YET, _REFUSED)
+"""Codes of attention that are over with an authorization's end; what its end asks for is asked anew."""
 _WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
 _INVOICED = frozenset({Status.PARTIALLY_INVOICED, Status.INVOICED})
 CANCELLED_TOO = "cancelled-too"
 """What a read tells of an authorization that has arrived at a chain order which is cancelled by now."""
-UNSETTLED = frozenset({Status.AUTHORIZING, Status.CANCEL_REQUESTED})
-"""Where a chain order may have a call waiting that its next move settles."""
+_UNSETTLED = frozenset({Status.AUTHORIZING, Status.CANCEL_REQUESTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,11 @@ def _delivery(order: Order, chain: ChainOrder, seller: Seller) -> Delivery:
     )
 
 
+def is_overtaken(order: Order, chain: ChainOrder, before: str) -> bool:
+    """Whether a chain order has moved past a call of ours, or past what a person was asked for because of one."""
+    return chain.status != before and (before in _UNSETTLED or (order.attention and before == Status.PLACED))
+
+
 async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
     """Settle the authorization of a chain order that has moved past it; `order` is locked.
 
@@ -185,8 +191,10 @@ async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reaso
         await _withdraw_request(session, order, chain, reason)
     if status in _WAITING:
         return
+    if status is not Status.CANCEL_REQUESTED:
+        await _settle_attention(session, order, chain, _REFUSED)
     if status in _UNWANTED and await queue.withdraw_unsent(session, order.id, "authorize", reason, chain.key):
-        await _settle_attention(session, order, chain)
+        await _settle_attention(session, order, chain, *_OVER)
         _withdrawn(order, chain, reason)
     await queue.read_first(session, order.id, "authorize", chain.key)
 
@@ -197,10 +205,10 @@ async def _withdraw_request(session: AsyncSession, order: Order, chain: ChainOrd
     await queue.read_first(session, order.id, "cancel", chain.key)
 
 
-async def _settle_attention(session: AsyncSession, order: Order, chain: ChainOrder) -> None:
+async def _settle_attention(session: AsyncSession, order: Order, chain: ChainOrder, *codes: str) -> None:
     """Nobody needs to look at this authorization any more; at another chain order's, which still waits, maybe."""
     if not any(other.status in _WAITING for other in order.chain_orders if other is not chain):
-        await attention.settle(session, order, "service", RETRIES_USED_UP, NOT_THERE_YET, _REFUSED)
+        await attention.settle(session, order, "service", *codes)
 
 
 def _withdrawn(order: Order, chain: ChainOrder, reason: str) -> None:
@@ -329,8 +337,8 @@ class Authorize:
         claimed, outcome, verdict = ended.claimed, ended.outcome, ended.verdict
         match verdict:
             case Delivered() | Rejected() | Dead() | Withdrawn():
-                if isinstance(verdict, Delivered | Withdrawn):
-                    await _settle_attention(session, order, chain)
+                over = (NOT_THERE_YET,) if isinstance(verdict, Dead) else _OVER
+                await _settle_attention(session, order, chain, *over)
                 contradicted = self._apply(order, chain, verdict, outcome)
                 order.settle_status()
                 if contradicted or (claimed.course.verifying and isinstance(verdict, Dead | Withdrawn)):

@@ -195,8 +195,11 @@ class Cancel:
                     order.tell("chain-order.cancellation-requested", "seller", chain_order=chain)
                     await reads.confirm(session, order.id, one.claimed.lane)
                 case Rejected(reason=reason):
+                    await attention.settle(session, order, "service", NOT_THERE_YET)
+                    await attention.settle_dead(session, order)
                     deny(order, chain, reason)
                 case Dead(reason, code):
+                    await attention.settle(session, order, "service", NOT_THERE_YET)
                     order.ask_attention(code, reason)
                 case Retry() if isinstance(one.outcome, Again) and one.outcome.answered:
                     await lose_patience(session, order, one.claimed, one.outcome.reason, self._patience)

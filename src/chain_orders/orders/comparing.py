@@ -35,13 +35,22 @@ class Difference:
 
 
 def compare(
-    order: Order, chain: ChainOrder, seen: SellerOrder | None, *, waited_long_enough: bool, asking: bool = False
+    order: Order,
+    chain: ChainOrder,
+    seen: SellerOrder | None,
+    *,
+    waited_long_enough: bool,
+    asking: bool = False,
+    again_soon: bool = False,
 ) -> None:
     """Apply what the seller shows of a chain order; `seen` is None when it shows nothing.
 
     `waited_long_enough`: what the seller told us had time to show, so that its absence is a contradiction. `asking`: a
-    request to cancel is not known to have arrived yet, so that what the seller has denied is an earlier one.
+    request to cancel is not known to have arrived before this read, so that what the seller has denied is an earlier
+    one. `again_soon`: it is about to be read again; one that is new at the seller may not be shown yet.
     """
+    if seen is None and again_soon and chain.seller_status is None:
+        return
     if seen is None:
         if chain.seller_status != NOT_SHOWN:
             order.ask_attention("missing-at-seller", f"the seller does not show {chain.chain_order_id}")

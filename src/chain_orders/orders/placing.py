@@ -175,6 +175,7 @@ async def _record(session: AsyncSession, order: Order, verdict: Verdict, claimed
     """What follows for an order that was not placed."""
     match verdict:
         case Rejected(reason, code, burnt):
+            await attention.settle(session, order, "service", RETRIES_USED_UP)
             order.tell("order.rejected", "seller", code=code, reason=reason)
             if order.status == Status.CANCEL_REQUESTED:
                 order.move(Status.CANCELLED)

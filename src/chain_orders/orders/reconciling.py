@@ -153,13 +153,21 @@ class Reconciler:
         # What the seller told us while it was being read is confirmed by the next read; it is due already.
         outdated = row.asked_at is not None and row.asked_at > began
         last = row.asked_at is not None and not outdated and row.asked_reads >= len(self._plan.confirm_at)
+        soon = row.asked_at is not None and not last
         different, asking = False, set(await session.scalars(_ASKING, {"order_id": order_id}))
         for chain in order.chain_orders:
             if chain.key in seen:
                 exchange, found = seen[chain.key]
                 await answered.keep(session, chain, exchange, began)
                 chain.seller_read_at, before = began, chain.status
-                comparing.compare(order, chain, found, waited_long_enough=last, asking=chain.key in asking)
+                comparing.compare(
+                    order,
+                    chain,
+                    found,
+                    waited_long_enough=last,
+                    asking=outdated or chain.key in asking,
+                    again_soon=soon,
+                )
                 if chain.status != before:
                     await authorizing.overtake(session, order, chain, f"the seller shows it as {chain.status}")
                 different |= await _differs(session, order, chain, found, tell=last)

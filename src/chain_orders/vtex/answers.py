@@ -113,7 +113,7 @@ def _by_code(code: str | None, exchange: Exchange) -> Outcome | None:
         case "credentials":
             return Denied(reason)
         case _:
-            return Ambiguous(reason, code)
+            return Ambiguous(reason, code, pause=_asked_pause(exchange) if exchange.status in {429, 503} else None)
 
 
 def _by_status(status: int, code: str | None, exchange: Exchange) -> Outcome:
