@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from chain_orders.console import texts
 
-from ..builders import Marketplace, SimulatedSeller
+from ..builders import Marketplace, SimulatedSeller, order
 from . import browsing
 from .day import conflict, dead, foreign, rejected, whole
 from .visitor import key_of
@@ -53,6 +53,13 @@ _CLICKED_TWICE = """
 }
 """
 """Whether each of two clicks was held back."""
+_STOPPED = """
+() => {
+  window.held = [];
+  addEventListener("submit", (event) => { held.push(event.defaultPrevented); event.preventDefault(); });
+}
+"""
+"""Let no form leave the page, and keep whether the page held it back itself."""
 
 
 @pytest.fixture
@@ -222,14 +229,15 @@ async def test_no_page_is_wider_than_its_window_and_no_value_is_squeezed(
 ) -> None:
     """In a language of longer words, which asks for more room than English does."""
     monkeypatch.setitem(texts.CATALOGUES, "qps", _Longer())
-    order, refused = await foreign(marketplace, simulated), await rejected(marketplace, simulated)
+    told_of, refused = await foreign(marketplace, simulated), await rejected(marketplace, simulated)
+    await marketplace.place(order("L" * 100))
     stuck = (await marketplace.get(await dead(marketplace, simulated), "/deliveries"))["items"][0]["id"]
     note = (await marketplace.client.get("/v1/notifications")).json()["items"][0]["id"]
     told = {"url": "https://told.example/events/of/orders", "events": ["order.*"]}
     webhook = (await marketplace.client.post("/v1/webhooks", json=told)).json()["id"]
     pages = [
-        "", "/orders", f"/orders/{order}", f"/orders/{order}/cancel", f"/orders/{order}/resolve", "/deliveries",
-        f"/orders/{order}/authorize", f"/orders/{refused}", f"/orders/{refused}/correct", f"/deliveries/{stuck}",
+        "", "/orders", f"/orders/{told_of}", f"/orders/{told_of}/cancel", f"/orders/{told_of}/resolve", "/deliveries",
+        f"/orders/{told_of}/authorize", f"/orders/{refused}", f"/orders/{refused}/correct", f"/deliveries/{stuck}",
         f"/deliveries/{stuck}/retry", "/notifications", f"/notifications/{note}", "/sellers", "/sellers/acme",
         "/sellers/new", "/sellers/acme/check", "/sellers/acme/token", "/keys", "/health", "/alerts", "/webhooks",
         f"/webhooks/{webhook}", "/webhooks/new", "/audit", "/zone", "/orders?status=rejected", "/nowhere",
@@ -270,6 +278,20 @@ async def test_a_second_click_leaves_the_first_answer_to_be_shown(marketplace: M
         await page.fill("#k-name", "the shop")
 
         assert await page.evaluate(_CLICKED_TWICE) == [False, True]
+
+
+async def test_a_form_whose_page_was_stopped_can_be_sent_again(marketplace: Marketplace, chromium: Browser) -> None:
+    async with browsing.window(chromium, marketplace.url) as (page, _):
+        await page.clock.install()
+        await browsing.sign_in(page, await key_of(marketplace, "admin"))
+        await page.goto("/console/keys")
+        await page.fill("#k-name", "the shop")
+        await page.evaluate(_STOPPED)
+        await page.get_by_role("button", name="Make a key").click()
+        await page.clock.fast_forward(11_000)
+        await page.get_by_role("button", name="Make a key").click()
+
+        assert await page.evaluate("held") == [False, False]
 
 
 async def _tab_to(page: Page, selector: str) -> None:

@@ -52,6 +52,20 @@ async def test_the_stream_tells_that_an_order_moved(marketplace: Marketplace, ad
     await asyncio.wait_for(task, 20)
 
 
+async def test_what_an_act_leads_to_is_kept_current(marketplace: Marketplace, admin: Visitor) -> None:
+    """What is promised to stand there in a moment comes without reloading, and what is over is not offered any more."""
+    placed = await marketplace.place()
+    note = await marketplace.client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/", "events": ["order.*"]})
+    call = (await marketplace.get(placed["id"], "/deliveries"))["items"][0]["id"]
+
+    webhook, delivery = [
+        await admin.page(f"/console/{one}") for one in (f"webhooks/{note.json()['id']}", f"deliveries/{call}")
+    ]
+
+    assert 'aria-labelledby="attempts" data-live="attempts"' in webhook
+    assert '<span data-live="acts"></span>' in delivery
+
+
 async def test_the_stream_is_for_whoever_is_signed_in(marketplace: Marketplace, admin: Visitor) -> None:
     secret = await admin.secret()
     await admin.post("/console/sign-out", csrf=secret)

@@ -140,6 +140,29 @@ async def test_the_last_open_chain_order_can_be_cancelled(
     await until(over)
 
 
+async def test_what_is_left_is_acted_upon_while_a_part_is_being_cancelled(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """As over the API: a chain order that was asked to be cancelled says nothing about the other."""
+    await simulated.behave(cancellation="decide")
+    order_id = await split(marketplace, simulated)
+    asked, left = [one["chainOrderId"] for one in (await marketplace.get(order_id))["chainOrders"]]
+    await marketplace.ask_to_cancel(order_id, chainOrderId=asked)
+    path = f"/console/orders/{order_id}"
+
+    both = addresses(await admin.page(path))
+    authorized = await admin.send(f"{path}/authorize", confirm="yes")
+    preview = await admin.send(f"{path}/cancel", reason="the rest is gone", chain=left)
+    await admin.post(f"{path}/cancel", **fields(preview.text), confirm="yes")
+    neither = addresses(await admin.page(path))
+
+    acts = {f"{path}/authorize", f"{path}/cancel"}
+    assert authorized.status_code == 303
+    assert f"orders/{left}/cancel" in preview.text
+    assert both >= acts
+    assert not neither & acts
+
+
 async def test_cancelling_needs_a_reason_and_shows_it_first(marketplace: Marketplace, admin: Visitor) -> None:
     placed = await marketplace.place()
     path = f"/console/orders/{placed['id']}/cancel"
@@ -243,6 +266,23 @@ async def test_what_differs_at_the_seller_is_shown_beside_what_is_held(
     assert "No notification contradicts it." in against
     assert "1307" in against
     assert "Iara" not in page
+
+
+async def test_who_authorizes_second_is_shown_the_receipt_that_was_given(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    """Each form mints a receipt of its own: the second one is of no use any more."""
+    placed = await marketplace.place()
+    path = f"/console/orders/{placed['id']}/authorize"
+    first, second = [{**fields(await admin.page(path)), "confirm": "yes"} for _ in range(2)]
+    await admin.post(path, **first)
+
+    moved = await admin.post(path, **second)
+    again = await admin.page(path)
+
+    assert moved.status_code == 412
+    assert first["receipt"] in again
+    assert second["receipt"] not in again
 
 
 async def test_a_dead_call_is_tried_again(marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor) -> None:

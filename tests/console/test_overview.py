@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from html import unescape
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
+
+from chain_orders.console import overview
 
 from ..builders import Marketplace, SimulatedSeller
 from .day import dead
@@ -117,6 +121,16 @@ async def test_the_pictures_say_in_words_what_they_show(marketplace: Marketplace
 
     assert page.count('<svg viewBox="0 0 600 100"') + page.count("Nothing to draw yet") == 3
     assert re.search(r'role="img" aria-label="Orders a minute\. In the last hour: taken \d+, placed \d+\."', page)
+
+
+@pytest.mark.parametrize(("now", "begins"), [("2026-10-25T01:10:00", "01:11"), ("2026-03-29T01:10:00", "00:11")])
+def test_the_picture_of_an_hour_is_right_when_the_clocks_have_been_changed(now: str, begins: str) -> None:
+    """An hour before ten past one it was ten past one by summer time; before ten past two, ten past midnight."""
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+
+    picture = overview.picture_of_intake(at, ZoneInfo("Europe/London"), {}, {})
+
+    assert picture.every[0] == begins
 
 
 async def test_an_empty_console_says_what_to_do(admin: Visitor) -> None:

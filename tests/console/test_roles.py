@@ -100,8 +100,9 @@ def _wanted(role: str, method: str, path: str) -> int:
         return status
     if role != ANYBODY:
         return 403
-    # Whoever is not signed in is led to signing in; a script and a form are told.
-    return 401 if method == "POST" or path == "/console/live" else 303
+    # Whoever is not signed in is led to signing in, and by signing out too; a script and any other form are told.
+    told = path == "/console/live" or (method == "POST" and path != "/console/sign-out")
+    return 401 if told else 303
 
 
 async def _ids(marketplace: Marketplace, simulated: SimulatedSeller) -> dict[str, str]:

@@ -7,7 +7,7 @@ import re
 from sqlalchemy import text
 
 from ..builders import Marketplace
-from .visitor import Visitor, fields, noted, signed_in
+from .visitor import Visitor, fields, key_of, noted, signed_in
 
 
 async def test_a_seller_is_added_changed_and_paused(marketplace: Marketplace, admin: Visitor) -> None:
@@ -110,6 +110,19 @@ _IDLE = """
     update console_sessions s set seen_at = clock_timestamp() - interval '31 minutes'
       from api_keys k where k.id = s.key_id and k.role = 'operator'
 """
+
+
+async def test_a_form_of_a_key_that_is_refused_keeps_what_was_chosen(marketplace: Marketplace, admin: Visitor) -> None:
+    """Nobody makes a viewer's key, or lets a stolen one hold for a day, by correcting something else."""
+    await key_of(marketplace, "viewer", "night shift")
+    named = await admin.send("/console/keys", name="night shift", role="admin")
+    (address,) = re.findall(r'href="(/console/keys/rotate[^"]+)" aria-label="Replace night shift"', named.text)
+
+    without = await admin.send(address, overlap="0", reason=" ")
+
+    assert (named.status_code, without.status_code) == (409, 422)
+    assert '<option value="admin" selected>' in named.text
+    assert re.findall(r'<option value="(\d+)" selected>', without.text) == ["0"]
 
 
 async def test_a_key_is_shown_once_and_can_be_revoked(marketplace: Marketplace, admin: Visitor) -> None:

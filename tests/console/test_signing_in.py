@@ -306,6 +306,54 @@ async def test_a_form_of_a_seller_is_saved_after_signing_in_again(marketplace: M
     assert (await marketplace.client.get("/v1/sellers/acme")).json()["currency"] == "EUR"
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "kept"),
+    [
+        ("/console/keys", {"name": "the shop", "role": "operator"}, ('value="the shop"', 'value="operator" selected')),
+        ("/console/zone", {"zone": "Asia/Tokyo"}, ("<option selected>Asia/Tokyo",)),
+        ("/console/sellers/acme/check", {"sku": "SKU-7"}, ('value="SKU-7"',)),
+    ],
+)
+async def test_whatever_was_typed_is_there_again_after_the_session(
+    marketplace: Marketplace, admin: Visitor, path: str, sent: dict[str, str], kept: tuple[str, ...]
+) -> None:
+    hidden = {"csrf": await admin.secret()}
+
+    signed = await _signed_in_late(marketplace, admin, path, {**hidden, **sent})
+    page = await admin.page(signed.headers["location"])
+
+    assert [one for one in kept if one not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "page"),
+    [
+        ("/console/orders.csv?status=placed", "/console/orders?status=placed"),
+        ("/console/orders/{}/evidence", "/console/orders/{}"),
+    ],
+)
+async def test_a_file_that_is_asked_for_after_the_session_leads_to_its_page(
+    stranger: Visitor, file: str, page: str
+) -> None:
+    """A file leaves the browser where it is: at the form for signing in."""
+    order_id = str(UUID(int=7))
+
+    answer = await stranger.get(file.format(order_id))
+
+    asked = httpx.URL(answer.headers["location"])
+    assert (asked.path, asked.params["next"]) == ("/console/sign-in", page.format(order_id))
+
+
+async def test_signing_out_of_a_session_that_is_over_is_signing_out(marketplace: Marketplace, admin: Visitor) -> None:
+    hidden = {"csrf": await admin.secret()}
+    async with marketplace.database.transaction() as session:
+        await session.execute(update(ConsoleSession).values(expires_at=func.clock_timestamp()))
+
+    answer = await admin.post("/console/sign-out", **hidden)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in?out=1")
+
+
 async def test_an_act_on_many_after_the_session_leads_back_to_its_list(
     marketplace: Marketplace, admin: Visitor
 ) -> None:

@@ -87,6 +87,7 @@ async def test_what_a_webhook_did_not_take_is_found_and_tried_again(marketplace:
     (listed,) = [one for one in addresses(page) if one.endswith("state=dead")]
     rows = await admin.page(listed)
     matching = await admin.post("/console/deliveries/retry", **fields(rows), all="yes")
+    without = await admin.post("/console/deliveries/retry", **fields(matching.text), confirm="yes", reason=" ")
     done = await admin.post("/console/deliveries/retry", **fields(matching.text), confirm="yes", reason="it is back")
     story = await admin.page(f"/console/orders/{placed['id']}")
 
@@ -96,6 +97,8 @@ async def test_what_a_webhook_did_not_take_is_found_and_tried_again(marketplace:
     assert re.search(rf'">Order taken</a><span class="second">event at {place} · <a href="/console/orders/', page)
     assert f"event at {place}" in rows
     assert "Tell a webhook" in rows
+    assert without.status_code == 422
+    assert fields(without.text)["id"] == fields(matching.text)["id"]
     assert "It is tried again now." in done.text
     assert re.search(rf'position in the feed <b translate="no">{accepted["id"]}</b>', story)
     assert "beside the events of an order's story" in unescape(await admin.page(f"{path}/again"))

@@ -149,8 +149,9 @@ async def authorize(visit: Visit) -> Response:
 
 
 def _receipt(visit: Visit, order: Order | None = None) -> GivenReceipt:
-    """What was typed, or one made now. A receipt that the order has already is resent, never changed."""
-    if order is not None and order.receipt is not None and not visit.typed("receipt"):
+    """What was typed, or one made now. A receipt that the order has already is resent, never changed: it is shown
+    whatever a form says that was drawn before it was given."""
+    if order is not None and order.receipt is not None:
         return GivenReceipt(order.receipt_date, order.receipt)
     minted = datetime.now(UTC).isoformat(timespec="milliseconds")
     return GivenReceipt(visit.typed("date") or minted, visit.typed("receipt") or secrets.token_hex(16))

@@ -36,7 +36,7 @@ class CallbackKey:
 
 async def show(visit: Visit) -> Response:
     """What will be tried."""
-    return visit.render("check.html", seller=await _seller(visit), findings=None, sku=_SKU)
+    return visit.render("check.html", seller=await _seller(visit), findings=None, sku=visit.typed("sku") or _SKU)
 
 
 async def run(visit: Visit) -> Response:

@@ -43,7 +43,8 @@ async def _page(visit: Visit, made: str = "", problem: Problem | None = None) ->
         made=made,
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
-        name=visit.typed("name") if problem else "",
+        name=visit.typed("name") if not made else "",
+        chosen=visit.typed("role") if not made else "",
         roles=ROLES,
     )
 

@@ -22,7 +22,7 @@ from .texts import _
 from .visits import Visit
 
 _AUTHORIZABLE = frozenset({Status.ACCEPTED, Status.PLACING, Status.PLACEMENT_UNKNOWN, Status.PLACED})
-_CANCELLABLE = frozenset(set(Status) - {Status.REJECTED, Status.INVOICED, Status.CANCELLED, Status.CANCEL_REQUESTED})
+_NOT_CANCELLED = frozenset({Status.REJECTED, Status.INVOICED, Status.CANCELLED, Status.CANCEL_REQUESTED})
 
 _INVOICES = 30
 """Of all chain orders together: what the page shows of an order stays small however often it is split."""
@@ -92,15 +92,14 @@ def turn_of(order: Order, turn: Turn, dead: Sequence[Delivery], held: Held | Non
 
 def legal(order: Order) -> dict[str, str]:
     """What may be done with the order now, each with the reason to do it."""
-    status = Status(order.status)
-    found = {}
-    if status in _AUTHORIZABLE and order.receipt is None:
+    # Each chain order for itself: one may be authorized, or cancelled, while another is being cancelled.
+    status, found = Status(order.status), {}
+    statuses = [Status(chain.status) for chain in order.chain_orders] or [status]
+    if order.receipt is None and not _AUTHORIZABLE.isdisjoint(statuses):
         found["authorize"] = _("Say that payment is approved.")
-    elif status == Status.PLACED:
+    elif Status.PLACED in statuses:
         found["authorize"] = _("Say again that payment is approved, with the same receipt.")
-    living = [chain for chain in order.chain_orders if chain.status != Status.CANCELLED]
-    asked = living and all(chain.status in {Status.INVOICED, Status.CANCEL_REQUESTED} for chain in living)
-    if status in _CANCELLABLE and not asked:
+    if not _NOT_CANCELLED.issuperset(statuses):
         found["cancel"] = _("Ask the seller to cancel, with a reason.")
     if status == Status.REJECTED:
         found["correct"] = _("Correct what the seller refused, and send it again.")

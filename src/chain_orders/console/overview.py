@@ -165,7 +165,7 @@ def _draw(counted: Counted, zone: tzinfo) -> list[Chart]:
     """The pictures, by the clock of whoever looks."""
     now = datetime.now(UTC)
     return [
-        _intake(now.astimezone(zone), counted.taken, counted.placed),
+        picture_of_intake(now, zone, counted.taken, counted.placed),
         _calls(now, zone, counted.outcomes),
         picture_of_times(counted.seconds),
     ]
@@ -175,9 +175,10 @@ def _sort(outcome: str) -> str:
     return "good" if outcome in WELL else "bad" if outcome in _BAD else "wait"
 
 
-def _intake(now: datetime, taken: dict[int, int], placed: dict[int, int]) -> Chart:
+def picture_of_intake(now: datetime, zone: tzinfo, taken: dict[int, int], placed: dict[int, int]) -> Chart:
+    """`now` is of UTC: in a zone whose clocks have just been changed, an hour ago is not an hour less."""
     ago = list(range(_MINUTES - 1, -1, -1))
-    every = [rendering.time_of_day(now - timedelta(minutes=one)) for one in ago]
+    every = [rendering.time_of_day((now - timedelta(minutes=one)).astimezone(zone)) for one in ago]
     series = [
         Series(_("taken from you"), "busy", [taken.get(one, 0) for one in ago]),
         Series(_("placed at sellers"), "good", [placed.get(one, 0) for one in ago], line=True),

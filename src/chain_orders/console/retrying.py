@@ -91,10 +91,11 @@ async def retry_many(visit: Visit) -> Response:
 
 async def _preview(visit: Visit, problem: Problem | None = None) -> Response:
     """What will be tried: at most so many at once, the oldest first."""
-    chosen = deliveries.chosen_in(visit)
-    query = deliveries.matching(chosen).where(Delivery.state.in_(RETRIABLE))
-    if not visit.given("all"):
-        query = query.where(Delivery.id.in_(_ids(visit)))
+    if visit.given("all"):
+        query = deliveries.matching(deliveries.chosen_in(visit))
+    else:
+        query = select(Delivery).where(Delivery.id.in_(_ids(visit)))
+    query = query.where(Delivery.state.in_(RETRIABLE))
     async with visit.desk.database.transaction() as session:
         rows = list(await session.scalars(query.order_by(Delivery.id).limit(AT_ONCE)))
         groups = await deliveries.groups_of(session, rows)

@@ -38,7 +38,7 @@ from . import (
     zones,
 )  # fmt: skip
 from .texts import N_
-from .visits import HOME, LIVE, Desk, Handler, Visit, act, page, public, recognized
+from .visits import HOME, LIVE, SIGN_OUT, Desk, Handler, Visit, act, page, public, recognized
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -113,7 +113,7 @@ def _routes(desk: Desk) -> list[Route]:
         Route("/console/static/{name}", assets.serve),
         Route("/console/sign-in", public(desk, signing.show), methods=["GET"]),
         Route("/console/sign-in", public(desk, signing.sign_in), methods=["POST"]),
-        Route("/console/sign-out", act(desk, signing.sign_out, "viewer"), methods=["POST"]),
+        Route(SIGN_OUT, act(desk, signing.sign_out, "viewer"), methods=["POST"]),
         *_orders(desk),
         Route("/console/deliveries", page(desk, deliveries.show)),
         Route("/console/deliveries/retry", act(desk, retrying.retry_many), methods=["POST"]),

@@ -7,6 +7,7 @@ the form came from this origin. Both turn every failure into a page in words.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -37,11 +38,15 @@ log = logs.get("console")
 
 HOME = "/console"
 SIGN_IN = "/console/sign-in"
+SIGN_OUT = "/console/sign-out"
 POLLING = "x-live"
 """The header of a request that the page's script makes by itself."""
 LIVE = "/console/live"
 DRAFT = "draft."
 """Before the names of another form's fields that the sign-in form carries along."""
+_FILE = re.compile(r"(\.csv|/evidence)$")
+"""How addresses end that answer with a file. Who signs in on the way there goes on to its page: with a file a browser
+would stay where it is."""
 _FORM_BYTES = 256 * 1024
 _DRAFT_BYTES = 8 * 1024
 _NOT_KEPT = frozenset({"csrf", "once", "seen", "confirm", "key", "appKey", "appToken", "document"})
@@ -287,8 +292,8 @@ def _to_sign_in(visit: Visit) -> Response:
     if _by_itself(request):
         return Response(status_code=401)
     if request.method == "POST":
-        return _ended(visit)
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return visit.redirect(f"{SIGN_IN}?out=1") if request.url.path == SIGN_OUT else _ended(visit)
+    target = _FILE.sub("", request.url.path) + (f"?{request.url.query}" if request.url.query else "")
     wanted = target if target != HOME else ""
     return visit.redirect(SIGN_IN + (f"?next={quote(wanted, safe='')}" if wanted else ""))
 

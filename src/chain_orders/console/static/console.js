@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const POLLED = 5000, FOLLOWED = 30000, SETTLED = 8000, ANNOUNCED = 20000;
+  const POLLED = 5000, FOLLOWED = 30000, SETTLED = 8000, ANNOUNCED = 20000, RESENT = 10000;
   const parts = document.querySelectorAll("[data-live]");
   const bar = document.querySelector("[data-live-bar]");
   const order = document.body.dataset.order;
@@ -142,13 +142,15 @@
     follow();
   }
 
-  /* A double click sends a form once: its first answer is the one that is shown. */
+  /* A double click sends a form once: its first answer is the one that is shown. Whoever has stopped the page from
+     loading may send it again after a while. */
   document.addEventListener("submit", (event) => {
-    if (event.target.method !== "post") return;
-    if (event.target.sent) event.preventDefault();
-    event.target.sent = true;
+    const form = event.target;
+    if (form.method !== "post") return;
+    if (performance.now() - form.sent < RESENT) event.preventDefault();
+    else form.sent = performance.now();
   });
-  addEventListener("pageshow", () => { for (const form of document.forms) form.sent = false; });
+  addEventListener("pageshow", () => { for (const form of document.forms) delete form.sent; });
 
   const zone = document.querySelector("input[data-zone]");
   if (zone) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
