@@ -302,7 +302,7 @@ async def _status(operator: httpx.AsyncClient, where: str, status: str) -> bool:
     async def reached() -> bool:
         return bool((await operator.get(where)).json()["status"] == status)
 
-    return bool(await until(reached, 30))
+    return bool(await until(reached, 90))
 
 
 async def _invoiced(seller: str, chain_order_id: str) -> list[dict[str, Any]]:

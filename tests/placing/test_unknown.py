@@ -134,13 +134,14 @@ async def test_a_seller_that_says_it_is_already_there_is_read(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     """The seller knows the group from a placement whose answer we never had, and refuses the repeat with 409."""
-    await simulated.behave(loseAnswer=1, readLagSeconds=4)
+    await simulated.behave(loseAnswer=1, readLagSeconds=600)
     accepted = (await marketplace.post_order(order("LOST5"))).json()
 
     async def repeated() -> bool:
         return (await simulated.puts()).get("LOST5", 0) > 1
 
     await until(repeated)
+    await simulated.behave(readLagSeconds=0)
 
     await marketplace.becomes(accepted["id"], "placed")
     assert len(await simulated.book("LOST5")) == 1
