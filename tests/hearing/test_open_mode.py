@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from chain_orders.notifications.models import Notification
 
-from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order
+from ..builders import Marketplace, SimulatedSeller, cancellation, invoice, order, until
 
 CANCELLATION = "/pvt/orders/order-group/OPEN1/notifications/seller-cancellation"
 INVOICE = "/api/oms/pvt/orders/OPEN1/invoice"
@@ -78,6 +79,29 @@ async def test_one_that_cannot_be_looked_up_holds_up_no_other(marketplace: Marke
     await marketplace.notify(marketplace.url + INVOICE, invoice())
 
     await marketplace.becomes(placed["id"], "invoiced")
+
+
+class TestPatient:
+    """The seller is given time, as it is by default."""
+
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        return {"open_callbacks": True, "confirm_at": "0.1,600"}
+
+    async def test_what_waits_for_a_read_has_the_seller_read_as_often_as_planned_and_no_more(
+        self, marketplace: Marketplace
+    ) -> None:
+        await marketplace.place(order("OPEN1"))
+
+        await marketplace.notify(marketplace.url + CANCELLATION, cancellation("MKP-OPEN1-01"))
+
+        async def asked(question: str) -> Any:
+            async with marketplace.database.transaction() as session:
+                return await session.scalar(text(question))
+
+        parked = "exists (select 1 from notifications where state = 'parked')"
+        await until(lambda: asked(f"select {parked} and (select sum(times) from seen) >= 2"))
+        assert await asked("select next_at > clock_timestamp() + interval '300 s' from reads") is True
 
 
 class TestClosed:

@@ -65,7 +65,8 @@ async def confirm(session: AsyncSession, order_id: uuid.UUID, lane: str, *, fres
     await session.execute(_CONFIRM, {"order_id": order_id, "lane": lane, "fresh": fresh})
 
 
-# What was told anew has as much time to show as anything else, whatever was waited for before.
+# What was told anew has as much time to show as anything else, whatever was waited for before. What waits already is
+# tried again after each read, and waits for the next one that is planned: else reads would follow each other at once.
 _CONFIRM = text(
     """
     insert into reads as r (order_id, lane, next_at, asked_at)
@@ -73,7 +74,7 @@ _CONFIRM = text(
     on conflict (order_id) do update
        set asked_at = case when :fresh then excluded.asked_at else coalesce(r.asked_at, excluded.asked_at) end,
            asked_reads = case when :fresh then 0 else r.asked_reads end,
-           next_at = least(r.next_at, excluded.next_at)
+           next_at = case when :fresh or r.asked_at is null then least(r.next_at, excluded.next_at) else r.next_at end
     """
 )
 
