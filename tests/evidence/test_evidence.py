@@ -136,14 +136,18 @@ async def test_evidence_holds_what_was_done_to_its_calls_and_notifications(
     await marketplace.client.post("/v1/sellers/acme/pause")
     await marketplace.ask_to_cancel(placed["id"])
     owed = (await marketplace.get(placed["id"], "/deliveries"))["items"][-1]
-    for path in (f"/v1/notifications/{note['id']}/replay", f"/v1/deliveries/{owed['id']}/retry"):
+    told = f"/v1/notifications/{note['id']}"
+    for path in (f"{told}/dismissal", f"{told}/replay", f"/v1/deliveries/{owed['id']}/retry"):
         answer = await marketplace.client.post(path, json={"reason": "dispute 10"})
-        assert answer.status_code == 202, answer.text
+        assert answer.status_code in {200, 202}, answer.text
 
     files = unpacked(await evidence(marketplace, placed["id"]))
 
     acts = json.loads(files["acts.json"])
-    assert [act["action"] for act in acts if act["reason"] == "dispute 10"] == ["notification.replay", "delivery.retry"]
+    assert [act["action"] for act in acts if act["reason"] == "dispute 10"] == [
+        "notification.dismiss", "notification.replay", "delivery.retry",
+    ]  # fmt: skip
+    assert '"notification.dismissed"' in files["events.json"].decode()
     (chain,) = json.loads(files["reads.json"])["chainOrders"]
     assert chain["chainOrderId"] == "MKP-EVID4-01"
 
