@@ -72,6 +72,7 @@ async def test_an_order_of_a_paused_seller_waits_for_whoever_resumes_it(
     (call,) = (await marketplace.get(taken["id"], "/deliveries"))["items"]
     page = await admin.page(f"/console/orders/{taken['id']}")
     listed = await admin.page("/console/deliveries")
+    orders = await admin.page("/console/orders")
     one = await admin.page(f"/console/deliveries/{call['id']}")
 
     assert (error["code"], error["retried"], error["owner"]) == ("calls-paused", True, "operator")
@@ -82,6 +83,7 @@ async def test_an_order_of_a_paused_seller_waits_for_whoever_resumes_it(
     for shown in (page, one):
         assert "A person has paused the calls to the seller." in shown
     assert "Calls are paused" in listed
+    assert 'Our turn<span class="second">Calls are paused</span>' in orders
     for untrue in ("you need not do anything", "about to leave", '<b translate="no">now</b>'):
         assert untrue not in page
 
@@ -189,8 +191,10 @@ async def test_a_dead_call_leaves_nobody_at_work(
     await admin.post(f"{path}/resolve", **fields(decided.text), confirm="yes")
 
     cleared = await admin.page(path)
+    listed = await admin.page("/console/orders")
 
     assert (await marketplace.get(path.rpartition("/")[2]))["attention"] is None
+    assert 'Our turn<span class="second">A call is dead</span>' in listed
     for page in (asked, cleared):
         assert "Your turn" in page
         assert "It waits until you have acted." in page

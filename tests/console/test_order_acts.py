@@ -285,6 +285,27 @@ async def test_who_authorizes_second_is_shown_the_receipt_that_was_given(
     assert second["receipt"] not in again
 
 
+async def test_dead_calls_of_one_kind_are_told_apart(
+    marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
+) -> None:
+    order_id = await split(marketplace, simulated)
+    await simulated.behave(fail=1, failStatus=500, applyTo=["authorize"])
+    await marketplace.authorize(order_id)
+
+    async def dead_ones() -> list[str]:
+        items = (await marketplace.get(order_id, "/deliveries"))["items"]
+        found = [str(one["id"]) for one in items if one["state"] == "dead"]
+        return found if len(found) == 2 else []
+
+    calls = await until(dead_ones, 60)
+    page = await admin.page(f"/console/orders/{order_id}")
+
+    told = dict(re.findall(r'<span class="hint id" id="dead-(\d+)" translate="no">([^<]*)<', page))
+    chains = [one["chainOrderId"] for one in (await marketplace.get(order_id))["chainOrders"]]
+    assert sorted(told) == sorted(calls)
+    assert sorted(told.values()) == sorted(chains)
+
+
 async def test_a_dead_call_is_tried_again(marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor) -> None:
     order_id = await dead(marketplace, simulated)
     page = await admin.page(f"/console/orders/{order_id}")

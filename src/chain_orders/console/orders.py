@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from decimal import Decimal
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from ..deliveries.models import WAITING, Delivery
 from ..errors import Invalid
-from ..operators import edges, schemas, spreadsheet
+from ..operators import edges, holding, schemas, spreadsheet
 from ..orders.models import Order
 from ..orders.states import Status, Turn
 from ..sellers.models import Seller
-from . import filters, words
+from . import filters, gates, words
 from .bulk import ACTS
+from .texts import _
 from .visits import Visit
 
 
@@ -33,6 +36,7 @@ async def show(visit: Visit) -> Response:
         sellers = await filters.sellers(session)
         currencies = await _currencies(session, orders)
         names = await filters.matched(session, asked.q, orders)
+        held = await _held(session, orders)
     shown = orders[: filters.PAGE]
     rows = [
         {
@@ -40,6 +44,7 @@ async def show(visit: Visit) -> Response:
             "view": schemas.order_view(order),
             "currency": currencies.get(order.seller_id),
             "matched": names.get(order.id),
+            "held": held.get(order.id),
         }
         for order in shown
     ]
@@ -57,6 +62,20 @@ async def show(visit: Visit) -> Response:
         every=visit.given("chosen") == "all",
         turns=[(turn, words.TURNS[turn].label) for turn in Turn],
     )
+
+
+async def _held(session: AsyncSession, orders: list[Order]) -> dict[uuid.UUID, str]:
+    """Why those that are said to be ours to move do not: a call is held back, or dead. By deliveries_order_idx."""
+    ours = [order.id for order in orders if schemas.order_view(order)["turn"] == Turn.US]
+    stuck = select(Delivery).where(Delivery.order_id.in_(ours), Delivery.state.in_((*WAITING, "dead")))
+    calls = list(await session.scalars(stuck)) if ours else []
+    held, found = await holding.at_gates(session, calls), dict[uuid.UUID, str]()
+    for call in calls:
+        if call.order_id is not None and call.state == "dead":
+            found[call.order_id] = _("A call is dead")
+        elif call.order_id is not None and call.id in held:
+            found[call.order_id] = words.word(gates.held(call.lane), held[call.id].code).label
+    return found
 
 
 async def _currencies(session: AsyncSession, orders: list[Order]) -> dict[str, str | None]:
