@@ -311,6 +311,7 @@ async def test_what_has_ended_is_refused_in_the_consoles_words(marketplace: Mark
 
     assert refused.status_code == 409
     assert "It has ended (Delivered) and is not tried again." in refused.text
+    assert f'href="/console/deliveries/{call["id"]}">Back to what it was about' in refused.text
 
 
 async def test_a_key_is_replaced_and_the_new_one_is_shown_once(marketplace: Marketplace, admin: Visitor) -> None:

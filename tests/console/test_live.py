@@ -127,6 +127,19 @@ class TestInABrowser:
             await expect(ticked).to_be_focused()
             assert strayed == []
 
+    async def test_what_arrives_is_not_chosen_with_what_was(self, marketplace: Marketplace, chromium: Browser) -> None:
+        """All of a page were chosen before it came."""
+        await marketplace.place(order("CHOSEN-1"))
+        async with browsing.window(chromium, marketplace.url) as (page, _strayed):
+            await browsing.sign_in(page, await key_of(marketplace, "operator"))
+            await page.goto("/console/orders?chosen=all")
+
+            await marketplace.place(order("ARRIVED-2"))
+
+            await expect(page.get_by_role("link", name="ARRIVED-2")).to_be_visible(timeout=20_000)
+            await expect(page.get_by_role("checkbox", name="Choose ARRIVED-2")).not_to_be_checked()
+            await expect(page.get_by_role("checkbox", name="Choose CHOSEN-1")).to_be_checked()
+
     async def test_an_open_fold_stays_open_and_the_page_goes_on(
         self, marketplace: Marketplace, chromium: Browser
     ) -> None:

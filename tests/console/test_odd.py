@@ -63,6 +63,29 @@ async def test_a_page_that_is_not_there_says_so_beside_the_menu(admin: Visitor, 
     assert re.search(r'<main.*<form action="/console/orders">.*name="q"', answer.text, re.DOTALL)
 
 
+@pytest.mark.parametrize("list_", ["/console/orders", "/console/deliveries"])
+async def test_results_that_are_gone_lead_back_to_their_list(admin: Visitor, list_: str) -> None:
+    """Whoever comes back to their address alone is not told that there is no such order."""
+    act = {"/console/orders": "many", "/console/deliveries": "retry"}[list_]
+    came = {"Referer": f"{admin.client.base_url}{list_}?seller=acme&chosen=all"}
+
+    answer = await admin.client.get(f"{list_}/{act}", headers=came)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{list_}?seller=acme")
+
+
+async def test_a_refusal_is_a_whole_sentence(admin: Visitor) -> None:
+    """However the API says it, and with numbers as people write them."""
+    unknown = await admin.get("/console/sellers/nobody")
+    above = await admin.send("/console/sellers/acme", ratePerSecond="10001", **_CHOSEN)
+
+    assert ">There is no seller nobody.<" in unknown.text
+    assert ">must be at most 10000<" in above.text
+
+
+_CHOSEN = {"callbackTrust": "base", "changePolicy": "record", "authorizationGroup": "group"}
+
+
 async def test_a_form_of_too_many_fields_is_refused_in_words(admin: Visitor) -> None:
     answer = await admin.post("/console/deliveries/retry", csrf=await admin.secret(), id=[str(n) for n in range(1200)])
 

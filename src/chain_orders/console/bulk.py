@@ -56,6 +56,11 @@ class Planned:
     refused: bool = False
 
 
+async def show_list(visit: Visit) -> Response:
+    """Whoever comes by the address alone, as to results that were seen before, has chosen nothing yet."""
+    return visit.redirect(list_at(visit, _LIST))
+
+
 async def act(visit: Visit) -> Response:
     """The preview, and once it is confirmed, a result for each."""
     what = visit.given("what")

@@ -75,6 +75,11 @@ async def retry(visit: Visit) -> Response:
     return await visit.finished(done, f"/console/orders/{order_id}" if order_id else f"{_LIST}/{delivery.id}")
 
 
+async def show_list(visit: Visit) -> Response:
+    """Whoever comes by the address alone, as to results that were seen before, has chosen nothing yet."""
+    return visit.redirect(list_at(visit, _LIST))
+
+
 async def retry_many(visit: Visit) -> Response:
     """The preview of those that were chosen, and once it is confirmed, a result for each."""
     if not visit.typed("confirm"):

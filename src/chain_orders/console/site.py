@@ -116,7 +116,7 @@ def _routes(desk: Desk) -> list[Route]:
         Route(SIGN_OUT, act(desk, signing.sign_out, "viewer"), methods=["POST"]),
         *_orders(desk),
         Route("/console/deliveries", page(desk, deliveries.show)),
-        Route("/console/deliveries/retry", act(desk, retrying.retry_many), methods=["POST"]),
+        *_form(desk, "/console/deliveries/retry", retrying.show_list, retrying.retry_many),
         Route("/console/deliveries/{delivery_id}", page(desk, deliveries.show_one)),
         *_form(desk, "/console/deliveries/{delivery_id}/retry", retrying.show, retrying.retry),
         *_form(
@@ -157,7 +157,7 @@ def _orders(desk: Desk) -> list[Route]:
         Route("/console", page(desk, overview.show)),
         Route("/console/orders", page(desk, orders.show)),
         Route("/console/orders.csv", page(desk, orders.download)),
-        Route("/console/orders/many", act(desk, bulk.act), methods=["POST"]),
+        *_form(desk, "/console/orders/many", bulk.show_list, bulk.act),
         Route("/console/orders/{order_id}", page(desk, order.show)),
         Route("/console/orders/{order_id}/evidence", page(desk, order.evidence)),
         *_form(desk, "/console/orders/{order_id}/correct", correcting.show, correcting.correct),

@@ -340,18 +340,23 @@ def refusal(problem: Problem) -> str:
 
 
 def _sentence(told: str) -> str:
-    """As a sentence begins, unless it begins with a name."""
-    return told[0].upper() + told[1:] if _PLAIN_WORD.match(told) else told
+    """As a sentence begins, unless it begins with a name, and as it ends."""
+    begun = told[0].upper() + told[1:] if _PLAIN_WORD.match(told) else told
+    return f"{begun}." if begun[-1:].isalnum() else begun
 
 
 def said(detail: str) -> str:
     """A sentence of the API's."""
     if not isinstance(detail, Sentence):
         return _(detail)
-    put_in = {
-        name: said(one) if isinstance(one, str) and name == "wrong" else one for name, one in detail.put_in.items()
-    }
-    return _(detail.pattern).format_map(put_in)
+    return _(detail.pattern).format_map({name: _put_in(name, one) for name, one in detail.put_in.items()})
+
+
+def _put_in(name: str, one: object) -> object:
+    """What is put into a sentence: a sentence itself, a name, or a number without what follows a whole one."""
+    if isinstance(one, float):
+        return f"{one:.12g}"
+    return said(one) if isinstance(one, str) and name == "wrong" else one
 
 
 def code(name: str | None) -> str:

@@ -23,6 +23,12 @@
     return one.nodeName === other.nodeName && keyOf(one) === keyOf(other);
   }
 
+  /* What has only come was not there to be chosen, also where all of a page were. */
+  function unchosen(node) {
+    for (const box of node.querySelectorAll?.("input:checked") ?? []) box.checked = false;
+    return node;
+  }
+
   /* Make one node like another without putting it anew: what is ticked, typed, unfolded or focused stays so. */
   function become(node, wanted) {
     if (node.nodeType !== Node.ELEMENT_NODE) {
@@ -39,7 +45,7 @@
     let at = node.firstChild;
     for (const next of [...wanted.childNodes]) {
       const found = left.findIndex((one) => same(one, next));
-      const kept = found < 0 ? document.adoptNode(next) : left.splice(found, 1)[0];
+      const kept = found < 0 ? unchosen(document.adoptNode(next)) : left.splice(found, 1)[0];
       if (kept === at) at = at.nextSibling;
       else node.insertBefore(kept, at);
       if (found >= 0) become(kept, next);
