@@ -353,6 +353,48 @@ async def test_one_chain_order_is_authorized_while_another_is_being_cancelled(
     assert (refused.status_code, refused.json()["code"]) == (409, "order-cancel-requested")
 
 
+async def test_items_that_are_given_go_to_the_chain_order_that_has_them(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    """One is authorized with items of its own, then the other with its own; then both at once say nothing new."""
+    await simulated.behave(split="item")
+    first, second = ({"id": sku, "quantity": 1, "seller": "1", "price": 600} for sku in "89")
+    placed = await marketplace.place(order("AUTHI", items=[first, second]))
+
+    answers = [
+        await marketplace.authorize(placed["id"], chainOrderId="MKP-AUTHI-01", items=[{**first, "price": 590}]),
+        await marketplace.authorize(placed["id"], chainOrderId="MKP-AUTHI-02", items=[{**second, "price": 610}]),
+        await marketplace.authorize(placed["id"], items=[{**first, "price": 590}, {**second, "price": 610}]),
+        await marketplace.authorize(placed["id"], items=[{**second, "price": 1}]),
+    ]
+
+    assert [answer.is_success for answer in answers] == [True, True, True, False], [one.text for one in answers]
+    await marketplace.becomes(placed["id"], "authorized")
+    sent = [given["items"] for one in await simulated.book("AUTHI") for given in one["authorizations"]]
+    assert sent == [[{**first, "price": 590}], [{**second, "price": 610}]]
+
+
+async def test_items_that_were_given_for_a_refused_body_are_not_sent_of_the_corrected_one(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(rejectCode="CHK0198", slowSeconds=0.5)
+    first, second = ({"id": sku, "quantity": 1, "seller": "1", "price": 600} for sku in "89")
+    accepted = (await marketplace.post_order(order("AUTHJ", items=[first, second]))).json()
+    await marketplace.authorize(accepted["id"], items=[first, second])
+    await marketplace.becomes(accepted["id"], "rejected")
+    await simulated.behave(rejectCode=None, slowSeconds=0)
+    found = await marketplace.client.get(f"/v1/orders/{accepted['id']}")
+
+    await marketplace.client.put(
+        f"/v1/orders/{accepted['id']}/placement",
+        json=order("AUTHJ", items=[second], marketplacePaymentValue=700),
+        headers={"If-Match": found.headers["etag"]},
+    )
+
+    await marketplace.becomes(accepted["id"], "authorized")
+    assert [given["items"] for given in await _given(simulated, "AUTHJ")] == [[second]]
+
+
 @pytest.mark.parametrize("options", [{"not_there_seconds": 0.2}], indirect=True)
 async def test_a_seller_that_long_does_not_know_the_chain_order_asks_for_attention_and_keeps_its_lane(
     marketplace: Marketplace, simulated: SimulatedSeller

@@ -30,11 +30,12 @@ from chain_orders.errors import Conflict
 from chain_orders.notifications.applying import VERIFYING, apply
 from chain_orders.notifications.models import Notification
 from chain_orders.orders import authorizing, cancelling, comparing, taking
-from chain_orders.orders.authorizing import Authorize, GivenReceipt
+from chain_orders.orders.authorizing import Authorize
 from chain_orders.orders.cancelling import Cancel
 from chain_orders.orders.models import Order
 from chain_orders.orders.placing import Bases, Place
 from chain_orders.orders.reads import Plan
+from chain_orders.orders.receipts import GivenReceipt
 from chain_orders.orders.states import Status
 from chain_orders.outcome import name
 from chain_orders.sellers.models import Seller as KnownSeller

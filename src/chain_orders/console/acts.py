@@ -20,8 +20,8 @@ from ..errors import Conflict, Invalid, Problem, Stale
 from ..operators import audit, edges
 from ..operators.schemas import AuthorizationBody, CancellationBody
 from ..orders import authorizing, cancelling, lookup
-from ..orders.authorizing import GivenReceipt
 from ..orders.models import Order
+from ..orders.receipts import GivenReceipt
 from ..orders.states import Status
 from ..sellers import directory
 from ..sellers.models import Seller

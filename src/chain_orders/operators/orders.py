@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from ..database import Database
 from ..errors import Conflict, Invalid, Unavailable
 from ..orders import authorizing, cancelling, lookup, taking
-from ..orders.authorizing import GivenReceipt
 from ..orders.models import Order
+from ..orders.receipts import GivenReceipt
 from ..orders.states import Status
 from ..outcome import Absent, Answered, Conflicting
 from ..sellers import directory

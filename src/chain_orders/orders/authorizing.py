@@ -6,11 +6,10 @@ soon as there are chain orders to send it to.
 
 from __future__ import annotations
 
-import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select, text
@@ -40,12 +39,11 @@ from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import addresses, answers
-from ..vtex.faults import told
 from ..vtex.messages import SellerOrder, authorization, reader_of
-from ..vtex.values import moment
 from . import attention, lookup, reads, states
 from .models import ChainOrder, Order
 from .patience import NOT_THERE_YET, lose_patience, not_there_yet
+from .receipts import GivenReceipt, give_receipt, skus_of
 from .states import Status
 
 _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
@@ -57,53 +55,6 @@ _INVOICED = frozenset({Status.PARTIALLY_INVOICED, Status.INVOICED})
 CANCELLED_TOO = "cancelled-too"
 """What a read tells of an authorization that has arrived at a chain order which is cancelled by now."""
 _UNSETTLED = frozenset({Status.AUTHORIZING, Status.CANCEL_REQUESTED})
-
-
-@dataclass(frozen=True, slots=True)
-class GivenReceipt:
-    """What the operator gave; the service mints what is missing. `items` replaces the order's own in the call."""
-
-    date: str | None = None
-    receipt: str | None = None
-    items: list[dict[str, Any]] | None = None
-
-
-def give_receipt(order: Order, given: GivenReceipt, actor: str, minted_at: datetime | None = None) -> None:
-    """Store the receipt, once. Raises Conflict when another one, or other items, are stored; Invalid for a date that
-    is none: it could never be corrected."""
-    if order.receipt is not None:
-        if (given.receipt not in {None, order.receipt}) or (given.date not in {None, order.receipt_date}):
-            detail = "another authorization receipt is stored; a receipt is resent, never changed"
-            raise Conflict(
-                "receipt-differs", detail, faults=[Fault("/authorizationReceipt", "receipt-differs", detail)]
-            )
-        if given.items is not None and _listed(given.items) != _listed(order.authorization_items or order.items):
-            told = "other items go with the authorization receipt; what was sent is resent, never changed"
-            raise Conflict(
-                "authorization-items-differ", told, faults=[Fault("/items", "authorization-items-differ", told)]
-            )
-        return
-    _check_date(given.date)
-    order.receipt_date = given.date or (minted_at or datetime.now(UTC)).isoformat(timespec="milliseconds")
-    order.receipt = given.receipt or secrets.token_hex(16)
-    order.authorization_items = given.items
-    order.touch()
-    order.tell("order.authorization-given", actor, receipt=order.receipt, date=order.receipt_date)
-
-
-def _check_date(date: str | None) -> None:
-    if date is None:
-        return
-    try:
-        moment(date)
-    except ValueError as wrong:
-        fault = Fault("/authorizationReceipt/date", "malformed", "must be an ISO 8601 date or date and time")
-        raise Invalid(fault.code, told([fault]), faults=[fault]) from wrong
-
-
-def _listed(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Items in no order, as they are compared."""
-    return sorted(tuple(str(item.get(name)) for name in ("id", "quantity", "seller", "price")) for item in items)
 
 
 async def authorize(
@@ -220,12 +171,18 @@ def _withdrawn(order: Order, chain: ChainOrder, reason: str) -> None:
 def _body(order: Order, chain: ChainOrder, seller: Seller) -> bytes:
     items: list[dict[str, Any]] | None = None
     if not seller.omit_authorization_items:
-        items = order.authorization_items or [
+        items = _given(order, chain) or [
             {"id": i["id"], "quantity": i["quantity"], "seller": i.get("seller"), "price": i.get("price")}
             for i in _priced(order, chain)
         ]
     group = chain.chain_order_id if seller.authorization_group == "chainOrderId" else order.order_group
     return authorization(group, order.receipt_date or "", order.receipt or "", items)
+
+
+def _given(order: Order, chain: ChainOrder) -> list[dict[str, Any]]:
+    """What the operator gave, of several chain orders the items of this one."""
+    given, skus = order.authorization_items or [], skus_of(chain.items)
+    return given if len(order.chain_orders) == 1 else [item for item in given if str(item["id"]) in skus]
 
 
 def _priced(order: Order, chain: ChainOrder) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from ..vtex.placement import ENDPOINT, Examined, Warning_, canonical, compose, e
 from . import authorizing, lookup
 from .models import Order, PlacementRevision
 from .placing import Bases
+from .receipts import GivenReceipt, give_receipt
 from .states import Status
 
 
@@ -40,7 +41,7 @@ async def take(
     session: AsyncSession,
     seller: Seller,
     document: dict[str, Any],
-    receipt: authorizing.GivenReceipt | None,
+    receipt: GivenReceipt | None,
     bases: Bases,
     actor: str,
 ) -> Taken:
@@ -79,7 +80,7 @@ async def take(
     order.new_names.update({("id", str(order.id)), ("order-group", order.order_group), *_skus(examined)})
     await lookup.save_names(session, [order])
     if receipt is not None:
-        authorizing.give_receipt(order, receipt, actor)
+        give_receipt(order, receipt, actor)
     owe_placement(order, seller)
     return Taken(order_id, created=True)
 
@@ -109,7 +110,7 @@ async def _repeated(
     seller: Seller,
     group: str,
     digest: bytes,
-    receipt: authorizing.GivenReceipt | None,
+    receipt: GivenReceipt | None,
     actor: str,
 ) -> Taken:
     """The group is known: the same document is the same order, another one is a contradiction."""
@@ -154,7 +155,7 @@ async def correct(
     order: Order,
     seller: Seller,
     document: dict[str, Any],
-    receipt: authorizing.GivenReceipt | None,
+    receipt: GivenReceipt | None,
     bases: Bases,
     actor: str,
 ) -> None:
@@ -187,6 +188,8 @@ async def correct(
     )
     order.placement_body = compose(document, bases.of(seller, order.kid, order.ref))
     order.placement_digest = sha256(canonical(document)).digest()
+    if order.items != list(examined.items):
+        order.authorization_items = None  # they were given for the earlier body
     order.items, order.total_cents = list(examined.items), examined.total_cents
     order.warnings = [warning.as_dict() for warning in warnings]
     order.attention_code = order.attention_reason = order.attention_since = None
@@ -195,7 +198,7 @@ async def correct(
     await lookup.save_names(session, [order])
     order.tell("order.corrected", actor, total=examined.total_cents)
     if receipt is not None:
-        authorizing.give_receipt(order, receipt, actor)
+        give_receipt(order, receipt, actor)
     owe_placement(order, seller)
 
 
