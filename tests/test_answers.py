@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain_orders.deliveries.retry import Course, Dead, Policy, decide
 from chain_orders.outbound import BAD_CERTIFICATE, TOO_LATE, Exchange
 from chain_orders.outcome import (
     Again,
@@ -323,3 +324,16 @@ def test_every_code_is_described_in_whole_sentences() -> None:
     assert [
         c for c in codes.CODES if not re.fullmatch(rf"{re.escape(c)}: [A-Z].+\. [A-Z].+\.", codes.describe(c))
     ] == []
+
+
+@pytest.mark.parametrize("code", [c.code for c in codes.CODES.values() if c.class_ in {"transient", "not-yet"}])
+def test_what_is_given_up_is_not_said_to_be_tried_again(code: str) -> None:
+    outcome = read(answered(500, code))
+    assert outcome is not None
+
+    verdict = decide(outcome, Course(), Policy([], [timedelta()], lambda: 0.5))
+
+    assert isinstance(verdict, Dead)
+    assert code in verdict.reason
+    assert "tried again" not in verdict.reason
+    assert "Nobody needs to act" not in verdict.reason

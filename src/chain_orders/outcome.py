@@ -6,7 +6,7 @@ follows from it. The line that matters runs between "it was not done" and "it ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -35,11 +35,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """It was not done, and may be tried again later. `answered`: the peer said so of this one, and is well itself."""
+    """It was not done, and may be tried again later. `answered`: the peer said so of this one, and is well itself;
+    `cause`: the reason, without what becomes of it and who must act."""
 
     reason: str
     code: str | None = None
     answered: bool = False
+    cause: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

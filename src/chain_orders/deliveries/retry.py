@@ -136,8 +136,8 @@ def _after_send(outcome: Outcome, course: Course, policy: Policy) -> Verdict:
     match outcome:
         case Refused(reason, code, burnt):
             return Rejected(reason, code, burnt)
-        case Again(reason, code):
-            return _again(course, policy, reason, code)
+        case Again(reason, code, cause=cause):
+            return _again(course, policy, reason, code, cause=cause)
         case AlreadyThere(code):
             return Verify(timedelta(), "the seller says that it is already there", fresh=True, code=code)
         case Ambiguous(reason, code):
@@ -168,10 +168,11 @@ def _again(
     *,
     at_once: bool = False,
     spent: timedelta = timedelta(),
+    cause: str | None = None,
 ) -> Retry | Dead:
     """The schedule's next wait, less what reading has already `spent` of it."""
     if course.failures >= len(policy.schedule):
-        return Dead(f"the retry schedule is used up; the last failure: {reason}", RETRIES_USED_UP)
+        return Dead(f"the retry schedule is used up; the last failure: {cause or reason}", RETRIES_USED_UP)
     after = timedelta() if at_once else policy.schedule[course.failures] * policy.draw() - spent
     return Retry(max(after, timedelta()), reason, code=code)
 

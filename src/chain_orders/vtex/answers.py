@@ -109,7 +109,7 @@ def _by_code(code: str | None, exchange: Exchange) -> Outcome | None:
         case "transient" | "not-yet":
             if exchange.status in {429, 503}:
                 return _throttled(exchange, reason)
-            return Again(reason, code, answered=known.class_ == "not-yet")
+            return Again(reason, code, answered=known.class_ == "not-yet", cause=codes.cause(code))
         case "credentials":
             return Denied(reason)
         case _:

@@ -80,6 +80,13 @@ def describe(code: str) -> str:
     return " ".join([f"{code}:", *meaning(known), _OWNER_IN_WORDS[known.owner]])
 
 
+def cause(code: str) -> str:
+    """What a code means, and nothing of what becomes of it."""
+    known = lookup(code)
+    means = (known.meaning or CLASS_IN_WORDS[known.class_]) if known is not None else ""
+    return f"{code}: {means.partition('; it is tried again')[0].rstrip('.')}"
+
+
 def meaning(known: Code) -> list[str]:
     """What a code means, and whether what it refuses is tried again: a sentence each."""
     means = known.meaning or CLASS_IN_WORDS[known.class_]
