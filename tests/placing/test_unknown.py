@@ -150,15 +150,36 @@ async def test_a_seller_that_says_it_is_already_there_is_read(
 async def test_a_strangers_order_under_the_group_is_not_adopted(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
-    await _put_by_a_stranger(simulated, "LOST6", "MKP")
+    order_id = await _held_by_a_stranger(marketplace, simulated, "LOST6")
 
-    accepted = (await marketplace.post_order(order("LOST6"))).json()
+    assert (await marketplace.get(order_id))["chainOrders"] == []
+
+
+async def test_who_is_done_with_an_order_whose_group_is_a_strangers_cancels_it(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    order_id = await _held_by_a_stranger(marketplace, simulated, "LOSTF")
+
+    await marketplace.ask_to_cancel(order_id)
+
+    found = await marketplace.becomes(order_id, "cancelled")
+    assert found["attention"]["code"] == "placement-conflict"
+    assert found["attention"]["reason"].endswith("; it is cancelled here, and there perhaps not")
+    (call,) = (await marketplace.get(order_id, "/deliveries"))["items"]
+    assert (call["state"], await simulated.puts()) == ("withdrawn", {"LOSTF": 2})
+
+
+async def _held_by_a_stranger(marketplace: Marketplace, simulated: SimulatedSeller, group: str) -> str:
+    """An order whose placement has met another one of its group."""
+    await _put_by_a_stranger(simulated, group, "MKP")
+    accepted = (await marketplace.post_order(order(group))).json()
 
     async def noticed() -> Any:
         return (await marketplace.get(accepted["id"]))["attention"]
 
     assert (await until(noticed))["code"] == "placement-conflict"
-    assert (await marketplace.get(accepted["id"]))["chainOrders"] == []
+    order_id: str = accepted["id"]
+    return order_id
 
 
 async def _put_by_a_stranger(simulated: SimulatedSeller, group: str, affiliate: str) -> None:

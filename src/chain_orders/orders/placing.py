@@ -26,7 +26,7 @@ from ..deliveries.retry import RETRIES_USED_UP, Dead, Delivered, Rejected, Verdi
 from ..deliveries.settling import Contradiction, Ended, Recorded
 from ..deliveries.worker import Attempted
 from ..outbound import Wire
-from ..outcome import Ambiguous, Answered, GivenBack, Recalled
+from ..outcome import Ambiguous, Answered, Conflicting, GivenBack, Recalled
 from ..sellers.directory import client_of
 from ..sellers.models import Seller
 from ..sellers.vault import Vault
@@ -122,12 +122,15 @@ class Place:
 
     async def record(self, session: AsyncSession, ended: Sequence[Ended]) -> Recorded:
         orders = await lookup.all_locked(session, (one.claimed.order_id for one in ended))
-        withdrawn = {one.claimed.id: _UNWANTED for one in ended if _is_unwanted(orders[one.claimed.order_id], one)}
+        withdrawn = {}
+        for one in ended:
+            if (unwanted := _unwanted(orders[one.claimed.order_id], one)) is not None:
+                withdrawn[one.claimed.id] = unwanted
         placed = []
         for one in ended:
             order, verdict = orders[one.claimed.order_id], withdrawn.get(one.claimed.id, one.verdict)
             if not isinstance(verdict, Delivered):
-                await _record(session, order, verdict, one.claimed)
+                await _record(session, order, verdict, one)
             elif isinstance(one.outcome, Answered) and not order.chain_orders:
                 placed.append(_New(order, one.outcome.facts, one))
         woken = bool(placed) and await self._placed(session, placed)
@@ -164,14 +167,16 @@ class _New(NamedTuple):
     ended: Ended
 
 
-_UNWANTED = Withdrawn("it was cancelled before it was placed")
+def _unwanted(order: Order, ended: Ended) -> Withdrawn | None:
+    """What becomes of a placement that is to be cancelled and was not done, or is not what the seller has."""
+    if order.status != Status.CANCEL_REQUESTED:
+        return None
+    if isinstance(ended.outcome, Conflicting):
+        return Withdrawn(ended.outcome.reason)
+    return Withdrawn("it was cancelled before it was placed") if would_resend(ended.verdict) else None
 
 
-def _is_unwanted(order: Order, ended: Ended) -> bool:
-    return would_resend(ended.verdict) and order.status == Status.CANCEL_REQUESTED
-
-
-async def _record(session: AsyncSession, order: Order, verdict: Verdict, claimed: Claimed) -> None:
+async def _record(session: AsyncSession, order: Order, verdict: Verdict, ended: Ended) -> None:
     """What follows for an order that was not placed."""
     match verdict:
         case Rejected(reason, code, burnt):
@@ -190,22 +195,27 @@ async def _record(session: AsyncSession, order: Order, verdict: Verdict, claimed
                 order.tell("order.placement-unknown", "service", reason=reason)
         case Withdrawn(reason):
             await attention.settle(session, order, "service", RETRIES_USED_UP)
-            await _withdrawn(session, order, reason, claimed)
+            await _withdrawn(session, order, reason, ended)
         case Dead(reason, code):
             order.ask_attention(code, reason)
         case _:
             pass
 
 
-async def _withdrawn(session: AsyncSession, order: Order, reason: str, claimed: Claimed) -> None:
-    """It is cancelled, and not sent again. Where the seller has said that it is there, no read proves the contrary."""
+async def _withdrawn(session: AsyncSession, order: Order, reason: str, ended: Ended) -> None:
+    """It is cancelled, and not sent again. A person is asked where the seller has another order of the group, or has
+    said that it has one: no read proves the contrary."""
     order.move(Status.CANCELLED)
-    if not await session.scalar(_SAID_TO_BE_THERE, {"id": claimed.id}):
+    if isinstance(ended.outcome, Conflicting):
+        code, told = ended.outcome.code, reason
+        await attention.settle(session, order, "service", code)
+    elif await session.scalar(_SAID_TO_BE_THERE, {"id": ended.claimed.id}):
+        code, told = "said-to-be-there", "the seller said that it has an order of this group, and shows none"
+    else:
         order.tell("order.cancelled", "service", reason=reason, sent=False)
         return
     order.tell("order.cancelled", "service", reason=reason)
-    told = "the seller said that it has an order of this group, and shows none"
-    order.ask_attention("said-to-be-there", f"{told}; it is cancelled here, and there perhaps not")
+    order.ask_attention(code, f"{told}; it is cancelled here, and there perhaps not")
 
 
 _SAID_TO_BE_THERE = text("select exists (select 1 from attempts where delivery_id = :id and outcome = 'already-there')")
