@@ -99,6 +99,29 @@ async def _attention(marketplace: Marketplace, order_id: str, code: str) -> dict
     return found if found is not None and found["code"] == code else None
 
 
+async def test_a_retry_of_one_call_settles_nothing_of_another_that_is_dead(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(split="item")
+    items = [{"id": sku, "quantity": 1, "seller": "1", "price": 600} for sku in "89"]
+    placed = await marketplace.place(order("DEADB", items=items))
+    await marketplace.change_seller(baseUrl="http://127.0.0.1:1")
+    await marketplace.authorize(placed["id"])
+
+    async def both() -> list[dict[str, Any]] | None:
+        calls = [one for one in (await marketplace.get(placed["id"], "/deliveries"))["items"] if one["state"] == "dead"]
+        return calls if len(calls) == 2 else None
+
+    first, second = await until(both)
+    await marketplace.change_seller(baseUrl=simulated.url)
+
+    await marketplace.client.post(f"/v1/deliveries/{first['id']}/retry", json={"reason": "the seller is back"})
+    assert await _attention(marketplace, placed["id"], "retries-used-up")
+
+    await marketplace.client.post(f"/v1/deliveries/{second['id']}/retry", json={"reason": "the seller is back"})
+    assert (await marketplace.get(placed["id"]))["attention"] is None
+
+
 async def test_a_retry_says_why(marketplace: Marketplace, simulated: SimulatedSeller) -> None:
     dead = await _dead(marketplace, simulated, "DEAD7")
     for path in (f"/v1/deliveries/{dead['id']}/retry", "/v1/deliveries/retry"):

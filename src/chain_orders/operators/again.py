@@ -41,7 +41,7 @@ async def call(session: AsyncSession, delivery: Delivery, operator: Operator, re
     if order is None:
         return
     if delivery.last_code is not None:
-        await attention.settle(session, order, operator.actor, delivery.last_code)
+        await attention.settle_dead(session, order, operator.actor, delivery.last_code)
     order.tell("delivery.retried", operator.actor, deliveryId=delivery.id, kind=delivery.kind)
 
 

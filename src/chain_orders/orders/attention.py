@@ -53,10 +53,11 @@ async def settle(session: AsyncSession, order: Order, actor: str, *codes: str) -
         _raise_next(order, [one for one in waiting if one.code not in codes])
 
 
-async def settle_dead(session: AsyncSession, order: Order) -> None:
-    """A call that was given up has come to its end after all; nobody needs to look unless another one is dead."""
-    if order.attention and not await session.scalar(_ANY_DEAD, {"order_id": order.id}):
-        await settle(session, order, "service", RETRIES_USED_UP)
+async def settle_dead(session: AsyncSession, order: Order, actor: str = "service", code: str = RETRIES_USED_UP) -> None:
+    """A call that was given up is tried again, or has come to its end after all; nobody needs to look unless another
+    one is dead for the same reason."""
+    if order.attention and not await session.scalar(_ANY_DEAD, {"order_id": order.id, "code": code}):
+        await settle(session, order, actor, code)
 
 
 async def settle_parked(session: AsyncSession, order: Order) -> None:
@@ -81,7 +82,9 @@ _UNREADABLE = "notification-unreadable"
 _DISMISSED = _PARKED | {"cancelled-but-known", _UNREADABLE}
 
 # Served by deliveries_order_idx.
-_ANY_DEAD = text("select exists (select 1 from deliveries where order_id = :order_id and state = 'dead')")
+_ANY_DEAD = text(
+    "select exists (select 1 from deliveries where order_id = :order_id and state = 'dead' and last_code = :code)"
+)
 
 # One that is tried again is `received` for that moment. Served by notifications_order_idx.
 _STILL_PARKED = text(

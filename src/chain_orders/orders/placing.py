@@ -207,15 +207,18 @@ async def _withdrawn(session: AsyncSession, order: Order, reason: str, ended: En
     said that it has one: no read proves the contrary."""
     order.move(Status.CANCELLED)
     if isinstance(ended.outcome, Conflicting):
-        code, told = ended.outcome.code, reason
-        await attention.settle(session, order, "service", code)
+        order.tell("order.cancelled", "service", reason=reason)
+        await attention.settle(session, order, "service", ended.outcome.code)
+        order.ask_attention(ended.outcome.code, f"{reason}; {_PERHAPS_NOT}")
     elif await session.scalar(_SAID_TO_BE_THERE, {"id": ended.claimed.id}):
-        code, told = "said-to-be-there", "the seller said that it has an order of this group, and shows none"
+        order.tell("order.cancelled", "service", reason=reason)
+        told = "the seller said that it has an order of this group, and shows none"
+        order.ask_attention("said-to-be-there", f"{told}; {_PERHAPS_NOT}")
     else:
         order.tell("order.cancelled", "service", reason=reason, sent=False)
-        return
-    order.tell("order.cancelled", "service", reason=reason)
-    order.ask_attention(code, f"{told}; it is cancelled here, and there perhaps not")
+
+
+_PERHAPS_NOT = "it is cancelled here, and there perhaps not"
 
 
 _SAID_TO_BE_THERE = text("select exists (select 1 from attempts where delivery_id = :id and outcome = 'already-there')")
