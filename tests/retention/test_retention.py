@@ -192,6 +192,24 @@ async def test_what_arrives_after_the_sealing_is_applied_and_sealed_too(
     assert (await marketplace.get(sold["id"]))["money"]["returned"] == 1
 
 
+async def test_what_the_seller_shows_when_a_sealed_order_is_authorized_goes_too(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(document("PLANT17"))
+    await simulated.invoice("MKP-PLANT17-01")
+    await marketplace.becomes(placed["id"], "invoiced")
+    await sealed(marketplace.database, after=timedelta())
+
+    await marketplace.authorize(placed["id"])
+
+    async def read() -> bool:
+        return await found_in(marketplace.database) == {"attempts.response"}
+
+    await until(read)
+    assert (await sealed(marketplace.database, after=None)).again == 1
+    assert await found_in(marketplace.database) == set()
+
+
 async def test_what_could_never_be_applied_to_a_sealed_order_goes_once_it_has_waited(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:

@@ -298,6 +298,8 @@ class Authorize:
                 await _settle_attention(session, order, chain, *over)
                 contradicted = self._apply(order, chain, verdict, outcome)
                 order.settle_status()
+                if order.sealed_at is not None:  # it is found again by this, and gives up what the seller has shown
+                    order.applied_seq += 1
                 if contradicted or (claimed.course.verifying and isinstance(verdict, Dead | Withdrawn)):
                     await reads.confirm(session, order.id, claimed.lane)
             case Retry() if isinstance(outcome, Again) and outcome.answered:
