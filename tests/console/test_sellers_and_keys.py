@@ -39,7 +39,7 @@ async def test_a_seller_that_changed_meanwhile_is_compared_and_saved_all_the_sam
 ) -> None:
     chosen = {"callbackTrust": "base", "changePolicy": "record", "authorizationGroup": "group"}
     opened = fields(await admin.page("/console/sellers/acme"))
-    await admin.send("/console/sellers/acme", **chosen, concurrency="7")
+    await admin.send("/console/sellers/acme", **chosen, concurrency="7", ratePerSecond="20")
 
     late = await admin.post("/console/sellers/acme", **{**opened, **chosen, "currency": "EUR"})
     again = await admin.post("/console/sellers/acme", **{**fields(late.text), **chosen})
@@ -47,6 +47,9 @@ async def test_a_seller_that_changed_meanwhile_is_compared_and_saved_all_the_sam
     assert late.status_code == 412
     assert re.search(r"Changed a seller</strong> · by <span[^>]*>a admin</span>", late.text)
     assert re.search(r"<dt>Calls at once</dt><dd[^>]*>10 → 7</dd>", late.text)
+    assert re.search(r"<dt>Calls a second</dt><dd[^>]*>50 → 20</dd>", late.text)
+    settings = re.findall(r'<th scope="row">([^<]*)</th><td data-label="Stored now"', late.text)
+    assert settings == ["Currency", "Calls at once", "Calls a second"]  # and nothing that the form does not hold
     assert re.search(r"Currency</th><td[^>]*>\W</td><td[^>]*>EUR</td>", late.text)
     assert re.search(r"Calls at once</th><td[^>]*>7</td><td[^>]*>10</td>", late.text)
     assert 'href="/console/sellers/acme">Begin again' in late.text

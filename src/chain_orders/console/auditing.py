@@ -133,4 +133,6 @@ def _shown(value: object) -> str:
         return ", ".join(f"{name}: {one}" for name, one in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return "" if value is None else str(value)

@@ -70,7 +70,8 @@ async def _page(visit: Visit, given: Mapping[str, str] | None = None, problem: P
         waits = await _waiting(session, seller) if seller.paused else 0
         missed = None
         if given is not None and isinstance(problem, Stale):
-            missed = await meanwhile.of_seller(session, seller, given["version"], _values(seller), given)
+            typed = {name: value for name, value in given.items() if name not in _NEW}
+            missed = await meanwhile.of_seller(session, seller, given["version"], _values(seller), typed)
             given = {**given, "version": str(seller.version)}  # what is sent after this was seen is saved
     if given is None:
         given = _again(visit) if visit.resumed else _values(seller)
