@@ -133,8 +133,11 @@ def test_a_taken_port_is_one_line_that_says_what_to_do(
     assert told in line
 
 
-def test_the_next_start_keeps_the_order(running: Development) -> None:
-    placed = running.place()
+def test_the_next_start_keeps_the_order_and_who_is_signed_in(running: Development) -> None:
+    placed, key = running.place(), running.described["apiKey"]
+    with running.client() as client:
+        form = {"data": {"key": key}, "headers": {"Sec-Fetch-Site": "same-origin"}}
+        session = client.post("/console/sign-in", **form).cookies["sid"]
     running.end()
     assert not (running.data / "dev.json").exists()
 
@@ -142,6 +145,7 @@ def test_the_next_start_keeps_the_order(running: Development) -> None:
 
     with running.client() as client:
         assert client.get(f"/v1/orders/{placed['id']}").json()["status"] == "placed"
+        assert client.get("/console", headers={"Cookie": f"sid={session}"}).status_code == 200
 
 
 def test_after_kill_9_the_next_start_ends_what_was_left(running: Development) -> None:
