@@ -143,16 +143,24 @@ async def test_the_audit_names_things_as_people_do_and_finds_them_so(marketplace
     await marketplace.place(order("HARBOR-2"))
     async with marketplace.database.transaction() as session:
         session.add(Audit(actor="command:key", action="key.create", object="key:the first"))
+        session.add(Audit(actor="operator:a admin", action="delivery.retry", object="delivery:7"))
+    told = {"url": "https://told.example/events", "events": ["order.*"]}
+    await marketplace.client.post("/v1/webhooks", json=told)
 
     everything = await admin.page("/console/audit")
     of_one = await admin.page("/console/audit?object=HARBOR-1")
     of_key = await admin.page("/console/audit?object=a+admin")
     of_first = await admin.page("/console/audit?object=the+first")
+    of_others = [(await admin.get("/console/audit", object=one)).text for one in ("Delivery 7", told["url"])]
 
     assert re.search(rf'<a href="/console/orders/{placed["id"]}"[^>]*>HARBOR-1</a>', everything)
     assert re.findall(r'title="key:the first">([^<]*)<', of_first) == ["the first"]
     assert ("HARBOR-1</a>" in of_one, "HARBOR-2</a>" in of_one) == (True, False)
     assert set(re.findall(r'<th scope="row">([^<\n]+)', of_key)) == {"Signed in at the console"}
+    assert [re.findall(r'<th scope="row">([^<\n]+)', page) for page in of_others] == [
+        ["Tried a call again"],
+        ["Added a webhook"],
+    ]
 
 
 async def test_alerts_say_what_to_do_here(marketplace: Marketplace, admin: Visitor, viewer: Visitor) -> None:

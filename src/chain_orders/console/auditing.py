@@ -88,10 +88,20 @@ def _actor(text: str) -> str:
 
 
 async def _objects(session: AsyncSession, text: str) -> list[str]:
-    """What people call `order:{id}` and the like: an order by its group, a key by its name, a seller by its id."""
+    """What people call `order:{id}` and the like: an order by its group, a key by its name, a webhook by its address, a
+    seller by its id; calls and notifications as this page names them."""
     orders = await session.scalars(select(Order.id).where(Order.order_group == text))
     keys = await session.scalars(select(ApiKey.id).where(ApiKey.name == text))
-    return [text, f"seller:{text}", f"key:{text}", *(f"order:{one}" for one in orders), *(f"key:{one}" for one in keys)]
+    webhooks = await session.scalars(select(Subscription.id).where(Subscription.url == text))
+    patterns = {kind: re.escape(_(label)).replace("%s", "([0-9]+)") for kind, label in _NUMBERED.items()}
+    numbered = {kind: re.fullmatch(pattern, text) for kind, pattern in patterns.items()}
+    return [
+        *(text, f"seller:{text}", f"key:{text}"),
+        *(f"order:{one}" for one in orders),
+        *(f"key:{one}" for one in keys),
+        *(f"webhook:{one}" for one in webhooks),
+        *(f"{kind}:{found[1]}" for kind, found in numbered.items() if found),
+    ]
 
 
 async def _names(session: AsyncSession, acts: Sequence[Audit]) -> dict[str, str]:
