@@ -140,6 +140,22 @@ async def test_an_empty_console_says_what_to_do(admin: Visitor) -> None:
     assert "Everything that sellers told us is applied." in await admin.page("/console/notifications")
 
 
+async def test_an_empty_console_sends_nobody_where_only_admins_may_go(
+    marketplace: Marketplace, admin: Visitor, viewer: Visitor
+) -> None:
+    async with marketplace.database.transaction() as session:
+        await session.execute(text("delete from sellers"))
+    pages = ("/console", "/console/orders", "/console/sellers")
+
+    told = [[await who.page(page) for page in pages] for who in (admin, viewer)]
+
+    for page in told[0]:
+        assert "An admin" not in page
+    for page in told[1]:
+        assert "An admin adds" in page
+        assert "give the shop a key" not in page
+
+
 async def test_the_health_page_says_who_works_and_what_waits(
     marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
 ) -> None:
