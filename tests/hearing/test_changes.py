@@ -64,6 +64,7 @@ async def test_a_recorded_change_leaves_the_value_and_asks_a_person(
     assert found["money"]["total"] == 1300
     (told,) = found["chainOrders"][0]["changes"]
     assert (told["state"], told["discountValue"], told["requestId"]) == ("recorded", 300, "chg-1")
+    assert told["receipt"] == answer.json()["receipt"]
 
 
 async def test_an_accepted_change_moves_the_value(marketplace: Marketplace, simulated: SimulatedSeller) -> None:

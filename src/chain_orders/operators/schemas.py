@@ -241,12 +241,13 @@ def _chain_view(chain: ChainOrder) -> dict[str, Any]:
 
 
 def _change_view(change: Change) -> dict[str, Any]:
+    named = masking.mask_id(change.request_id) if change.request_id else None
     return {
-        "requestId": masking.mask_id(change.request_id) if change.request_id else None,
+        "requestId": named,
         "incrementValue": change.increment_cents,
         "discountValue": change.discount_cents,
         "state": change.state,
-        "receipt": change.receipt,
+        "receipt": named or change.receipt,  # as it was answered
     }
 
 
