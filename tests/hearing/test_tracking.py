@@ -172,6 +172,27 @@ async def test_an_earlier_tracking_that_comes_again_after_a_later_one_is_shown(
     assert (await _invoice(marketplace, order_id, "NF-1"))["trackingNumber"] == "TR-2"
 
 
+async def test_a_tracking_that_comes_again_is_not_held_against_a_return_of_the_same_number(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    order_id, base = await _placed(marketplace, simulated, "TRA7", "NF-1")
+    await marketplace.notify(f"{base}/pvt/orders/TRA7/invoice", invoice("NF-1", 100, type="Input"))
+    await marketplace.notify(f"{base}/pvt/orders/TRA7/invoice/NF-1", TRACKING)
+    await marketplace.notified(order_id, "applied")
+
+    await marketplace.notify(f"{base}/pvt/orders/TRA7/invoice/NF-1", TRACKING)
+
+    await until(lambda: _looked_at(marketplace))
+    assert (await marketplace.get(order_id))["attention"] is None
+
+
+async def _looked_at(marketplace: Marketplace) -> bool:
+    """Whether something came again, and that has been looked at."""
+    async with marketplace.database.transaction() as session:
+        repeated = await session.scalar(text("select sum(repeats) from receipts"))
+        return bool(repeated) and not await session.scalar(text("select count(*) from repeats"))
+
+
 @pytest.mark.parametrize("told", [(1, 2, 1), (1, 1, 2)])
 async def test_what_came_again_while_it_waited_is_judged_by_what_had_come_before_it(
     marketplace: Marketplace, simulated: SimulatedSeller, told: tuple[int, ...]

@@ -179,10 +179,8 @@ def _invoice(
 ) -> tuple[Result, bool]:
     chain = _only(lookup.meant(order, [called.order_id], [item.id for item in told.items]))
     is_return = told.type == "Input"
-    if is_return and patience is not None:
-        known = any((one.type, one.number) == (told.type, told.invoice_number) for one in chain.invoices)
-        if not known:
-            return _unproven(order, note, chain, patience), False
+    if is_return and patience is not None and _known(chain, told) is None:
+        return _unproven(order, note, chain, patience), False
     return record_invoice(order, chain, told, note.receipt, nth=note.id or 0), is_return
 
 
@@ -200,6 +198,22 @@ def _tracked(order: Order, called: Callback) -> tuple[ChainOrder, KnownInvoice]:
         )
     _only([chain for chain in order.chain_orders if any(chain is holder for holder, _ in found)])
     return next((one for one in found if one[1].type == "Output"), found[0])
+
+
+def invoice_of(order: Order, called: Callback, told: Invoice | Tracking) -> KnownInvoice | None:
+    """The invoice that an invoice or its tracking is told of, if that is plain and it is known."""
+    try:
+        if isinstance(told, Tracking):
+            return _tracked(order, called)[1]
+        chain = _only(lookup.meant(order, [called.order_id], [item.id for item in told.items]))
+    except Parked:
+        return None
+    return _known(chain, told)
+
+
+def _known(chain: ChainOrder, told: Invoice) -> KnownInvoice | None:
+    named = (told.type, told.invoice_number)
+    return next((one for one in chain.invoices if (one.type, one.number) == named), None)
 
 
 def _unproven(order: Order, note: Notification, chain: ChainOrder, patience: timedelta) -> Result:

@@ -148,21 +148,19 @@ async def _judge(session: AsyncSession, order: Order, path: bytes, body: bytes, 
 async def _judge_invoice(
     session: AsyncSession, order: Order, called: Callback, told: Invoice | Tracking, again_at: datetime
 ) -> None:
-    number = told.invoice_number if isinstance(told, Invoice) else called.invoice_number
-    for chain in lookup.meant(order, [called.order_id]):
-        for invoice in chain.invoices:
-            if invoice.number != number or not _same(invoice, told):
-                continue
-            replaced = [invoice.heard.get(column) for column in news(invoice, told)]
-            if replaced and await _came_before(session, replaced, again_at):
-                order.ask_attention(
-                    "reverted", f"the seller sent an earlier content of invoice {number} again, after a later one"
-                )
+    invoice = applying.invoice_of(order, called, told)
+    if invoice is None or not _same(invoice, told):
+        return
+    replaced = [invoice.heard.get(column) for column in news(invoice, told)]
+    if replaced and await _came_before(session, replaced, again_at):
+        order.ask_attention(
+            "reverted", f"the seller sent an earlier content of invoice {invoice.number} again, after a later one"
+        )
 
 
 def _same(known: KnownInvoice, told: Invoice | Tracking) -> bool:
-    """Whether it is told of this invoice, and was not a contradiction of it: then none of it was ever taken over."""
-    return isinstance(told, Tracking) or (told.type, told.invoice_value) == (known.type, known.value_cents)
+    """Whether it was not a contradiction of this invoice: then none of it was ever taken over."""
+    return isinstance(told, Tracking) or told.invoice_value == known.value_cents
 
 
 async def _came_before(session: AsyncSession, replaced_by: Sequence[int | None], again_at: datetime) -> bool:
