@@ -268,6 +268,22 @@ async def test_a_change_of_one_of_several_is_told_by_its_items(
     assert [chain["value"] for chain in found["chainOrders"]] == [1300, 0]
 
 
+async def test_a_change_that_comes_again_is_said_of_the_chain_order_that_it_names(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    await simulated.behave(split="item")
+    await marketplace.change_seller(changePolicy="accept")
+    items = [{"id": id_, "quantity": 1, "seller": "1", "price": 600} for id_ in ("8", "9")]
+    placed = await marketplace.place(order("CHG1", items=items))
+    base = (await simulated.book("CHG1"))[0]["marketplaceServicesEndpoint"]
+    for number in ("01", "02", "02"):
+        await marketplace.notify(f"{base}/pvt/orders/CHG1-{number}/changes", change(None, itemsRemoved=[]))
+
+    found = await _attention(marketplace, placed["id"], "change-repeated")
+
+    assert "MKP-CHG1-02" in found["attention"]["reason"]
+
+
 @pytest.mark.parametrize(
     "body", [{"discountValue": -1}, {"incrementValue": 1.5}, {"itemsRemoved": [{"quantity": 1}]}, {"itemsAdded": 7}]
 )

@@ -137,7 +137,7 @@ async def _judge(session: AsyncSession, order: Order, path: bytes, body: bytes, 
             await _judge_invoice(session, order, called, told, again_at)
         case Change() if told.request_id is None:
             digest = sha256(strict_json.canonical(told.model_dump(by_alias=True, mode="json"))).digest()
-            for chain in order.chain_orders:
+            for chain in lookup.meant(order, [called.named], [item.id for item in told.items_removed]):
                 for change in chain.changes:
                     if change.digest == digest:
                         ask_about_repeat(order, chain, change)
