@@ -70,10 +70,10 @@ class Told:
     def hold(self) -> None:
         """Raise AssertionError unless the overload cost nobody more than it had to."""
         assert self.over.refused, f"void: nothing was refused\n{self}"
-        assert self.over.failed == self.before.failed == 0, f"calls without an answer\n{self}"
-        assert self.over.goodput >= 0.9 * self.before.goodput, f"less was stored than at the sustainable rate\n{self}"
         quick, slow = statistics.median(self.over.refused), statistics.median(self.over.stored)
         assert quick < slow / 4, f"refusals took as long as storing\n{self}"
+        assert self.over.failed == self.before.failed == 0, f"calls without an answer\n{self}"
+        assert self.over.goodput >= 0.9 * self.before.goodput, f"less was stored than at the sustainable rate\n{self}"
         assert self.grown_mib < 96, f"memory is not bounded\n{self}"
         assert self.normal_after is not None, f"the overload outlived its cause\n{self}"
 
