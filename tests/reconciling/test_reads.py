@@ -108,7 +108,7 @@ async def test_a_return_that_the_seller_does_not_show_asks_for_attention(
     await _asks_attention(marketplace, placed["id"], "return-not-at-seller")
 
 
-async def test_an_order_that_the_seller_no_longer_shows_asks_for_attention(
+async def test_an_order_that_the_seller_no_longer_shows_asks_for_attention_until_it_does(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     await simulated.behave(readLagSeconds=600)
@@ -116,6 +116,12 @@ async def test_an_order_that_the_seller_no_longer_shows_asks_for_attention(
     placed = await marketplace.place(order("READ6"))
 
     await _asks_attention(marketplace, placed["id"], "missing-at-seller")
+    await simulated.behave(readLagSeconds=0)
+
+    async def cleared() -> bool:
+        return (await marketplace.get(placed["id"]))["attention"] is None
+
+    await until(cleared)
 
 
 @pytest.mark.parametrize("options", [{"reconcile_seconds": 3600.0, "confirm_at": "0.5,1,1.5,30"}], indirect=True)

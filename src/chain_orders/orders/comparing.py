@@ -18,6 +18,7 @@ from .models import ChainOrder, Invoice, Order
 from .states import Status
 
 NOT_SHOWN = "not-shown"
+MISSING = "missing-at-seller"
 _CANCELLED = frozenset({"canceled", "cancelled", "cancel"})
 VALUE_DIFFERS, INVOICE_CHANGED = "value-differs", "invoice-changed"
 NOT_AUTHORIZED = "not-authorized-at-seller"
@@ -53,7 +54,7 @@ def compare(
         return
     if seen is None:
         if chain.seller_status != NOT_SHOWN:
-            order.ask_attention("missing-at-seller", f"the seller does not show {chain.chain_order_id}")
+            order.ask_attention(MISSING, f"the seller does not show {chain.chain_order_id}")
         chain.seller_status = NOT_SHOWN
         return
     was_cancelled = shown_cancelled(chain)

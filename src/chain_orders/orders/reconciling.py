@@ -28,7 +28,7 @@ from ..sellers.models import Seller
 from ..sellers.vault import Vault
 from ..vtex import answers
 from ..vtex.messages import SellerOrder, reader_of
-from . import authorizing, comparing, lookup, reads
+from . import attention, authorizing, comparing, lookup, reads
 from . import seen as answered
 from .models import ChainOrder, Order, Read
 from .reads import Due, Plan
@@ -172,6 +172,8 @@ class Reconciler:
                     await authorizing.overtake(session, order, chain, f"the seller shows it as {chain.status}")
                 different |= await _differs(session, order, chain, found, tell=last)
         order.settle_status()
+        if not any(chain.seller_status == comparing.NOT_SHOWN for chain in order.chain_orders):
+            await attention.settle(session, order, "service", comparing.MISSING)
         await lookup.save_names(session, [order])
         await session.flush()
         if not outdated:
