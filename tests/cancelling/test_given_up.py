@@ -138,3 +138,18 @@ async def test_a_refused_authorization_asks_nobody_once_its_chain_order_is_cance
         await marketplace.ask_to_cancel(placed["id"])
 
     assert (await marketplace.becomes(placed["id"], "cancelled"))["attention"] is None
+
+
+async def test_a_denied_request_asks_nobody_once_the_order_is_cancelled_after_all(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await marketplace.place(order("ENDED3"))
+    await marketplace.authorize(placed["id"])
+    await marketplace.becomes(placed["id"], "authorized")
+    await simulated.behave(cancellation="deny")
+    await marketplace.ask_to_cancel(placed["id"])
+    assert (await until(lambda: _attention(marketplace, placed["id"])))["code"] == "cancellation-denied"
+
+    await simulated.cancel("MKP-ENDED3-01")
+
+    assert (await marketplace.becomes(placed["id"], "cancelled"))["attention"] is None

@@ -48,6 +48,7 @@ from .states import Status
 
 _UNWANTED = frozenset({Status.CANCEL_REQUESTED, Status.CANCELLED})
 _REFUSED = "authorization-refused"
+_DENIED = "cancellation-denied"
 _OVER = (RETRIES_USED_UP, NOT_THERE_YET, _REFUSED)
 """Codes of attention that are over with an authorization's end; what its end asks for is asked anew."""
 _WAITING = frozenset({Status.PLACED, Status.AUTHORIZING})
@@ -128,7 +129,7 @@ def _delivery(order: Order, chain: ChainOrder, seller: Seller) -> Delivery:
 
 def is_overtaken(order: Order, chain: ChainOrder, before: str) -> bool:
     """Whether a chain order has moved past a call of ours, or past what a person was asked for because of one."""
-    return chain.status != before and (before in _UNSETTLED or (order.attention and before == Status.PLACED))
+    return chain.status != before and (before in _UNSETTLED or order.attention)
 
 
 async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reason: str) -> None:
@@ -144,6 +145,8 @@ async def overtake(session: AsyncSession, order: Order, chain: ChainOrder, reaso
         return
     if status is not Status.CANCEL_REQUESTED:
         await _settle_attention(session, order, chain, _REFUSED)
+    if all(other.status == Status.CANCELLED for other in order.chain_orders):
+        await attention.settle(session, order, "service", _DENIED)
     if status in _UNWANTED and await queue.withdraw_unsent(session, order.id, "authorize", reason, chain.key):
         await _settle_attention(session, order, chain, *_OVER)
         _withdrawn(order, chain, reason)
