@@ -205,6 +205,18 @@ async def test_deciding_shows_both_facts_and_records_the_reason(
     assert "the seller called: it is cancelled" in await admin.page(f"/console/orders/{order_id}")
 
 
+async def test_a_decision_that_is_not_offered_any_more_leaves_the_mildest_chosen(
+    marketplace: Marketplace, admin: Visitor
+) -> None:
+    """What would be sent is what is seen to be chosen."""
+    placed = await marketplace.place()
+
+    answer = await admin.send(f"/console/orders/{placed['id']}/resolve", decision="invoiced|GONE-01", reason=" ")
+
+    assert answer.status_code == 422
+    assert re.findall(r'value="([^"]*)" checked', answer.text) == ["dismiss"]
+
+
 async def test_both_facts_are_written_alike(
     marketplace: Marketplace, simulated: SimulatedSeller, admin: Visitor
 ) -> None:

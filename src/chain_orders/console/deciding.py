@@ -79,6 +79,9 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
             )
         )
         shown = await _shown(session, order)
+    offered, chosen = choices(order), visit.typed("decision", _DISMISS)
+    if preview is None and chosen not in {one.value for one in offered}:
+        chosen = _DISMISS  # what was chosen is not offered any more
     return visit.render(
         "act_resolve.html",
         200 if problem is None else problem.status,
@@ -89,8 +92,8 @@ async def show(visit: Visit, problem: Problem | None = None, preview: acts.Rehea
         against=[(note, said := _said(note), _facts(said, seller.currency, visit.zone)) for note in against],
         changes=_waiting(order),
         shown=shown,
-        choices=choices(order),
-        chosen=visit.typed("decision", _DISMISS),
+        choices=offered,
+        chosen=chosen,
         reason=visit.typed("reason"),
         banner=mistakes.banner(problem),
         wrong=mistakes.beside(problem),
