@@ -65,7 +65,9 @@ async def _run(plan: Plan, cluster: Cluster, database: Database, folder: Path) -
 
 @contextlib.asynccontextmanager
 async def _replicas(database: Database, plan: Plan) -> AsyncIterator[tuple[list[ServiceProcess], int]]:
-    replicas = [ServiceProcess(database.url, free_port(), plan.sabotage, SETTINGS) for _ in range(REPLICAS)]
+    calm = {} if plan.least_replica_kills else {"CHAIN_ORDERS_COMMIT_SECONDS": "30"}  # nothing is lost by slowness
+    settings = {**SETTINGS, **calm}
+    replicas = [ServiceProcess(database.url, free_port(), plan.sabotage, settings) for _ in range(REPLICAS)]
     try:
         await asyncio.gather(*(replica.start() for replica in replicas))
         async with Balancer([replica.port for replica in replicas]).running() as front:

@@ -29,7 +29,7 @@ def _incoming(name: str = "one", *, body: bytes = b"{}") -> Incoming:
 
 
 @contextlib.asynccontextmanager
-async def _running(database: Database, commit_seconds: float = 0.3) -> AsyncIterator[Inbox]:
+async def _running(database: Database, commit_seconds: float = 10) -> AsyncIterator[Inbox]:
     stop = asyncio.Event()
     inbox = Inbox(database, Bell(""), commit_seconds=commit_seconds)
     task = asyncio.create_task(inbox.run(stop))
@@ -55,11 +55,12 @@ async def _held(database: Database, table: str) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("table", ["receipts", "notifications"])
 async def test_what_cannot_be_committed_in_time_is_refused_and_can_be_repeated(database: Database, table: str) -> None:
-    async with _running(database) as inbox:
+    async with _running(database, 0.3) as inbox:
         async with _held(database, table):
             with pytest.raises(Unavailable) as refused:
                 await inbox.receive(_incoming())
 
+        inbox.commit_seconds = 10
         answer = await inbox.receive(_incoming())
 
         assert refused.value.headers["Retry-After"]
@@ -92,7 +93,7 @@ async def test_equal_notifications_in_one_batch_get_one_answer(database: Databas
 
 
 async def test_two_processes_give_one_answer_to_the_same_notification(database: Database) -> None:
-    async with _running(database, 2) as one, _running(database, 2) as other:
+    async with _running(database) as one, _running(database) as other:
         answers = await asyncio.gather(
             *(inbox.receive(_incoming(str(n))) for n in range(50) for inbox in (one, other, one))
         )
@@ -105,7 +106,7 @@ async def test_one_that_cannot_be_stored_does_not_take_its_neighbours_along(data
     async with database.transaction() as session:
         await session.execute(text("alter table notifications add constraint no_poison check (body <> 'poison')"))
     try:
-        async with _running(database, 2) as inbox:
+        async with _running(database) as inbox:
             given = [_incoming(str(n), body=b"poison" if n == 5 else b"{}") for n in range(10)]
 
             answers = await asyncio.gather(*map(inbox.receive, given), return_exceptions=True)
@@ -162,7 +163,7 @@ async def test_a_commit_that_was_told_to_wait_no_longer_is_not_believed(
 
 
 async def test_what_is_waiting_at_a_stop_is_still_stored(database: Database) -> None:
-    async with _running(database, 2) as inbox:
+    async with _running(database) as inbox:
         waiting = [asyncio.create_task(inbox.receive(_incoming(str(n)))) for n in range(300)]
         await asyncio.sleep(0)
 
@@ -193,7 +194,7 @@ async def _batches(database: Database) -> list[int]:
 
 
 async def test_what_is_read_turn_by_turn_of_the_loop_is_stored_together(database: Database) -> None:
-    async with _running(database, 10) as inbox:
+    async with _running(database) as inbox:
         await inbox.receive(_incoming("the connection is made"))
         told = []
         for n in range(20):
@@ -208,7 +209,7 @@ async def test_what_arrives_while_a_statement_is_under_way_goes_together_with_th
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "_PATIENCE_SECONDS", 60)
-    async with _running(database, 10) as inbox:
+    async with _running(database) as inbox:
         async with _held(database, "receipts"):
             told = [asyncio.create_task(inbox.receive(_incoming("first")))]
             await _under_way(database, 1)
@@ -223,7 +224,7 @@ async def test_what_arrives_while_a_statement_is_under_way_goes_together_with_th
 
 
 async def test_what_arrives_does_not_wait_for_a_statement_that_is_slow(database: Database) -> None:
-    async with _running(database, 10) as inbox:
+    async with _running(database) as inbox:
         async with _held(database, "receipts"):
             slow = asyncio.create_task(inbox.receive(_incoming("first")))
             await _under_way(database, 1)
@@ -236,7 +237,7 @@ async def test_what_arrives_does_not_wait_for_a_statement_that_is_slow(database:
 
 
 async def test_who_has_waited_for_others_is_not_granted_the_whole_time_again(database: Database) -> None:
-    async with _running(database, 1) as inbox, _held(database, "receipts"):
+    async with _running(database, 3) as inbox, _held(database, "receipts"):
         stuck = []
         for name in ("first", "second"):
             stuck.append(asyncio.create_task(inbox.receive(_incoming(name))))
