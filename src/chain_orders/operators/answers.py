@@ -188,8 +188,8 @@ class Notification(_Answer):
     state: str
     reason: str | None
     receipt: str
-    """Our number of it, which it was answered with. A change was answered with its `requestId` if it had one, and not at
-    all if it was refused."""
+    """Our number of it, which it was answered with. A change was answered with its `requestId` if it had one; one that
+    was refused was not answered with any."""
     repeats: int
     path: str
     body: str
