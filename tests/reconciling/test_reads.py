@@ -222,13 +222,19 @@ async def test_a_seller_that_is_back_is_found_to_be_though_nothing_is_owed_to_it
     assert tuple(lane) == ("closed", None, None)
 
 
-async def test_an_earlier_denial_that_is_read_does_not_end_a_request_that_is_under_way(
-    marketplace: Marketplace, simulated: SimulatedSeller
-) -> None:
-    placed = await marketplace.place(order("READ14"))
+async def _denied(marketplace: Marketplace, simulated: SimulatedSeller, group: str) -> dict[str, Any]:
+    """An order whose seller has denied to cancel it."""
+    placed = await marketplace.place(order(group))
     await simulated.behave(cancellation="deny")
     await marketplace.ask_to_cancel(placed["id"])
     await marketplace.becomes(placed["id"], "placed")
+    return placed
+
+
+async def test_an_earlier_denial_that_is_read_does_not_end_a_request_that_is_under_way(
+    marketplace: Marketplace, simulated: SimulatedSeller
+) -> None:
+    placed = await _denied(marketplace, simulated, "READ14")
     await simulated.behave(cancellation="accept", applyTo=["cancel"], slowSeconds=1)
 
     await marketplace.ask_to_cancel(placed["id"])
@@ -242,10 +248,7 @@ async def test_nor_does_one_that_was_read_before_the_request_arrived(
     marketplace: Marketplace, simulated: SimulatedSeller
 ) -> None:
     """The read's answer comes late: by then the seller has heard of a second request."""
-    placed = await marketplace.place(order("READ19"))
-    await simulated.behave(cancellation="deny")
-    await marketplace.ask_to_cancel(placed["id"])
-    await marketplace.becomes(placed["id"], "placed")
+    placed = await _denied(marketplace, simulated, "READ19")
     async with marketplace.database.transaction() as session:
         began = await read_clock(session)
     await simulated.behave(cancellation="decide")

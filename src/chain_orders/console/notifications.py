@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from ..errors import Problem, Unknown
 from ..notifications.inbox import TOPIC
 from ..notifications.models import STATES, Notification, Receipt
 from ..operators import again, deciding, edges, revealing
+from ..operators.access import Operator
 from ..operators.revealing import MASKED, Wish
 from ..orders.models import Order
 from . import filters, mistakes, once
@@ -62,7 +64,7 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
         note=note,
         repeats=repeats or 0,
         again=again.replayable(note) and visit.may("operator"),
-        dismiss=note.state in again.UNAPPLIED and visit.may("operator"),
+        dismiss=again.dismissable(note) and visit.may("operator"),
         decide=note.state == "conflict" and visit.may("operator"),
         order=order,
         is_text=_is_text(note.body),
@@ -75,13 +77,18 @@ async def show_one(visit: Visit, wished: Wish = MASKED) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """What may be done with one that was not applied: where its form is sent, what it says, and what it came to."""
+    """What may be done with one that was not applied: where its form is sent, what it says, and what it came to; for
+    which it is allowed, and why it is refused of others; what it does, and whom it wakes."""
 
     name: str
     title: str
     sentence: str
     button: str
     done: str
+    allowed: Callable[[Notification], bool]
+    refused: Callable[[Notification], Problem]
+    does: Callable[[AsyncSession, Notification, Operator, str], Awaitable[None]]
+    topic: str
 
 
 _REPLAY = _Act(
@@ -93,6 +100,10 @@ _REPLAY = _Act(
     ),
     N_("Apply it again now"),
     "replayed",
+    again.replayable,
+    again.settled,
+    again.notification,
+    TOPIC,
 )
 _DISMISS = _Act(
     "dismiss",
@@ -104,60 +115,39 @@ _DISMISS = _Act(
     ),
     N_("Dismiss it now"),
     "dismissed",
+    again.dismissable,
+    again.not_waiting,
+    again.dismiss,
+    "orders",
 )
 
 
-async def show_replay(visit: Visit, problem: Problem | None = None) -> Response:
+async def show_replay(visit: Visit) -> Response:
     """What applying it again will do, and why it is done."""
-    note, order = await _looked_at(visit)
-    if not again.replayable(note):
-        raise again.settled(note)
-    return _form(visit, _REPLAY, note, order, problem)
+    return await _show(visit, _REPLAY)
 
 
 async def replay(visit: Visit) -> Response:
     """Apply it again: the next time the applier looks."""
-    try:
-        reason = mistakes.reason_of(visit)
-    except Problem as problem:
-        return await show_replay(visit, problem)
-    async with visit.desk.database.transaction() as session:
-        note = await find(session, visit)
-        if await once.first(session, visit):
-            await again.notification(session, note, visit.operator, reason)
-    visit.desk.bell.ring(TOPIC)
-    return await visit.finished(_REPLAY.done, f"/console/notifications/{note.id}")
+    return await _do(visit, _REPLAY)
 
 
-async def show_dismiss(visit: Visit, problem: Problem | None = None) -> Response:
+async def show_dismiss(visit: Visit) -> Response:
     """What giving it up means, and why it is done."""
-    note, order = await _looked_at(visit)
-    if note.state not in again.UNAPPLIED:
-        raise again.not_waiting(note)
-    return _form(visit, _DISMISS, note, order, problem)
+    return await _show(visit, _DISMISS)
 
 
 async def dismiss(visit: Visit) -> Response:
     """Give it up."""
-    try:
-        reason = mistakes.reason_of(visit)
-    except Problem as problem:
-        return await show_dismiss(visit, problem)
+    return await _do(visit, _DISMISS)
+
+
+async def _show(visit: Visit, act: _Act, problem: Problem | None = None) -> Response:
     async with visit.desk.database.transaction() as session:
         note = await find(session, visit)
-        if await once.first(session, visit):
-            await again.dismiss(session, note, visit.operator, reason)
-    visit.desk.bell.ring("orders")
-    return await visit.finished(_DISMISS.done, f"/console/notifications/{note.id}")
-
-
-async def _looked_at(visit: Visit) -> tuple[Notification, Order | None]:
-    async with visit.desk.database.transaction() as session:
-        note = await find(session, visit)
-        return note, await session.get(Order, note.order_id) if note.order_id is not None else None
-
-
-def _form(visit: Visit, act: _Act, note: Notification, order: Order | None, problem: Problem | None) -> Response:
+        order = await session.get(Order, note.order_id) if note.order_id is not None else None
+    if not act.allowed(note):
+        raise act.refused(note)
     return visit.render(
         "act_notification.html",
         200 if problem is None else problem.status,
@@ -172,6 +162,19 @@ def _form(visit: Visit, act: _Act, note: Notification, order: Order | None, prob
         wrong=mistakes.beside(problem),
         reason=visit.typed("reason"),
     )
+
+
+async def _do(visit: Visit, act: _Act) -> Response:
+    try:
+        reason = mistakes.reason_of(visit)
+    except Problem as problem:
+        return await _show(visit, act, problem)
+    async with visit.desk.database.transaction() as session:
+        note = await find(session, visit)
+        if await once.first(session, visit):
+            await act.does(session, note, visit.operator, reason)
+    visit.desk.bell.ring(act.topic)
+    return await visit.finished(act.done, f"/console/notifications/{note.id}")
 
 
 async def find(session: AsyncSession, visit: Visit) -> Notification:

@@ -98,7 +98,7 @@ async def dismiss(session: AsyncSession, note: Notification, operator: Operator,
     """Give a notification up: it moves nothing, its bytes stay, and nobody is asked to look at it any more. Raises
     Conflict when it does not wait to be applied."""
     order = await _locked(session, note)
-    if note.state not in UNAPPLIED:
+    if not dismissable(note):
         raise not_waiting(note)
     audit.note(session, operator, "notification.dismiss", note, reason=reason)
     was = note.state
@@ -108,6 +108,11 @@ async def dismiss(session: AsyncSession, note: Notification, operator: Operator,
         order.applied_seq += 1  # a sealed order is found again by it, and gives up the body that it kept for this one
         order.tell("notification.dismissed", operator.actor, notificationId=note.id, was=was, reason=reason)
         await attention.settle_dismissed(session, order, operator.actor)
+
+
+def dismissable(note: Notification) -> bool:
+    """Whether it waits, and may be given up."""
+    return note.state in UNAPPLIED
 
 
 def not_waiting(note: Notification) -> Conflict:
