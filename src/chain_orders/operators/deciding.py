@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import ColumnElement, Select, select, union_all
@@ -149,7 +149,18 @@ async def replay_notification(
 ) -> Response:
     """Apply again what is parked, could not be read, or was dismissed, with a reason. What contradicts is decided
     instead."""
-    return await _act(request, operator, notification_id, body.reason, _REPLAY, dry_run)
+    async with request.app.state.database.transaction() as session:
+        once = await idempotency.begin(session, request, operator)
+        if once.answer is not None:
+            return once.answer
+        note = await _found(session, notification_id)
+        await again.notification(session, note, operator, body.reason)
+        view = await _view(session, note)
+        if dry_run:
+            return await edges.rehearsed(session, lambda: view)
+        answer = once.keep(edges.Answer(view, 202))
+    request.app.state.bell.ring(TOPIC)
+    return answer
 
 
 @router.post("/notifications/{notification_id:int}/dismissal", openapi_extra=edges.described(ReasonBody))
@@ -164,34 +175,20 @@ async def dismiss_notification(
 
     Ends the attention of its order that was about it, unless another one waits for the same. It can be replayed.
     """
-    return await _act(request, operator, notification_id, body.reason, _DISMISSAL, dry_run)
-
-
-class _Act(NamedTuple):
-    """What is done to a notification, with a reason; the status of its answer; and whom it wakes."""
-
-    does: Callable[[AsyncSession, Notification, Operator, str], Awaitable[None]]
-    status: int
-    topic: str
-
-
-_REPLAY = _Act(again.notification, 202, TOPIC)
-_DISMISSAL = _Act(again.dismiss, 200, "orders")
-
-
-async def _act(
-    request: Request, operator: Operator, notification_id: int, reason: str, act: _Act, dry_run: bool
-) -> Response:
     async with request.app.state.database.transaction() as session:
         once = await idempotency.begin(session, request, operator)
         if once.answer is not None:
             return once.answer
         note = await _found(session, notification_id)
-        await act.does(session, note, operator, reason)
-        repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
-        view = bodies.notification_view(note, repeats or 0)
+        await again.dismiss(session, note, operator, body.reason)
+        view = await _view(session, note)
         if dry_run:
             return await edges.rehearsed(session, lambda: view)
-        answer = once.keep(edges.Answer(view, act.status))
-    request.app.state.bell.ring(act.topic)
+        answer = once.keep(edges.Answer(view))
+    request.app.state.bell.ring("orders")
     return answer
+
+
+async def _view(session: AsyncSession, note: Notification) -> dict[str, Any]:
+    repeats = await session.scalar(select(Receipt.repeats).where(Receipt.dedupe_key == note.dedupe_key))
+    return bodies.notification_view(note, repeats or 0)
